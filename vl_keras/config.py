@@ -1,0 +1,348 @@
+"""Experiment settings: frozen dataclasses that hold every default, read from strict YAML and `key=value` overrides."""
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+
+import yaml
+
+
+@dataclass(frozen=True)
+class ShapesConfig:
+    """Size and seed of the embedded `shapes` data."""
+
+    scenes: int = 4000  # training scenes; dev and test get a tenth each
+    image_size: tuple[int, int] = (96, 96)  # height, width in pixels
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to training pictures and captions; zero or false is off."""
+
+    crop_min_area: float = 1.0  # smallest share of the picture a random resized crop keeps; 1 is off
+    flip: bool = False  # mirror half of the pictures and swap "left" and "right" in their captions
+    rotation: float = 0.0  # largest angle, degrees
+    color: float = 0.0  # largest relative change of brightness, contrast and saturation
+    synonym: float = 0.0  # chance of each word to become a WordNet synonym
+    word_deletion: float = 0.0  # chance of each word to go
+    word_swap: float = 0.0  # chance of each word to change places with its right neighbour
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which examples, and how they become batches."""
+
+    dataset: str = "shapes"  # shapes, flickr8k, flickr30k, coco, coco_captions
+    manifest: str = ""  # a JSONL file of one's own; wins over `dataset`
+    manual_dir: str = ""  # folder that holds the dataset's official archives
+    data_dir: str = "~/.cache/vl_keras"  # prepared records and feature caches
+    train_split: str = "train"
+    dev_split: str = "dev"
+    max_examples: int = 0  # keep only the first so many images of each split; 0 keeps all
+    image_size: tuple[int, int] = (224, 224)  # height, width that models see
+    max_pixels: int = 50_000_000  # a larger picture is quarantined before it is decoded
+    max_bad_share: float = 0.01  # the run stops when more than this share of pictures is unreadable
+    batch_size: int = 32  # images per step, over all replicas
+    captions_per_image: int = 5  # captions of one image that share its encoding in a step
+    length_buckets: tuple[int, ...] = (12, 16, 20, 24)  # caption lengths (tokens) that batches are padded to
+    context: str = "none"  # none; field: the example's own; caption_words: content words of one caption, which is then neither target nor reference
+    context_dropout: float = 0.0  # chance that a training example is shown an empty context
+    show_context: bool = True  # false: contexts are read (and their captions set aside) but shown empty
+    shapes: ShapesConfig = field(default_factory=ShapesConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The caption vocabulary."""
+
+    vocabulary: str = ""  # vocabulary file to use; empty: learned from the training captions
+    vocab_size: int = 4000  # upper limit of the learned vocabulary
+    max_length: int = 24  # caption tokens, the end token included; longer captions are cut
+
+
+@dataclass(frozen=True)
+class ImageEncoderConfig:
+    """The picture side."""
+
+    backbone: str = "ResNet50"  # a name in tf_keras.applications, or SmallCNN
+    weights: str = "imagenet"  # imagenet, none, or a weights file
+    trainable_from: str = ""  # empty: frozen; all; or the first layer that is trained
+    cache_features: bool = False  # read a frozen encoder's tokens from the feature cache
+    cache_views: int = 1  # cached versions of each training picture: the plain one and augmented ones
+
+
+@dataclass(frozen=True)
+class TextEncoderConfig:
+    """The context side: a TensorFlow Hub BERT."""
+
+    encoder: str = ""  # handle (URL or folder) of the encoder module; empty: no text encoder
+    preprocessor: str = ""  # handle of the preprocessing module
+    trainable: bool = False
+    max_length: int = 32  # context tokens
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The captioner between the encoders and the words."""
+
+    decoder: str = "transformer"  # transformer or lstm
+    hidden_dim: int = 256
+    num_heads: int = 8
+    num_layers: int = 3
+    image_layers: int = 0  # self-attention layers over the image tokens
+    intermediate_dim: int = 1024
+    dropout: float = 0.1
+    image_dropout: float = 0.1  # on the encoder's tokens
+    word_dropout: float = 0.0  # chance that an input word is hidden from the decoder
+
+
+@dataclass(frozen=True)
+class SelfCriticalConfig:
+    """The second phase: self-critical sequence training (Rennie et al., 2017)."""
+
+    epochs: int = 0  # zero: no second phase
+    samples: int = 5  # sampled captions per image; the baseline of each is the mean reward of the others
+    learning_rate: float = 2e-5
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, how fast, and where."""
+
+    epochs: int = 20
+    seed: int = 0
+    strategy: str = "auto"  # auto, none, mirrored, multi_worker
+    jit_compile: str = "auto"  # auto: on with a GPU; on; off
+    precision: str = "float32"  # float32, mixed_bfloat16, mixed_float16
+    learning_rate: float = 5e-4
+    warmup_steps: int = 500
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    accumulate_steps: int = 1  # batches whose gradients are added before the weights move
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.0  # zero: no moving average of the weights
+    checkpoint_steps: int = 0  # steps between checkpoints; zero: at epoch ends only
+    patience: int = 0  # epochs without a better development CIDEr before stopping; zero: never
+    evaluate_every: int = 1  # epochs between development measures
+    evaluate_examples: int = 0  # development images measured at epoch ends; zero: all
+    self_critical: SelfCriticalConfig = field(default_factory=SelfCriticalConfig)
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How captions are written."""
+
+    method: str = "beam"  # greedy, beam, sample
+    beam_size: int = 3
+    num_captions: int = 1  # captions returned per image, best first; at most beam_size
+    max_length: int = 20  # tokens, the end token included
+    min_length: int = 0
+    length_penalty: float = 0.7  # alpha of Wu et al. (2016), equation 14; 0 ranks by log-probability
+    no_repeat_ngram: int = 0  # no n-gram of this size appears twice; 0 is off
+    repetition_penalty: float = 1.0  # Keskar et al. (2019), section 4.1; 1 is off
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    task: str = "captioning"
+    data: DataConfig = field(default_factory=DataConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    image_encoder: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
+    text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names its key, its value and the rule."""
+
+
+def load_config(path, overrides=()):
+    """Reads a YAML file into a `Config`.
+
+    Args:
+        path: YAML file; its keys are those of `Config`, nested; what it leaves out keeps its default.
+        overrides: `"section.key=value"` strings, values in YAML, applied last.
+
+    Returns:
+        A checked `Config`.
+
+    Raises:
+        ConfigError: the file is missing or no YAML, a key is unknown, or a value breaks its rule.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"There is no config file `{path}`.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"`{path}` is no YAML: {error}") from None
+    if not isinstance(values or {}, dict):
+        raise ConfigError(f"`{path}` must hold keys and values; it holds a {type(values).__name__}.")
+    return config_from_dict(values or {}, overrides)
+
+
+def config_from_dict(values, overrides=()):
+    """The `Config` of a nested dict and of `"section.key=value"` strings; raises as `load_config`."""
+    values = _copy(values)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigError(f"An override is written key=value; got `{override}`.")
+        *sections, name = key.strip().split(".")
+        level = values
+        for section in sections:
+            level = level.setdefault(section, {})
+            if not isinstance(level, dict):
+                raise ConfigError(f"`{key}` cannot be set: `{section}` is a value, not a section.")
+        try:
+            level[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"The value of `{key}` is no YAML: {error}") from None
+    config = _build(Config, values, "")
+    check_config(config)
+    return config
+
+
+def save_config(config, path):
+    """Writes every setting of `config`, defaults included, as YAML that `load_config` reads back equal."""
+    Path(path).write_text(yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False), encoding="utf-8")
+
+
+def check_config(config):
+    """Raises `ConfigError` for the first value that breaks its rule."""
+    rules = _rules(config)
+    for key, value, holds, rule in rules:
+        if not holds:
+            raise ConfigError(f"`{key}` must {rule}; got {value!r}.")
+    model = config.model
+    if model.hidden_dim % model.num_heads:
+        raise ConfigError(
+            f"`model.hidden_dim` must divide by `model.num_heads`; got {model.hidden_dim} and {model.num_heads}."
+        )
+    if config.text_encoder.encoder and config.data.context == "none":
+        raise ConfigError(
+            "`text_encoder.encoder` is set but `data.context` is none, so it would read nothing; set `data.context` to "
+            "field or caption_words, or leave the encoder empty."
+        )
+    if config.image_encoder.cache_features and config.image_encoder.trainable_from:
+        raise ConfigError(
+            "`image_encoder.cache_features` needs a frozen encoder, since cached features do not follow its training; "
+            f"`image_encoder.trainable_from` is {config.image_encoder.trainable_from!r}."
+        )
+
+
+def _rules(config):
+    data, text, training, generation = config.data, config.text, config.training, config.generation
+
+    def one_of(section, name, allowed):
+        value = getattr(getattr(config, section), name)
+        return f"{section}.{name}", value, value in allowed, f"be one of {', '.join(allowed)}"
+
+    def at_least(section, least, *names):
+        for name in names:
+            value = getattr(getattr(config, section), name)
+            yield f"{section}.{name}", value, value >= least, f"be at least {least}"
+
+    def share(section_name, section, *names):
+        for name in names:
+            value = getattr(section, name)
+            yield f"{section_name}.{name}", value, 0 <= value <= 1, "lie between 0 and 1"
+
+    yield one_of("data", "context", ("none", "field", "caption_words"))
+    yield one_of("model", "decoder", ("transformer", "lstm"))
+    yield one_of("training", "strategy", ("auto", "none", "mirrored", "multi_worker"))
+    yield one_of("training", "jit_compile", ("auto", "on", "off"))
+    yield one_of("training", "precision", ("float32", "mixed_bfloat16", "mixed_float16"))
+    yield one_of("generation", "method", ("greedy", "beam", "sample"))
+    yield from at_least("data", 1, "max_pixels", "batch_size", "captions_per_image")
+    yield from at_least("data", 0, "max_examples")
+    yield from at_least("model", 1, "hidden_dim", "num_heads", "num_layers", "intermediate_dim")
+    yield from at_least("model", 0, "image_layers")
+    yield from at_least("image_encoder", 1, "cache_views")
+    yield from at_least("text_encoder", 2, "max_length")
+    yield from at_least("training", 0, "epochs", "warmup_steps", "weight_decay", "clip_norm", "checkpoint_steps", "patience")
+    yield from at_least("training", 1, "accumulate_steps", "evaluate_every")
+    yield from at_least("generation", 1, "beam_size", "num_captions", "max_length")
+    yield from at_least("generation", 0, "min_length", "no_repeat_ngram", "top_k")
+    yield from share("data", data, "max_bad_share", "context_dropout")
+    yield from share("data.augment", data.augment, "crop_min_area", "color", "synonym", "word_deletion", "word_swap")
+    yield from share("model", config.model, "dropout", "image_dropout", "word_dropout")
+    yield from share("training", training, "label_smoothing", "ema_decay")
+    yield from share("generation", generation, "top_p")
+    yield "generation.temperature", generation.temperature, generation.temperature > 0, "be above 0"
+    yield (
+        "generation.num_captions",
+        generation.num_captions,
+        generation.method == "sample" or generation.num_captions <= generation.beam_size,
+        f"be at most `generation.beam_size` ({generation.beam_size})",
+    )
+    yield "text.vocab_size", text.vocab_size, text.vocab_size >= 8, "be at least 8"
+    yield "text.max_length", text.max_length, text.max_length >= 2, "be at least 2 (a word and the end)"
+    yield "data.image_size", data.image_size, min(data.image_size) >= 16, "be at least 16 pixels each way"
+    yield (
+        "data.length_buckets",
+        data.length_buckets,
+        list(data.length_buckets) == sorted(set(data.length_buckets)) and min(data.length_buckets, default=1) > 0,
+        "rise, e.g. [12, 16, 24]",
+    )
+    yield "training.learning_rate", training.learning_rate, training.learning_rate > 0, "be above 0"
+
+
+def _build(kind, values, prefix):
+    known = {f.name: f for f in fields(kind)}
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
+            hint = f"did you mean `{prefix}{near[0]}`?" if near else f"known here: {', '.join(known)}."
+            raise ConfigError(f"Unknown key `{prefix}{key}`; {hint}")
+    types = typing.get_type_hints(kind)
+    return kind(**{key: _convert(types[key], value, f"{prefix}{key}") for key, value in values.items()})
+
+
+def _convert(kind, value, key):
+    if is_dataclass(kind):
+        if not isinstance(value or {}, dict):
+            raise ConfigError(f"`{key}` is a section of keys; got {value!r}.")
+        return _build(kind, value or {}, f"{key}.")
+    if typing.get_origin(kind) is tuple:
+        arguments = typing.get_args(kind)
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"`{key}` must be a list such as [1, 2]; got {value!r}.")
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise ConfigError(f"`{key}` must have {len(arguments)} values; got {value!r}.")
+        return tuple(_convert(arguments[0], item, key) for item in value)
+    if kind is float and isinstance(value, str):  # YAML 1.1 reads 5e-4 as a string
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is str and value is None:
+        value = ""
+    if type(value) is not kind:
+        raise ConfigError(f"`{key}` must be of type {kind.__name__}; got {value!r}.")
+    return value
+
+
+def _copy(values):
+    return {key: _copy(value) if isinstance(value, dict) else value for key, value in values.items()}
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
