@@ -48,7 +48,8 @@ class DataConfig:
     batch_size: int = 32  # images per step, over all replicas
     captions_per_image: int = 5  # captions of one image that share its encoding in a step
     length_buckets: tuple[int, ...] = (12, 16, 20, 24)  # caption lengths (tokens) that batches are padded to
-    context: str = "none"  # none; field: the example's own; caption_words: content words of one caption, which is then neither target nor reference
+    # none; field: the example's own; caption_words: content words of one caption, then neither target nor reference
+    context: str = "none"
     context_dropout: float = 0.0  # chance that a training example is shown an empty context
     show_context: bool = True  # false: contexts are read (and their captions set aside) but shown empty
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
@@ -107,7 +108,6 @@ class SelfCriticalConfig:
     epochs: int = 0  # zero: no second phase
     samples: int = 5  # sampled captions per image; the baseline of each is the mean reward of the others
     learning_rate: float = 2e-5
-    batch_size: int = 32
 
 
 @dataclass(frozen=True)
@@ -273,10 +273,18 @@ def _rules(config):
     yield from at_least("model", 0, "image_layers")
     yield from at_least("image_encoder", 1, "cache_views")
     yield from at_least("text_encoder", 2, "max_length")
-    yield from at_least("training", 0, "epochs", "warmup_steps", "weight_decay", "clip_norm", "checkpoint_steps", "patience")
+    yield from at_least(
+        "training", 0, "epochs", "warmup_steps", "weight_decay", "clip_norm", "checkpoint_steps", "patience"
+    )
     yield from at_least("training", 1, "accumulate_steps", "evaluate_every")
     yield from at_least("generation", 1, "beam_size", "num_captions", "max_length")
     yield from at_least("generation", 0, "min_length", "no_repeat_ngram", "top_k")
+    yield (
+        "training.self_critical.samples",
+        training.self_critical.samples,
+        training.self_critical.samples >= 2,
+        "be at least 2",
+    )
     yield from share("data", data, "max_bad_share", "context_dropout")
     yield from share("data.augment", data.augment, "crop_min_area", "color", "synonym", "word_deletion", "word_swap")
     yield from share("model", config.model, "dropout", "image_dropout", "word_dropout")

@@ -1,0 +1,17 @@
+"""One TFDS builder a dataset; all give the example form of `example.py`, in splits named train, dev and test."""
+
+from vl_keras.data.builders.coco import CocoBuilder
+from vl_keras.data.builders.coco_captions import CocoCaptionsBuilder
+from vl_keras.data.builders.flickr8k import Flickr8kBuilder
+from vl_keras.data.builders.flickr30k import Flickr30kBuilder
+from vl_keras.data.builders.manifest import ManifestBuilder
+from vl_keras.data.builders.shapes import ShapesBuilder
+
+BUILDERS = {
+    "shapes": ShapesBuilder,
+    "flickr8k": Flickr8kBuilder,
+    "flickr30k": Flickr30kBuilder,
+    "coco": CocoBuilder,
+    "coco_captions": CocoCaptionsBuilder,
+    "manifest": ManifestBuilder,
+}

@@ -1,0 +1,145 @@
+"""Speed of writing captions, against the plain way: a Python loop that calls the model on the whole prefix each token.
+
+    python -m benchmarks.decoding [--decoder transformer] [--repeats 7]
+
+Both sides have the same weights, the same image tokens and thread settings, and must write the same captions, or the
+benchmark stops. The image encoder is excluded from both; everything after it is included. Rounds are interleaved, and
+each figure is the median of its rounds. The end token is forbidden on both sides, so every caption has the same length.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+
+import numpy as np
+
+import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
+import tensorflow as tf  # isort: skip
+import tf_keras as keras  # isort: skip
+
+from vl_keras.config import ModelConfig, TextConfig
+from vl_keras.encoders.image_encoder import build_image_encoder
+from vl_keras.models.captioner import build_captioner
+
+REGIONS, FEATURES = 49, 1280  # MobileNetV2's grid for a picture of 224 x 224
+START, FORBIDDEN = 2, (0, 1, 2, 3)  # the end token, 3, too
+TOKENS, LARGE_BATCH, BEAMS = 20, 64, 5
+LENGTHS = (10, 20, 40, 80)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--decoder", choices=("transformer", "lstm", "both"), default="both")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds; each figure is their median (at least 5)")
+    parser.add_argument("--jit", action="store_true", help="compile our side with XLA")
+    options = parser.parse_args(arguments)
+    decoders = ("transformer", "lstm") if options.decoder == "both" else (options.decoder,)
+    print(
+        f"TensorFlow {tf.__version__}, {len(tf.config.list_logical_devices('GPU'))} GPUs, "
+        f"{tf.config.threading.get_intra_op_parallelism_threads() or 'default'} threads, jit {options.jit}, "
+        f"{TOKENS} tokens a caption, median of {max(options.repeats, 5)}"
+    )
+    held = [measure(decoder, max(options.repeats, 5), options.jit) for decoder in decoders]
+    return 0 if all(held) else 1
+
+
+def measure(decoder, repeats, jit):
+    """Measures one decoder, prints its figures, and returns whether every target holds."""
+    captioner = _captioner(decoder)
+    rng = np.random.default_rng(0)
+    one, many = (tf.constant(rng.normal(size=(b, REGIONS, FEATURES)), tf.float32) for b in (1, LARGE_BATCH))
+
+    def ours(image_tokens, method="greedy", beams=1, length=TOKENS):
+        write = tf.function(
+            lambda tokens: captioner.generate(
+                {"image_tokens": tokens}, method=method, beam_size=beams, max_length=length, forbidden_ids=FORBIDDEN
+            ).tokens,
+            jit_compile=jit,
+        )
+        return lambda: write(image_tokens).numpy()
+
+    runs = {
+        "greedy, 1 image": ours(one),
+        "plain loop, 1 image": lambda: plain_loop(captioner.training_model, one, TOKENS),
+        f"greedy, batch {LARGE_BATCH}": ours(many),
+        f"plain loop, batch {LARGE_BATCH}": lambda: plain_loop(captioner.training_model, many, TOKENS),
+        f"beam {BEAMS}, batch {LARGE_BATCH}": ours(many, "beam", BEAMS),
+    }
+    runs |= {f"greedy, batch {LARGE_BATCH}, {n} tokens": ours(many, length=n) for n in LENGTHS}
+    written = {name: run() for name, run in runs.items()}  # the first call also traces
+    for images in ("1 image", f"batch {LARGE_BATCH}"):
+        if not np.array_equal(written[f"greedy, {images}"], written[f"plain loop, {images}"]):
+            raise SystemExit(f"{decoder}, {images}: the two sides wrote different captions, so there is no comparison.")
+    seconds = interleaved(runs, repeats)
+
+    print(f"\n{decoder}")
+    for name, value in seconds.items():
+        print(f"  {name:<32}{1000 * value:10.1f} ms")
+    greedy, loop = seconds[f"greedy, batch {LARGE_BATCH}"], seconds[f"plain loop, batch {LARGE_BATCH}"]
+    per_token = {n: seconds[f"greedy, batch {LARGE_BATCH}, {n} tokens"] / n for n in LENGTHS}
+    return all(
+        [
+            _verdict("greedy, 1 image: times faster", seconds["plain loop, 1 image"] / seconds["greedy, 1 image"], 20),
+            _verdict(
+                f"greedy, batch {LARGE_BATCH}: times faster than one by one",
+                LARGE_BATCH * seconds["plain loop, 1 image"] / greedy,
+                80,
+            ),
+            _verdict(f"greedy, batch {LARGE_BATCH}: times faster than the loop on it", loop / greedy, 8),
+            _verdict(f"beam {BEAMS} / greedy", seconds[f"beam {BEAMS}, batch {LARGE_BATCH}"] / greedy, most=3),
+            _verdict(
+                f"cost of a token, {LENGTHS[-1]} tokens / {LENGTHS[0]} tokens",
+                per_token[LENGTHS[-1]] / per_token[LENGTHS[0]],
+                most=1.25,
+            ),
+        ]
+    )
+
+
+def plain_loop(model, image_tokens, length):
+    """Greedy captions `(B, 1, length)`, calling the model on everything written so far for each next token."""
+    ids = np.full((len(image_tokens), 1, 1), START, np.int32)
+    for _ in range(length):
+        logits = model({"image_tokens": image_tokens, "caption_ids": ids}, training=False)[:, :, -1].numpy()
+        logits[..., FORBIDDEN] = -np.inf
+        ids = np.concatenate([ids, logits.argmax(-1)[..., None].astype(np.int32)], axis=-1)
+    return ids[..., 1:]
+
+
+def interleaved(runs, repeats):
+    """Median seconds of each run; every round runs all of them, so that a slow moment of the machine hits all."""
+    taken = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def _captioner(decoder):
+    keras.utils.set_random_seed(1)
+    model = ModelConfig()
+    return build_captioner(
+        build_image_encoder("MobileNetV2", "none"),
+        TextConfig().vocab_size,
+        decoder=decoder,
+        hidden_dim=model.hidden_dim,
+        num_heads=model.num_heads,
+        num_layers=model.num_layers if decoder == "transformer" else 1,
+        intermediate_dim=model.intermediate_dim if decoder == "transformer" else 512,
+        max_length=max(LENGTHS),
+        from_image_tokens=True,
+    )
+
+
+def _verdict(name, value, least=None, most=None):
+    holds = value >= least if most is None else value <= most
+    target = f"at least {least}" if most is None else f"at most {most}"
+    print(f"  {name:<52}{value:8.2f}   target {target}: {'holds' if holds else 'MISSED'}")
+    return holds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

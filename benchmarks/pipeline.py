@@ -1,0 +1,158 @@
+"""Speed of the input pipeline against a bare parallel map over the same files.
+
+    python benchmarks/pipeline.py [--images 1024] [--batch-size 32] [--rounds 7] [--folder DIR]
+
+Without augmentation it is measured against `tf.io.decode_jpeg` alone, with it against a parallel map of the same picture
+operations. The bare maps read, decode and batch, no more; the pipeline also plans the epoch, checks headers, survives
+broken pictures, tokenizes five captions a picture, weighs them and gives float32. The measurements take turns, so that other
+work on the machine slows all of them alike; the ratio is the median over rounds of the two rates of the same round.
+
+Files: the photos of Flickr8k in VL_KERAS_SHARED (default ../shared), or a folder of one's own; else some are made.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
+import tensorflow as tf
+from PIL import Image
+
+from vl_keras.config import AugmentConfig, config_from_dict
+from vl_keras.data import image_ops
+from vl_keras.data.pipeline import caption_dataset
+from vl_keras.data.quarantine import Quarantine
+from vl_keras.data.text_ops import CaptionTokenizer
+
+SIZE = (224, 224)
+CAPTION = "a dog runs over the green grass near a red ball"
+AUGMENT = {"crop_min_area": 0.4, "flip": True, "rotation": 10.0, "color": 0.2}
+
+
+class FileSource:
+    """A `Source` of files on disk."""
+
+    split = "train"
+    fingerprint = "files"
+
+    def __init__(self, paths):
+        self.paths = paths
+        self.image_ids = [Path(path).name for path in paths]
+        self.captions = [[f"{CAPTION} {number}" for number in range(5)] for _ in paths]
+        self.contexts = [""] * len(paths)
+        self.quarantine = Quarantine()
+
+    def __len__(self):
+        return len(self.paths)
+
+    def read_images(self, indices):
+        contents = np.empty(len(indices), object)
+        for place, index in enumerate(indices):
+            with open(self.paths[index], "rb") as file:
+                contents[place] = file.read()
+        return contents
+
+
+def find_files(folder, count, scratch):
+    """Paths of `count` JPEG files."""
+    if folder:
+        return sorted(str(path) for path in Path(folder).rglob("*.jpg"))[:count]
+    shared = Path(os.environ.get("VL_KERAS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    archive = shared / "data" / "flickr8k" / "Flickr8k_Dataset.zip"
+    if archive.exists():
+        with zipfile.ZipFile(archive) as photos:
+            names = sorted(name for name in photos.namelist() if name.endswith(".jpg"))[:count]
+            return [photos.extract(name, scratch) for name in names]
+    print(f"no photos at {archive}: some are made")
+    random = np.random.default_rng(0)
+    paths = []
+    for number in range(count):
+        coarse = Image.fromarray(random.integers(0, 256, (28, 28, 3), dtype=np.uint8))
+        paths.append(str(Path(scratch) / f"{number}.jpg"))
+        coarse.resize(SIZE[::-1], Image.Resampling.BICUBIC).save(paths[-1], quality=85)
+    return paths
+
+
+def bare(paths, batch_size, operation):
+    files = tf.data.Dataset.from_tensor_slices(paths).repeat()
+    images = files.map(lambda path: operation(tf.io.read_file(path)), num_parallel_calls=tf.data.AUTOTUNE)
+    return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def decode(data):
+    return tf.io.decode_jpeg(data, channels=3)
+
+
+def same_operations(augment):
+    def operation(data):
+        seed = tf.random.uniform((2,), maxval=2**31 - 1, dtype=tf.int32)
+        image = image_ops.decode_and_crop(data, seed, augment.crop_min_area)
+        image = image_ops.resize_uint8(image, SIZE)
+        return image_ops.augment(image, seed[::-1], seed[0] % 2 == 0, augment.rotation, augment.color)
+
+    return operation
+
+
+def ours(paths, batch_size, augment):
+    config = config_from_dict({"data": {"batch_size": batch_size, "image_size": list(SIZE), "augment": augment}})
+    source = FileSource(paths)
+    tokenizer = CaptionTokenizer.learn([text for own in source.captions for text in own], 200)
+    return caption_dataset(config, source, tokenizer, training=True)
+
+
+def measure(iterator, batches):
+    """Seconds of wall clock and of this process's CPUs for so many batches."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(batches):
+        next(iterator)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def compare(name, bare_dataset, our_dataset, batches, batch_size, rounds):
+    rows = []
+    for round_number in range(rounds + 1):
+        # A new iterator each time: an idle one would go on filling its buffers in the other's turn.
+        pair = []
+        for dataset in (bare_dataset, our_dataset) if round_number % 2 else (our_dataset, bare_dataset):
+            iterator = iter(dataset)
+            measure(iterator, 4)
+            pair.append(measure(iterator, batches))
+            del iterator
+        if round_number:  # the first warms up
+            rows.append(pair if round_number % 2 else pair[::-1])
+    images = batches * batch_size
+    rate = [statistics.median(images / row[side][0] for row in rows) for side in (0, 1)]
+    cpu = [statistics.median(row[side][1] / images for row in rows) * 1e3 for side in (0, 1)]
+    ratio = statistics.median(row[0][0] / row[1][0] for row in rows)
+    cpu_ratio = statistics.median(row[0][1] / row[1][1] for row in rows)
+    print(
+        f"{name}: pipeline {rate[1]:.0f} images/s, bare {rate[0]:.0f} images/s, ratio {ratio:.2f} "
+        f"(CPU per image {cpu[1]:.2f} ms, bare {cpu[0]:.2f} ms, ratio {cpu_ratio:.2f})",
+        flush=True,
+    )
+    return ratio
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1024, help="files to read")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--folder", help="folder of JPEG files of 224 x 224 pixels")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = find_files(arguments.folder, arguments.images, scratch)
+        batches, size = len(paths) // arguments.batch_size, arguments.batch_size
+        numbers = batches, size, arguments.rounds
+        compare("without augmentation", bare(paths, size, decode), ours(paths, size, {}), *numbers)
+        operations = same_operations(AugmentConfig(**AUGMENT))
+        compare("with augmentation", bare(paths, size, operations), ours(paths, size, AUGMENT), *numbers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Compares our PTB tokens with those of the Java tokenizer that pycocoevalcap ships, caption by caption.
+
+    python benchmarks/ptb_parity.py [CAPTIONS.txt …] [--write-cases]
+
+Reads the strings in tests/metrics/ptb_cases.tsv, all captions of Flickr8k where ../shared (or VL_KERAS_SHARED) is
+there, 20,000 of those changed at random (joined words, quotes, prices, contractions, …), and any text files named, one
+caption a line. Needs `java` (8 or later). Exits with 1 where a caption as it was written differs, or more than 1 in
+1,000 of the changed ones.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from vl_keras.metrics.ptb_tokenizer import ptb_tokenize  # noqa: E402
+
+CASES = ROOT / "tests" / "metrics" / "ptb_cases.tsv"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, help="text files, one caption a line")
+    parser.add_argument("--write-cases", action="store_true", help="store Java's answers to the strings of the test")
+    options = parser.parse_args()
+    if not shutil.which("java"):
+        sys.exit("No `java` on the PATH: there is nothing to compare with.")
+    cases = [line.split("\t")[0] for line in CASES.read_text(encoding="utf-8").split("\n") if line]
+    if options.write_cases:
+        rows = [f"{case}\t{tokens}\n" for case, tokens in zip(cases, java_tokens(cases), strict=True)]
+        CASES.write_text("".join(rows), encoding="utf-8")
+    differ = compare("made-up strings", cases)
+    archive = Path(os.environ.get("VL_KERAS_SHARED", ROOT / ".." / "shared")) / "data/flickr8k/Flickr8k_text.zip"
+    if archive.is_file():
+        with zipfile.ZipFile(archive) as text:
+            captions = [line.split("\t")[1] for line in text.read("Flickr8k.token.txt").decode("utf-8").splitlines()]
+        differ += compare("Flickr8k captions", captions)
+        rng = random.Random(0)
+        changed = [change(rng.choice(captions), rng) for _ in range(20_000)]
+        differ += compare("changed captions", changed) > len(changed) // 1000
+    else:
+        print(f"Flickr8k captions: skipped, there is no {archive}")
+    for file in options.files:
+        differ += compare(str(file), file.read_text(encoding="utf-8").splitlines())
+    sys.exit(bool(differ))
+
+
+def java_tokens(captions):
+    """The answers of pycocoevalcap's own `PTBTokenizer`."""
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    # The last line ends the file, and some rules look past a line's end: an empty caption keeps the real ones inside.
+    lines = [*captions, ""]
+    tokens = PTBTokenizer().tokenize({index: [{"caption": line}] for index, line in enumerate(lines)})
+    return [tokens[index][0] for index in range(len(captions))]
+
+
+def compare(name, captions):
+    """Prints how many captions differ, and the first few; returns the number."""
+    start = time.perf_counter()
+    ours = ptb_tokenize(captions)
+    seconds = time.perf_counter() - start
+    rows = zip(captions, ours, java_tokens(captions), strict=True)
+    different = [row for row in rows if row[1] != row[2]]
+    print(f"{name}: {len(different)} of {len(captions)} differ; ours took {seconds:.1f} s")
+    for caption, our, theirs in different[:10]:
+        print(f"  {caption!r}\n    ours {our!r}\n    Java {theirs!r}")
+    return len(different)
+
+
+def change(caption, rng):
+    """Makes a caption awkward in one to three places."""
+    special = (
+        "Mr. St. U.S. don't it's cannot T-shirt jack-o'-lantern 'em B&W (left) ... -- “hi” ’s café :) http://a.com/b "
+        "a@b.com #7 $5 50% 1990's '90s etc. e.g. 6'2\" w/ o'clock y'all gonna ma'am AT&T x-ray 3-D 4x4 and/or 10:30 "
+        "a.m. ½ — … é naïve Coca-Cola's O'Neill mother-in-law's dogs'"
+    ).split()
+    after_numbers = [
+        "",
+        "s",
+        "th",
+        "%",
+        "'",
+        '"',
+        " ft.",
+        "-foot",
+        " 1/2",
+        ".5",
+        ",000",
+        " lbs.",
+        "x4",
+        "am",
+        "-5",
+        "/2",
+    ]
+    words = caption.split()
+    for _ in range(rng.randint(1, 3)):
+        index, kind = rng.randrange(len(words)), rng.randrange(6)
+        word = words[index]
+        words[index] = (
+            word + rng.choice([*".,!?;:)'\"", "'s", "...", "'d", "n't", "!!"]),
+            rng.choice("(\"'`#$@[-") + word,
+            word + rng.choice([*"-/&.,'_:", "--"]) + rng.choice(words),
+            rng.choice((word.upper(), word.capitalize())),
+            str(rng.randint(0, 3000)) + rng.choice(after_numbers),
+            rng.choice(special),
+        )[kind]
+    return " ".join(words)
+
+
+if __name__ == "__main__":
+    main()

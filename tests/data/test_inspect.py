@@ -1,0 +1,111 @@
+"""The look at the data finds the leaks, the unreadable files and the numbers that were put in."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from miniature import photo
+from PIL import Image
+
+from vl_keras.config import config_from_dict
+from vl_keras.data.inspect import format_report, inspect_data
+from vl_keras.data.leaks import find_leaks, mark_picture
+
+KANJI = "一匹の犬"
+
+
+def recoded(content, scale=1.0, **options):
+    """The same picture, saved once more, perhaps in another size."""
+    picture = Image.open(io.BytesIO(content))
+    file = io.BytesIO()
+    picture.resize([round(side * scale) for side in picture.size]).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def inspected(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inspect")
+    pictures = {f"train/{n}.jpg": photo(n, 64, 80) for n in range(9)}
+    pictures |= {"dev/copy.jpg": photo(2, 64, 80), "dev/recoded.jpg": recoded(photo(5, 64, 80), 1.5, quality=80)}
+    pictures |= {"dev/other.png": photo(70, 40, 48, "PNG"), "dev/flat.png": flat((200, 10, 10))}
+    pictures |= {"test/flat.png": flat((10, 200, 10)), "test/wide.jpg": photo(80, 16, 4000)}
+    pictures |= {"test/cut.jpg": photo(81)[:-300], "test/noise.jpg": b"\xff\xd8\xff" + bytes(range(200))}
+    rows = []
+    for name, content in pictures.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        split = name.split("/")[0]
+        captions = [f"A dog runs , {split} word {path.stem} ."] + ([KANJI, KANJI] if "other" in name else [])
+        rows.append({"image": name, "captions": captions, "split": split, "context": "tag" if "copy" in name else ""})
+    lines = [json.dumps(row) for row in rows] + ["no JSON"]
+    (folder / "own.jsonl").write_text("\n".join(lines))
+    data = {"manifest": str(folder / "own.jsonl"), "data_dir": str(folder / "data"), "max_pixels": 50_000}
+    return inspect_data(config_from_dict({"data": data}), folder / "report"), folder / "report"
+
+
+def flat(color):
+    file = io.BytesIO()
+    Image.new("RGB", (30, 20), color).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_leaks_are_found_and_nothing_else_is_one(inspected):
+    report, _ = inspected
+    assert sorted(report["leaks"]) == [
+        ("train", "train/2.jpg", "dev", "dev/copy.jpg", "same file"),
+        ("train", "train/5.jpg", "dev", "dev/recoded.jpg", "near-identical"),
+    ]
+
+
+def test_unreadable_files_are_found(inspected):
+    report, folder = inspected
+    unreadable = {name: reason for split, name, reason in report["unreadable"] if split in ("test", "")}
+    assert len(unreadable) == len(report["unreadable"])  # the line of no split once, not once a split
+    assert "data.max_pixels" in unreadable.pop("test/wide.jpg")
+    assert "cut short" in unreadable.pop("test/cut.jpg")
+    assert unreadable.pop("test/noise.jpg")
+    assert "no JSON" in unreadable.pop("own.jsonl:18") and not unreadable
+    assert len((folder / "unreadable.jsonl").read_text().splitlines()) == len(report["unreadable"])
+
+
+def test_counts_and_statistics(inspected):
+    report, folder = inspected
+    train, dev = report["splits"]["train"], report["splits"]["dev"]
+    assert [report["splits"][split]["images"] for split in ("train", "dev", "test")] == [9, 4, 4]
+    assert train["words_per_caption"] == "6.0 (6, 6)"  # the comma and the full stop are no words
+    assert train["heights"] == "64 / 64 / 64" and train["formats"] == "JPEG 9"
+    assert (dev["captions"], dev["repeated_captions"], dev["contexts"]) == (6, 2, 1)
+    assert dev["word_types"] == len({"a", "dog", "runs", "dev", "word", "copy", "recoded", "other", "flat", *KANJI})
+    assert dev["unseen_word_share"] == f"{(4 * 2 + 2 * len(KANJI)) / (4 * 6 + 2 * len(KANJI)):.1%}"
+    assert json.loads((folder / "report.json").read_text())["splits"] == json.loads(json.dumps(report["splits"]))
+    text = format_report(report)
+    assert (folder / "report.txt").read_text() == text
+    for part in ("dev/recoded.jpg", "near-identical", "own.jsonl:18", "images", "contact_sheet_dev.png"):
+        assert part in text
+
+
+def test_a_contact_sheet_shows_the_pictures(inspected):
+    _, folder = inspected
+    for split, count in (("train", 9), ("dev", 4), ("test", 4)):
+        sheet = np.asarray(Image.open(folder / f"contact_sheet_{split}.png"))
+        assert sheet.shape[1] >= min(count, 6) * 230 and sheet.std() > 20
+    red = (sheet_pixels(folder / "contact_sheet_dev.png") == (200, 10, 10)).all(axis=-1).sum()
+    assert red > 230 * 153 * 0.9  # the flat picture, enlarged
+
+
+def sheet_pixels(path):
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_near_identical_by_brute_force():
+    pictures = [photo(n) for n in range(40)]
+    others = [recoded(pictures[n], 2.0) if n % 7 == 0 else photo(100 + n) for n in range(40)]
+    splits = {}
+    for name, contents in (("train", pictures), ("dev", others)):
+        marks = [mark_picture(content, Image.open(io.BytesIO(content)), (32, 48)) for content in contents]
+        splits[name] = ([f"{name}{n}" for n in range(40)], marks)
+    splits["train"][1][3] = None  # an unreadable one
+    expected = [("train", f"train{n}", "dev", f"dev{n}", "near-identical") for n in range(0, 40, 7)]
+    assert find_leaks(splits) == expected

@@ -1,0 +1,156 @@
+"""A manifest of one's own: every good line is read, every bad one costs itself, and no image is in two splits."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from miniature import captions_of, data_config, images_of, photo
+
+from vl_keras.data.builders.example import DataError
+from vl_keras.data.source import open_source
+
+
+def write(folder, rows, images=None):
+    """A manifest of these rows (dicts, or raw lines) and the pictures they name."""
+    lines = [row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=False).encode() for row in rows]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "own.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    named = [row["image"] for row in rows if isinstance(row, dict) and isinstance(row.get("image"), str)]
+    for number, name in enumerate(dict.fromkeys(named) if images is None else images):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photo(number))
+    return data_config(folder, manifest=str(folder / "own.jsonl"))
+
+
+def row(image, *captions, **more):
+    return {"image": image, "captions": list(captions), **more}
+
+
+def test_lines_become_examples(tmp_path):
+    config = write(
+        tmp_path,
+        [
+            row("a/1.jpg", "  a dog ", "ein Hund läuft", split="train", context="tags: dog"),
+            row("2.png", "一只狗在跑", split="val"),
+            row("3.jpg", "no split means train"),
+            row("4.jpg", "held out", split="test", note="a key of the user's own is passed over"),
+            {"image": "5.jpg", "question": "is it a dog?", "answer": "no", "split": "test", "context": None},
+            b"",
+        ],
+    )
+    train, dev, test = (open_source(config, split) for split in ("train", "dev", "test"))
+    assert captions_of(train) == {"a/1.jpg": ["a dog", "ein Hund läuft"], "3.jpg": ["no split means train"]}
+    assert captions_of(dev) == {"2.png": ["一只狗在跑"]}
+    assert captions_of(test) == {"4.jpg": ["held out"], "5.jpg": []}
+    assert dict(zip(train.image_ids, train.contexts, strict=True)) == {"a/1.jpg": "tags: dog", "3.jpg": ""}
+    assert test.questions[test.image_ids.index("5.jpg")] == [{"question": "is it a dog?", "answer": "no", "kind": ""}]
+    assert images_of(train) == {"a/1.jpg": photo(0), "3.jpg": photo(2)}
+    assert not (train.quarantine.rows or dev.quarantine.rows or train.notes)
+
+
+def test_lines_of_one_image_are_joined_and_an_image_stays_in_one_split(tmp_path):
+    config = write(
+        tmp_path,
+        [
+            row("1.jpg", "first"),
+            row("./1.jpg", "second", context="later"),
+            row("1.jpg", "third", split="dev"),
+            row("2.jpg", "other", split="dev"),
+        ],
+    )
+    train, dev = open_source(config, "train"), open_source(config, "dev")
+    assert captions_of(train) == {"1.jpg": ["first", "second"]} and train.contexts == ["later"]
+    assert captions_of(dev) == {"2.jpg": ["other"]}
+    ((name, reason),) = dev.quarantine.rows
+    assert name == "own.jsonl:3" and "split train already (line 1)" in reason
+
+
+BAD = {
+    b'{"image": "1.jpg", "captions": ["cut sh': "no JSON",
+    b'["1.jpg", "a list"]': "JSON object",
+    b'{"captions": ["no image"]}': "no `image`",
+    b'{"image": "1.jpg", "caption": ["a typo"]}': "no `captions`; is `caption` meant?",
+    b'{"image": "1.jpg", "captions": "a string"}': "`captions` must be a list of strings",
+    b'{"image": "1.jpg", "captions": ["", "empty"]}': "`captions` must be a list of strings",
+    b'{"image": "1.jpg", "captions": []}': "`captions` is empty",
+    b'{"image": "", "captions": ["a"]}': "`image` is empty",
+    b'{"image": 7, "captions": ["a"]}': "`image` must be a string; it is 7",
+    b'{"image": "1.jpg", "captions": ["a"], "split": "holdout"}': "`split` must be train, dev or test; it is 'holdout'",
+    b'{"image": "1.jpg", "captions": ["a"], "context": ["x"]}': "`context` must be a string",
+    b'{"image": "1.jpg", "question": "why?"}': "`question` and `answer` belong together",
+    b'{"image": "1.jpg", "captions": ["\xff\xfe"]}': "not UTF-8",
+}
+
+
+def test_a_bad_line_costs_itself_and_is_listed_with_its_number_and_reason(tmp_path):
+    config = write(tmp_path, [*BAD, row("1.jpg", "good"), row("gone.jpg", "no file"), row("2.jpg", "x", split="dev")])
+    (tmp_path / "gone.jpg").unlink()
+    train = open_source(config, "train")
+    assert captions_of(train) == {"1.jpg": ["good"]}
+    reasons = dict(train.quarantine.rows)
+    for number, reason in enumerate(BAD.values(), 1):
+        assert reason in reasons.pop(f"own.jsonl:{number}")
+    assert list(reasons) == ["gone.jpg"] and "line 15: there is no such file" in reasons["gone.jpg"]
+
+
+def test_a_file_that_is_no_picture_costs_itself(tmp_path):
+    config = write(tmp_path, [row(f"{n}.jpg", "text", split="dev") for n in range(3)])
+    (tmp_path / "1.jpg").write_bytes(b"<html>")
+    source = open_source(config, "dev")
+    assert sorted(source.image_ids) == ["0.jpg", "2.jpg"]
+    assert source.quarantine.rows == [("1.jpg", "not a JPEG, PNG, GIF, BMP or WebP file")]
+
+
+def test_a_dev_split_is_taken_from_the_training_images_and_stays(tmp_path):
+    rows = [row(f"{n}.jpg", f"picture {n}") for n in range(101)] + [row("t.jpg", "test", split="test")]
+    config = write(tmp_path / "few", rows[20:])
+    few = set(open_source(config, "dev").image_ids)
+    config = write(tmp_path / "many", rows)
+    train, dev, test = (open_source(config, split) for split in ("train", "dev", "test"))
+    many = set(dev.image_ids)
+    assert few == {name for name in many if int(name[:-4]) >= 20}
+    assert 3 <= len(many) <= 20 and not many & set(train.image_ids) and test.image_ids == ["t.jpg"]
+    assert len(many) + len(train) == 101
+    assert f"{len(many)} of its 101 training images" in train.notes[0] and "dev split" in train.notes[0]
+
+
+def test_two_images_suffice_for_a_dev_split_and_one_does_not(tmp_path):
+    config = write(tmp_path / "two", [row("1.jpg", "a"), row("2.jpg", "b")])
+    assert len(open_source(config, "train")) == len(open_source(config, "dev")) == 1
+    config = write(tmp_path / "one", [row("1.jpg", "a")])
+    assert len(open_source(config, "train")) == 1
+    with pytest.raises(DataError, match='no split `dev` in the manifest.*"split"'):
+        open_source(config, "dev")
+
+
+def test_a_changed_manifest_or_picture_is_read_again(tmp_path):
+    rows = [row("1.jpg", "a"), row("2.jpg", "b", split="dev")]
+    config = write(tmp_path, rows)
+    assert captions_of(open_source(config, "train")) == {"1.jpg": ["a"]}
+    config = write(tmp_path, [row("1.jpg", "changed"), rows[1]])
+    assert captions_of(open_source(config, "train")) == {"1.jpg": ["changed"]}
+    (tmp_path / "1.jpg").write_bytes(photo(55))
+    assert images_of(open_source(config, "train")) == {"1.jpg": photo(55)}
+
+
+def test_the_folder_can_move(tmp_path):
+    config = write(tmp_path / "here", [row("p/1.jpg", "a"), row("2.jpg", "b", split="dev")])
+    before = open_source(config, "train")
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    moved = dataclasses.replace(
+        config, manifest=str(tmp_path / "there" / "own.jsonl"), data_dir=str(tmp_path / "there" / "data")
+    )
+    after = open_source(moved, "train")
+    assert (after.image_ids, after.fingerprint) == (before.image_ids, before.fingerprint)
+
+
+def test_an_unusable_manifest_says_what_is_wrong(tmp_path):
+    config = data_config(tmp_path, manifest=str(tmp_path / "nowhere.jsonl"))
+    with pytest.raises(DataError, match="nowhere.jsonl` .`data.manifest`. cannot be read"):
+        open_source(config, "train")
+    config = write(tmp_path, [b"{", b"[]"])
+    with pytest.raises(DataError, match="(?s)no usable line.*own.jsonl:1") as error:
+        open_source(config, "train")
+    assert "own.jsonl:2" in str(error.value)

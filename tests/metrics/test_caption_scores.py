@@ -1,0 +1,226 @@
+"""Scores against NumPy float64 transcriptions of the papers' formulas."""
+
+import json
+import math
+import shutil
+import zipfile
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from vl_keras.metrics.caption_scores import score_captions
+from vl_keras.metrics.character_tokenizer import character_tokenize, mostly_cjk
+from vl_keras.metrics.coco_results import read_coco_results, write_coco_results
+from vl_keras.metrics.ptb_tokenizer import ptb_tokenize
+from vl_keras.metrics.score_signature import ScoreSignature
+
+WORDS = "a the dog man red ball runs on grass with two kids".split()
+
+
+def small_set(images=7, seed=0):
+    rng = np.random.default_rng(seed)
+
+    def sentence():
+        return " ".join(rng.choice(WORDS, rng.integers(3, 12)))
+
+    references = {f"{i}.jpg": [sentence() for _ in range(rng.integers(2, 6))] for i in range(images)}
+    # The end of a reference and then something else: some n-grams of every order match, and not all.
+    candidates = {key: " ".join(captions[0].split()[1:]) + " " + sentence() for key, captions in references.items()}
+    return references, candidates
+
+
+def ngrams(tokens, n):
+    return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
+
+
+def bleu(references, candidates, order):
+    """Papineni et al. (2002), section 2.3, closest reference length; log precisions averaged with equal weights."""
+    logs = np.zeros(order)
+    for n in range(1, order + 1):
+        matched = total = 0
+        for key, candidate in candidates.items():
+            counts = ngrams(candidate, n)
+            most = Counter()
+            for reference in references[key]:
+                most |= ngrams(reference, n)
+            matched += sum(min(count, most[gram]) for gram, count in counts.items())
+            total += sum(counts.values())
+        logs[n - 1] = math.log(matched / total) if matched else -math.inf
+    c = sum(len(candidate) for candidate in candidates.values())
+    r = sum(
+        min((abs(len(reference) - len(candidates[key])), len(reference)) for reference in references[key])[1]
+        for key in candidates
+    )
+    return 100 * math.exp(min(0, 1 - r / c)) * math.exp(logs.mean())
+
+
+def longest_common_subsequence(a, b):
+    table = np.zeros((len(a) + 1, len(b) + 1), int)
+    for i, x in enumerate(a):
+        for j, y in enumerate(b):
+            table[i + 1, j + 1] = table[i, j] + 1 if x == y else max(table[i, j + 1], table[i + 1, j])
+    return table[-1, -1]
+
+
+def rouge_l(references, candidate, beta=1.2):
+    """Lin (2004), section 3.1, recall and precision each from the best reference, as in the COCO evaluation."""
+    common = [longest_common_subsequence(candidate, reference) for reference in references]
+    precision = max(c / len(candidate) for c in common)
+    recall = max(c / len(reference) for c, reference in zip(common, references, strict=True))
+    return (1 + beta**2) * precision * recall / (recall + beta**2 * precision) if precision * recall else 0.0
+
+
+def cider_d(references, candidates, sigma=6.0):
+    """Vedantam et al. (2015), equation 4 (CIDEr-D): clipped TF-IDF cosine, length penalty, times 10, mean over n."""
+    images = len(references)
+    scores = {}
+    for key, candidate in candidates.items():
+        per_order = []
+        for n in range(1, 5):
+            frequency = Counter()
+            for captions in references.values():
+                frequency.update(set().union(*(ngrams(caption, n) for caption in captions)))
+
+            def vector(tokens, n=n, frequency=frequency):
+                counts = ngrams(tokens, n)
+                return {g: c * (math.log(images) - math.log(max(1, frequency[g]))) for g, c in counts.items()}
+
+            total = 0.0
+            guess = vector(candidate)
+            for reference in references[key]:
+                truth = vector(reference)
+                dot = sum(min(weight, truth.get(gram, 0)) * truth.get(gram, 0) for gram, weight in guess.items())
+                norms = math.sqrt(sum(w**2 for w in guess.values())) * math.sqrt(sum(w**2 for w in truth.values()))
+                # The released code takes the length in bigrams; their difference is that of the words.
+                difference = max(len(candidate) - 1, 0) - max(len(reference) - 1, 0)
+                total += math.exp(-(difference**2) / (2 * sigma**2)) * (dot / norms if norms else 0.0)
+            per_order.append(10 * total / len(references[key]))
+        scores[key] = float(np.mean(per_order))
+    return scores
+
+
+def test_scores_equal_the_papers_formulas():
+    references, candidates = small_set(images=23)
+    scores = score_captions(references, candidates)
+    truths = {key: [caption.split() for caption in captions] for key, captions in references.items()}
+    guesses = {key: caption.split() for key, caption in candidates.items()}
+    for order in range(1, 5):
+        assert scores.measures[f"BLEU-{order}"] == pytest.approx(bleu(truths, guesses, order), abs=1e-4)
+    rouge = [rouge_l(truths[key], guesses[key]) for key in scores.image_ids]
+    np.testing.assert_allclose(scores.per_image["ROUGE-L"], rouge, atol=1e-12)
+    assert scores.measures["ROUGE-L"] == pytest.approx(np.mean(rouge))
+    cider = cider_d(truths, guesses)
+    np.testing.assert_allclose(scores.per_image["CIDEr-D"], [cider[key] for key in scores.image_ids], atol=1e-9)
+    assert scores.measures["CIDEr-D"] == pytest.approx(np.mean(list(cider.values())))
+
+
+def test_bleu_equals_pycocoevalcaps_own():
+    bleu_module = pytest.importorskip("pycocoevalcap.bleu.bleu")
+    references, candidates = small_set(images=9, seed=4)
+    guesses = {key: ptb_tokenize([caption]) for key, caption in candidates.items()}
+    truths = {key: ptb_tokenize(captions) for key, captions in references.items()}
+    corpus, per_image = bleu_module.Bleu(4).compute_score(truths, guesses, verbose=0)
+    scores = score_captions(references, candidates)
+    for order in range(1, 5):
+        assert scores.measures[f"BLEU-{order}"] == pytest.approx(100 * corpus[order - 1], rel=1e-12)
+        expected = 100 * np.asarray(per_image[order - 1])
+        np.testing.assert_allclose(scores.per_image[f"BLEU-{order}"], expected, rtol=1e-9)
+
+
+def test_a_copied_reference_is_perfect_and_an_empty_caption_scores_nothing():
+    references = {1: ["a dog runs on the grass"], 2: ["two kids with a red ball"], 3: ["a man on a bench"]}
+    copied = score_captions(references, {key: captions[0] for key, captions in references.items()}).measures
+    assert copied["BLEU-4"] == pytest.approx(100) and copied["ROUGE-L"] == pytest.approx(1)
+    assert copied["CIDEr-D"] == pytest.approx(10)
+    empty = score_captions(references, dict.fromkeys(references, ""))
+    assert set(empty.measures.values()) == {0.0}
+
+
+def test_nothing_is_printed(capfd):
+    score_captions(*small_set())
+    captured = capfd.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_order_of_images_does_not_matter():
+    references, candidates = small_set()
+    turned = score_captions(dict(reversed(references.items())), candidates)
+    straight = score_captions(references, candidates)
+    assert turned.measures == pytest.approx(straight.measures)
+
+
+def test_chinese_is_scored_by_character_unasked():
+    references = {1: ["一只狗在草地上跑。", "狗在跑"], 2: ["一个男人骑车", "男人骑自行车"], 3: ["两个孩子", "孩子"]}
+    assert mostly_cjk(references[1]) and not mostly_cjk(["a dog 狗"])
+    assert character_tokenize(["一只Dog, 跑。ＡＢ"]) == ["一 只 dog 跑 ab"]
+    scores = score_captions(references, {1: "狗在跑。", 2: "男人骑车", 3: "狗"})
+    assert scores.tokenizer == "character"
+    assert scores.measures["BLEU-1"] > 50
+    assert score_captions(references, {1: "狗在跑", 2: "", 3: ""}, tokenizer="ptb").tokenizer == "ptb"
+
+
+def test_ids_that_do_not_agree_are_named():
+    with pytest.raises(ValueError, match="1 images have references but no caption to score: 2"):
+        score_captions({1: ["a"], 2: ["b"]}, {1: "a"})
+    with pytest.raises(ValueError, match="1 captions are for images without references: 7"):
+        score_captions({1: ["a"]}, {1: "a", 7: "b"})
+    with pytest.raises(ValueError, match="empty list of references: 1"):
+        score_captions({1: []}, {1: "a"})
+    with pytest.raises(ValueError, match="tokenizer"):
+        score_captions({1: ["a"]}, {1: "a"}, tokenizer="words")
+
+
+def test_without_java_a_note_says_so(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    scores = score_captions(*small_set(), with_java=True)
+    assert "METEOR" not in scores.measures and "no `java`" in scores.notes[0]
+
+
+@pytest.mark.slow
+def test_with_java_meteor_is_measured():
+    if not shutil.which("java"):
+        pytest.skip("no `java` on the PATH, which METEOR needs")
+    references, candidates = small_set(images=3)
+    candidates["0.jpg"], candidates["1.jpg"] = references["0.jpg"][0], ""
+    scores = score_captions(references, candidates, with_java=True)
+    if "METEOR" not in scores.measures:
+        pytest.skip(f"METEOR cannot run here: {scores.notes}")
+    meteor = scores.per_image["METEOR"]
+    assert meteor[0] > meteor[2] > meteor[1] == 0
+    assert "SPICE" in scores.measures or any("SPICE" in note for note in scores.notes)
+
+
+def test_result_files_and_signature(tmp_path):
+    captions = {"12": "a dog", "x.jpg": "狗"}
+    write_coco_results(tmp_path / "r.json", captions)
+    assert json.loads((tmp_path / "r.json").read_text())[0] == {"image_id": 12, "caption": "a dog"}
+    assert read_coco_results(tmp_path / "r.json") == captions
+    (tmp_path / "bad.json").write_text('[{"image": 3}]')
+    with pytest.raises(ValueError, match="bad.json"):
+        read_coco_results(tmp_path / "bad.json")
+    (tmp_path / "twice.json").write_text('[{"image_id": 3, "caption": "a"}, {"image_id": 3, "caption": "b"}]')
+    with pytest.raises(ValueError, match="one per image"):
+        read_coco_results(tmp_path / "twice.json")
+    signature = ScoreSignature.of(
+        {1: ["a"] * 5, 2: ["b"] * 4}, "ptb", dataset="flickr8k", split="dev", generation="beam 3", weights="ema"
+    )
+    assert str(signature) == "flickr8k dev, 2 images, 4-5 references, ptb tokens, beam 3, ema weights"
+    assert ScoreSignature(**signature.as_dict()) == signature
+
+
+def test_people_and_a_constant_caption_on_flickr8k(shared_dir):
+    """Known for the test split: people CIDEr-D 0.823, BLEU-4 21.4; the constant caption CIDEr-D 0.095, BLEU-1 48.0."""
+    with zipfile.ZipFile(shared_dir / "data/flickr8k/Flickr8k_text.zip") as archive:
+        lines = archive.read("Flickr8k.token.txt").decode("utf-8").splitlines()
+        dev = archive.read("Flickr_8k.devImages.txt").decode("utf-8").split()
+    captions = {key: [] for key in dev}
+    for line in lines:
+        name, caption = line.split("\t")
+        if name.split("#")[0] in captions:
+            captions[name.split("#")[0]].append(caption)
+    people = score_captions({k: c[:4] for k, c in captions.items()}, {k: c[4] for k, c in captions.items()}).measures
+    assert people["CIDEr-D"] == pytest.approx(0.823, abs=0.06) and people["BLEU-4"] == pytest.approx(21.4, abs=2.5)
+    constant = dict.fromkeys(captions, "a man in a red shirt is standing in the grass")
+    constant = score_captions(captions, constant).measures
+    assert constant["CIDEr-D"] == pytest.approx(0.095, abs=0.01) and constant["BLEU-1"] == pytest.approx(48.0, abs=1)

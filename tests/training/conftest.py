@@ -1,0 +1,85 @@
+"""A tiny experiment, and runs of it that several tests look at."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vl_keras.config import load_config
+from vl_keras.training.train import train
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "configs" / "captioning" / "tiny.yaml"
+# Two steps an epoch would hide an order; five, with everything on that has a state, do not.
+SMALL = (
+    "data.shapes.scenes=50",
+    "data.shapes.image_size=[24, 32]",
+    "data.image_size=[24, 32]",
+    "data.batch_size=10",
+    "data.captions_per_image=2",
+    "data.augment.flip=true",
+    "data.augment.word_swap=0.1",
+    "model.word_dropout=0.1",
+    "training.epochs=2",
+    "training.warmup_steps=3",
+    "training.evaluate_examples=5",
+    "generation.method=greedy",
+)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def small_config(data_dir):
+    """Function of overrides to the `Config` of a run of seconds."""
+    return lambda *overrides: load_config(TINY, (*SMALL, f"data.data_dir={data_dir}", *overrides))
+
+
+@pytest.fixture(scope="session")
+def trained_run(small_config, tmp_path_factory):
+    """Folder of a finished run of `small_config()`."""
+    run_dir = tmp_path_factory.mktemp("runs") / "trained"
+    train(small_config(), run_dir)
+    return run_dir
+
+
+@pytest.fixture
+def start_training(data_dir):
+    """Function that starts `run_training.py` in a process of its own: `(run_dir, *arguments, overrides=…, **env)`."""
+    processes = []
+
+    def start(run_dir, *arguments, overrides=(), **environment):
+        script = Path(__file__).with_name("run_training.py")
+        command = [sys.executable, str(script), str(TINY), str(run_dir), *arguments]
+        command += ["--set", *SMALL, f"data.data_dir={data_dir}", *overrides]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def checkpoint_values():
+    """Function of a run directory to the arrays of its newest checkpoint, by name."""
+
+    def read(run_dir, phase="cross_entropy"):
+        reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(run_dir / "checkpoints" / phase)))
+        names = [name for name in reader.get_variable_to_shape_map() if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]
+        return {name: np.asarray(reader.get_tensor(name)) for name in names}
+
+    return read

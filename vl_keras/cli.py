@@ -1,0 +1,254 @@
+"""The `vl-keras` command: parses its line, calls one function, prints what came of it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import vl_keras
+
+_OVERRIDE_HELP = "settings that win over the file's, e.g. training.epochs=5 data.batch_size=16"
+_RUN_OVERRIDE_HELP = "data.… and generation.… settings that win over the run's, e.g. generation.beam_size=5"
+
+
+def main(arguments=None):
+    """Runs one command; returns the exit status: 0, 1 where no picture could be read, 2 for what the user can mend."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except KeyboardInterrupt:
+        print("vl-keras: stopped.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        print(f"vl-keras: {_message(error)}", file=sys.stderr)
+        return 2
+
+
+def _is_expected(error):
+    """Our own errors say what to do, and so does the system about a file; of any other the traceback is of more use."""
+    return type(error).__module__.startswith("vl_keras.") or (isinstance(error, OSError) and error.filename is not None)
+
+
+def _message(error):
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _train(options):
+    from vl_keras.config import load_config
+    from vl_keras.training.train import train
+
+    config = load_config(options.config, options.overrides)
+    run_dir = options.run_dir or Path("runs") / Path(options.config).stem
+    train(config, run_dir, resume=options.resume, init_from=options.init_from)
+    print(f"run: {run_dir}")
+
+
+def _evaluate(options):
+    from vl_keras.training.evaluate import evaluate, format_evaluation
+
+    result = evaluate(options.run, options.split, options.overrides, options.weights, options.java)
+    print(format_evaluation(result))
+
+
+def _predict(options):
+    from vl_keras.training.predict import OK, format_failures, predict
+
+    def report(prediction):
+        if prediction.status == OK:
+            print(f"{prediction.path}\t{prediction.caption}", flush=True)
+
+    predictions = predict(
+        options.run,
+        options.image,
+        context=options.context,
+        explain=options.explain,
+        out=options.out,
+        overrides=options.overrides,
+        weights=options.weights,
+        report=report,
+    )
+    for prediction in predictions:
+        if prediction.explanation is not None:
+            print(f"explanation: {prediction.explanation}", file=sys.stderr)
+    failures = format_failures(predictions)
+    if failures:
+        print(failures, file=sys.stderr)
+    return int(not any(prediction.status == OK for prediction in predictions))
+
+
+def _extract(options):
+    from vl_keras.config import load_config
+    from vl_keras.training.extract import extract
+
+    for split, cache in extract(load_config(options.config, options.overrides), options.split).items():
+        images, views = cache.flipped.shape
+        regions, width = cache.token_shape
+        print(f"{split}: {images} pictures, {views} views, {regions} tokens of width {width}, in {cache.folder}")
+
+
+def _inspect(options):
+    from vl_keras.config import load_config
+    from vl_keras.data.inspect import format_report, inspect_data
+
+    config = load_config(options.config, options.overrides)
+    print(format_report(inspect_data(config, options.out or Path("inspect") / Path(options.config).stem)), end="")
+
+
+def _make_bert(options):
+    from vl_keras.encoders.bert_module import make_bert
+
+    made = make_bert(options.source, options.out, lower_case=None if options.case == "auto" else options.case == "lower")
+    print(
+        f"{made['parameters']:,} parameters ({made['weights']}), {made['vocabulary']:,} tokens\n"
+        f"text_encoder.encoder:      {made['encoder']}\ntext_encoder.preprocessor: {made['preprocessor']}"
+    )
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="vl-keras",
+        description="Models that read pictures and text together: train, measure, look, caption.",
+        epilog="`vl-keras COMMAND --help` shows a command's arguments and an example.",
+    )
+    parser.add_argument("--version", action="version", version=f"vl-keras {vl_keras.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    train = _command(
+        commands,
+        "train",
+        _train,
+        "train an experiment into a run directory",
+        "Trains the experiment that a YAML file describes. The run directory gets the resolved settings, the vocabulary, "
+        "checkpoints, the best weights, and curves for TensorBoard. Ctrl-C and SIGTERM save and stop; --resume goes on.",
+        "vl-keras train configs/captioning/shapes.yaml --set training.epochs=3 --run-dir runs/first",
+    )
+    _config_arguments(train)
+    train.add_argument("--run-dir", metavar="DIR", help="where everything goes (default: runs/NAME-OF-CONFIG)")
+    train.add_argument("--resume", action="store_true", help="go on with the stopped run in the run directory")
+    train.add_argument(
+        "--init-from", metavar="RUN", help="start from the weights and the vocabulary (extended) of a trained run"
+    )
+
+    evaluate = _command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "score a trained run on a split",
+        "Captions every picture of a split and prints BLEU, ROUGE-L and CIDEr-D with 95% intervals. RUN/evaluation/ gets "
+        "the scores (SPLIT.json), a COCO result file (SPLIT_captions.json) and a contact sheet (SPLIT.png).",
+        "vl-keras evaluate runs/flickr8k --split test --set data.manual_dir=~/flickr8k generation.beam_size=5",
+    )
+    evaluate.add_argument("--split", default="dev", help="split of the data (default: dev)")
+    evaluate.add_argument("--java", action="store_true", help="also METEOR and SPICE, which need Java")
+    _run_arguments(evaluate)
+
+    predict = _command(
+        commands,
+        "predict",
+        _predict,
+        "caption pictures",
+        "Prints a line for each picture: its path, a tab, its caption. A picture that cannot be read is listed at the end "
+        "and stops nothing. Exit status 1: none could be read.",
+        "vl-keras predict runs/flickr8k --image holiday/ dog.jpg --out captions.jsonl\n"
+        "  vl-keras predict runs/flickr8k --image dog.jpg --explain dog.png",
+    )
+    predict.add_argument(
+        "--image", metavar="PATH", nargs="+", action="extend", required=True, help="files, or folders of pictures"
+    )
+    predict.add_argument("--context", metavar="TEXT", default="", help="text shown to the model beside every picture")
+    predict.add_argument(
+        "--explain", metavar="OUT.png", help="draw where the model looked for each word (several pictures: OUT-NAME.png)"
+    )
+    predict.add_argument("--out", metavar="FILE", help="also write JSON lines: image, status, caption, score, captions")
+    _run_arguments(predict)
+
+    extract = _command(
+        commands,
+        "extract",
+        _extract,
+        "write the feature cache of a frozen image encoder",
+        "Encodes each picture once, so that training reads tokens at memory speed. A stopped run goes on where it was. "
+        "Training with image_encoder.cache_features does the same by itself.",
+        "vl-keras extract configs/captioning/flickr8k_transformer.yaml --split train dev",
+    )
+    _config_arguments(extract)
+    extract.add_argument("--split", nargs="+", help="splits (default: those that training reads)")
+
+    data = commands.add_parser("data", help="look at data", description="Looks at the data of an experiment.")
+    inspect = _command(
+        data.add_subparsers(title="commands", metavar="COMMAND", required=True),
+        "inspect",
+        _inspect,
+        "counts, captions, pictures, leaks, unreadable files",
+        "Reads every example once and reports counts, caption statistics, pictures that two splits share and files that "
+        "cannot be read, with a contact sheet of each split.",
+        "vl-keras data inspect configs/captioning/shapes.yaml --out inspect/shapes",
+    )
+    _config_arguments(inspect)
+    inspect.add_argument("--out", metavar="DIR", help="where the report goes (default: inspect/NAME-OF-CONFIG)")
+
+    make_bert = _command(
+        commands,
+        "make-bert",
+        _make_bert,
+        "make TensorFlow Hub modules from a BERT checkpoint",
+        "Turns a checkpoint folder (config.json, vocab.txt, model.safetensors in Hugging Face's names), a keras-nlp preset "
+        "folder, or a config.json alone (random weights) into an encoder and a preprocessing module.",
+        "vl-keras make-bert --from all-MiniLM-L6-v2 --out modules/minilm",
+    )
+    make_bert.add_argument("--from", dest="source", metavar="DIR", required=True, help="the checkpoint's folder")
+    make_bert.add_argument("--out", metavar="DIR", required=True, help="a new folder for the two modules")
+    make_bert.add_argument(
+        "--case", choices=("auto", "lower", "keep"), default="auto", help="letter case of texts (auto: the checkpoint's)"
+    )
+    return parser
+
+
+def _command(commands, name, function, summary, description, example):
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=_HelpFormatter,
+    )
+    command.set_defaults(command=function)
+    return command
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Folds the description to the terminal and leaves the example's lines as they are."""
+
+    def _fill_text(self, text, width, indent):
+        if text.startswith("example:"):
+            return text
+        return super()._fill_text(text, width, indent)
+
+
+def _config_arguments(command):
+    command.add_argument("config", metavar="CONFIG", help="YAML file of the experiment")
+    _set_argument(command, _OVERRIDE_HELP)
+
+
+def _run_arguments(command):
+    command.add_argument("run", metavar="RUN", help="run directory that `vl-keras train` made")
+    _set_argument(command, _RUN_OVERRIDE_HELP)
+    command.add_argument(
+        "--weights",
+        choices=("auto", "best", "last", "ema"),
+        default="auto",
+        help="which of the run's weights (auto: best, else last)",
+    )
+
+
+def _set_argument(command, help_text):
+    command.add_argument(
+        "--set", dest="overrides", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help=help_text
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

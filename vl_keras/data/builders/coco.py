@@ -1,0 +1,96 @@
+"""COCO captions: 123,000 photos with five captions each (Chen et al., 2015)."""
+
+from vl_keras.data.builders.caption_files import read_json, read_karpathy
+from vl_keras.data.builders.example import DataError, make_example
+from vl_keras.data.builders.example_builder import ExampleBuilder, input_stamp
+from vl_keras.data.builders.manual_files import ManualFiles, manual_folder, read_images
+
+KARPATHY = "dataset_coco.json"
+YEARS = ("2017", "2014")
+_OFFICIAL = {"train": "train", "val": "dev"}  # test captions were never published
+_WANTED = "annotations/captions_train2017.json, annotations/captions_val2017.json, train2017/ and val2017/ (or 2014)"
+
+
+class CocoBuilder(ExampleBuilder):
+    """COCO from `data.manual_dir`: the image folders or zips, and the captions.
+
+    Captions and splits come from Karpathy's `dataset_coco.json` (2014 images) if it is there, else from the official
+    `captions_train*.json` (train) and `captions_val*.json` (dev), 2017's before 2014's. Image ids are COCO's numbers.
+    """
+
+    MISSING_SPLIT_ADVICE = (
+        f"COCO's official captions give train and dev; test comes with Karpathy's {KARPATHY} in `data.manual_dir`."
+    )
+
+    @classmethod
+    def content_key(cls, settings):
+        folder, texts, images = _open(settings)
+        return [images.stamp(), [[split, input_stamp(path)] for split, path in texts.items()]]
+
+    def read_splits(self):
+        _, texts, images = _open(self.settings)
+        if "all" in texts:
+            splits = read_karpathy(texts["all"].read_bytes(), texts["all"], key="cocoid")
+        else:
+            splits = {split: self._official(split, path) for split, path in texts.items()}
+        return {
+            split: self._examples(split, rows, images)
+            for split, rows in splits.items()
+            if self.has_images(split, rows, images)
+        }
+
+    def _official(self, split, path):
+        parsed = read_json(path.read_bytes(), path)
+        try:
+            names = {image["id"]: image["file_name"] for image in parsed["images"]}
+            captions = {key: [] for key in names}
+            for annotation in parsed["annotations"]:
+                text = annotation["caption"].strip()
+                if annotation["image_id"] not in captions:
+                    self.skip(split, f"{path.name} annotation {annotation.get('id')}", "a caption of an unknown image")
+                elif text:
+                    captions[annotation["image_id"]].append(text)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"`{path}` is not in COCO's captions format (images with id and file_name, annotations with "
+                f"image_id and caption): {error!r} fails."
+            ) from None
+        return {names[key]: (str(key), texts) for key, texts in captions.items()}
+
+    def _examples(self, split, rows, images):
+        for name, content in read_images(images, rows, lambda name, reason: self.skip(split, name, reason)):
+            image_id, captions = rows[name]
+            if captions:
+                yield make_example(content, image_id, captions)
+            else:
+                self.skip(split, name, "no caption")
+
+
+def _open(settings):
+    """The folder, dict from our split (or "all") to captions file, and the images."""
+    folder = manual_folder(settings, "coco", _WANTED)
+    if (folder / KARPATHY).is_file():
+        years, texts = ("2014",), {"all": folder / KARPATHY}
+    else:
+        for year in YEARS:
+            found = {ours: _annotations(folder, f"captions_{theirs}{year}.json") for theirs, ours in _OFFICIAL.items()}
+            years, texts = (year,), {split: path for split, path in found.items() if path}
+            if texts:
+                break
+    if not texts:
+        raise DataError(
+            f"`data.manual_dir` ({folder}) has no COCO captions: it must hold annotations/captions_train2017.json and "
+            f"annotations/captions_val2017.json (from annotations_trainval2017.zip), the same of 2014, or {KARPATHY}."
+        )
+    folders = [folder / f"{part}{year}" for year in years for part in _OFFICIAL]
+    images = ManualFiles([path.with_name(f"{path.name}.zip") for path in folders], folders)
+    if not len(images):
+        wanted = ", ".join(path.name for path in folders)
+        raise DataError(
+            f"`data.manual_dir` ({folder}) has no COCO images: it must hold {wanted} (folders or .zip files)."
+        )
+    return folder, texts, images
+
+
+def _annotations(folder, name):
+    return next((path for path in (folder / "annotations" / name, folder / name) if path.is_file()), None)

@@ -1,0 +1,79 @@
+"""Flickr8k: 8,000 photos with five captions each (Hodosh et al., JAIR 2013)."""
+
+from vl_keras.data.builders.caption_files import read_names, read_tokens
+from vl_keras.data.builders.example import DataError, make_example
+from vl_keras.data.builders.example_builder import ExampleBuilder
+from vl_keras.data.builders.manual_files import ManualFiles, manual_folder, read_images
+
+LISTS = {
+    "train": "Flickr_8k.trainImages.txt",
+    "dev": "Flickr_8k.devImages.txt",
+    "test": "Flickr_8k.testImages.txt",
+}
+TOKENS = "Flickr8k.token.txt"
+_WANTED = "Flickr8k_Dataset.zip and Flickr8k_text.zip (or what they unpack to: Flicker8k_Dataset/ and the .txt files)"
+
+
+class Flickr8kBuilder(ExampleBuilder):
+    """Flickr8k's official archives from `data.manual_dir`, packed or unpacked; each official split whose list is there.
+
+    Image ids in the captions that are no `.jpg`, and listed images without a file, are skipped and counted.
+    """
+
+    MISSING_SPLIT_ADVICE = (
+        "A split comes from its list (Flickr_8k.trainImages.txt, .devImages.txt, .testImages.txt) in Flickr8k_text.zip "
+        "or in `data.manual_dir` itself."
+    )
+
+    @classmethod
+    def content_key(cls, settings):
+        images, texts = _open(settings)
+        return [images.stamp(), texts.stamp()]
+
+    def read_splits(self):
+        images, texts = _open(self.settings)
+        captions = read_tokens(texts.read(TOKENS), TOKENS, lambda name, reason: self.skip("", name, reason))
+        for name in captions:
+            if not name.endswith(".jpg"):
+                self.skip("", name, "an id with captions that is no .jpg file")
+        splits = {}
+        for split, file in LISTS.items():
+            names = read_names(texts.read(file)) if file in texts else ()
+            if names and self.has_images(split, names, images):
+                splits[split] = self._examples(split, names, captions, images)
+        return splits
+
+    def _examples(self, split, names, captions, images):
+        for name, content in read_images(images, names, lambda name, reason: self.skip(split, name, reason)):
+            if name in captions:
+                yield make_example(content, name, captions[name])
+            else:
+                self.skip(split, name, f"no caption in {TOKENS}")
+
+
+def _open(settings):
+    folder = manual_folder(settings, "flickr8k", _WANTED)
+    images = ManualFiles(
+        [folder / "Flickr8k_Dataset.zip"],
+        [folder / "Flicker8k_Dataset", folder / "Flickr8k_Dataset", folder / "Flickr8k_Dataset" / "Flicker8k_Dataset"],
+    )
+    texts = _TextFiles([folder / "Flickr8k_text.zip"], [folder / "Flickr8k_text", folder])
+    if not len(images):
+        raise DataError(
+            f"`data.manual_dir` ({folder}) has no Flickr8k photos: it must hold Flickr8k_Dataset.zip, or the folder "
+            "Flicker8k_Dataset that it unpacks to."
+        )
+    if TOKENS not in texts or not any(file in texts for file in LISTS.values()):
+        raise DataError(
+            f"`data.manual_dir` ({folder}) has no Flickr8k captions: it must hold Flickr8k_text.zip, or its files "
+            f"{TOKENS} and at least one of {', '.join(LISTS.values())}."
+        )
+    return images, texts
+
+
+class _TextFiles(ManualFiles):
+    """The caption and list files only, so that other files in the same folder do not count as changes."""
+
+    def stamp(self):
+        known = {TOKENS, *LISTS.values(), "Flickr8k_text.zip"}
+        return [row for row in super().stamp() if row[0] in known]

@@ -1,0 +1,122 @@
+"""One picture of many examples, with their captions: what the model will be shown."""
+
+import functools
+import io
+import re
+import textwrap
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
+
+_COLUMNS = 6
+_TILE = 230  # pixels each way for a picture
+_MARGIN = 10
+_LINE = 15  # pixels a line of text
+_CAPTIONS = 5
+_LETTERS = 38  # a line; half as many Chinese or Japanese ones
+_WIDE = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
+_WIDE_FONTS = (
+    "cjk",
+    "hiragino",
+    "yugoth",
+    "msgothic",
+    "simhei",
+    "wqy",
+    "ipag",
+    "takao",
+    "droidsansfallback",
+    "unifont",
+)
+_MAX_LINES = 17
+_BOX_COLOR = (255, 0, 160)
+
+
+def draw_contact_sheet(source, path, title="", count=24):
+    """Writes a PNG of `count` examples spread evenly over `source`, with boxes, captions and the first question.
+
+    Args:
+        source: a `Source`.
+        path: PNG file to write.
+        title: shown above.
+        count: examples, at most.
+    """
+    chosen = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
+    columns = min(_COLUMNS, len(chosen))
+    texts = [_lines(source, index) for index in chosen]
+    rows = [range(start, min(start + columns, len(chosen))) for start in range(0, len(chosen), columns)]
+    heights = [_TILE + _LINE * max(len(texts[i]) for i in row) + 2 * _MARGIN for row in rows]
+    width = columns * (_TILE + _MARGIN) + _MARGIN
+    sheet = Image.new("RGB", (width, sum(heights) + 3 * _MARGIN + _LINE), "white")
+    draw = ImageDraw.Draw(sheet)
+    font_path = _font_path("".join(line for lines in texts for line in lines))
+    font = ImageFont.truetype(font_path, 11)
+    heading = f"{title}: {len(chosen)} of {len(source)} examples"
+    draw.text((_MARGIN, _MARGIN), heading, "black", ImageFont.truetype(font_path, 15))
+    top = 3 * _MARGIN + _LINE
+    for row, height in zip(rows, heights, strict=True):
+        for column, i in enumerate(row):
+            left = _MARGIN + column * (_TILE + _MARGIN)
+            tile = _tile(source, chosen[i])
+            sheet.paste(tile, (left + (_TILE - tile.width) // 2, top + _TILE - tile.height))
+            for number, line in enumerate(texts[i]):
+                color = "gray" if number == 0 else "black"
+                draw.text((left, top + _TILE + 4 + number * _LINE), line, color, font)
+        top += height
+    sheet.save(path)
+
+
+def _tile(source, index):
+    content = source.read_images([index])[0]
+    try:
+        with Image.open(io.BytesIO(content)) as file:
+            file.draft("RGB", (_TILE, _TILE))
+            picture = file.convert("RGB")
+    except Exception as error:  # shown in its place
+        tile = Image.new("RGB", (_TILE, _TILE), "lightgray")
+        message = textwrap.fill(f"unreadable: {error}", 30)
+        ImageDraw.Draw(tile).text((_MARGIN, _MARGIN), message, "black", ImageFont.load_default(12))
+        return tile
+    scale = _TILE / max(picture.size)
+    size = [max(round(side * scale), 1) for side in picture.size]
+    tile = picture.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(tile)
+    for item in source.objects[index]:
+        y0, x0, y1, x1 = item["bbox"]
+        draw.rectangle((x0 * size[0], y0 * size[1], x1 * size[0], y1 * size[1]), outline=_BOX_COLOR)
+    return tile
+
+
+def _lines(source, index):
+    lines = [source.image_ids[index][-_LETTERS:]]
+    for caption in source.captions[index][:_CAPTIONS]:
+        lines += _wrap(f"• {caption}")
+    if source.contexts[index]:
+        lines += _wrap(f"context: {source.contexts[index]}")
+    for row in source.questions[index][:1]:
+        lines += _wrap(f"{row['question']} {row['answer']}")
+    return lines if len(lines) <= _MAX_LINES else [*lines[: _MAX_LINES - 1], "..."]
+
+
+def _wrap(text):
+    """Lines of at most 38 letters; a mark that a space sets apart stays with its word."""
+    bound = re.sub(r" (?=[.,!?;]( |$))", "\u00a0", text)
+    width = _LETTERS // 2 if _WIDE.search(text) else _LETTERS
+    return [
+        line.replace("\u00a0", " ")
+        for line in textwrap.wrap(bound, width, subsequent_indent="   ", break_on_hyphens=False)
+    ]
+
+
+def _font_path(text):
+    """matplotlib's own font; for Chinese, Japanese or Korean text one of the system's that has it, if there is one."""
+    own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return (_wide_font() or own) if _WIDE.search(text) else own
+
+
+@functools.cache
+def _wide_font():
+    paths = sorted(font_manager.findSystemFonts())
+    return next((path for name in _WIDE_FONTS for path in paths if name in Path(path).name.lower()), None)

@@ -1,0 +1,133 @@
+"""Batches of image indices become batches of pictures, where a picture that cannot be read costs itself only."""
+
+import numpy as np
+import tensorflow as tf
+
+from vl_keras.data import image_ops
+from vl_keras.data.image_header import has_exif, is_cut_short, picture_size
+
+_BATCHES_AT_ONCE = 16  # the most batches decoded side by side; each takes one thread
+
+
+def load_images(rows, source, data, augment=None):
+    """Reads, decodes, crops, augments and resizes pictures in parallel, in order.
+
+    A picture that is empty, broken, cut short or over `data.max_pixels` (told by its header, before it is decoded)
+    becomes zeros with `image_ok` False, and goes to `source.quarantine` with its id and the reason.
+
+    Args:
+        rows: dataset of dicts with "index" `(B,)` int64 and, where `augment` is given, "seed" `(B, 2)` int32 and "flip"
+            `(B,)` bool; B may differ from batch to batch; whatever else is in them is passed on.
+        source: where the bytes come from.
+        data: `DataConfig`: `image_size`, `max_pixels`, `max_bad_share`.
+        augment: `AugmentConfig`, or None for the plain picture.
+
+    Returns:
+        The dataset with "image" `(B, height, width, 3)` uint8 and "image_ok" `(B,)` bool added. Its iterator raises where
+        more than `data.max_bad_share` of the source's pictures cannot be used.
+    """
+    height, width = data.image_size
+
+    def picture(content, seed, flip):
+        if augment is None:
+            return image_ops.resize_uint8(image_ops.decode_image(content), (height, width))
+        image = image_ops.decode_and_crop(content, seed, augment.crop_min_area)
+        image = image_ops.resize_uint8(image, (height, width))
+        return image_ops.augment(image, seed[::-1], flip, augment.rotation, augment.color)
+
+    def read(indices):
+        return _read(source, data, indices, augment is None)
+
+    def batch(row):
+        # TensorFlow's decoders raise on bad bytes, and a graph cannot catch; a dataset can. So each batch is a dataset of
+        # its own, whose failing elements are left out, and the places of those that are left tell which are missing.
+        content, ready = tf.numpy_function(read, [row["index"]], [tf.string, tf.bool])
+        content.set_shape(row["index"].shape)
+        ready.set_shape(row["index"].shape)
+        count = tf.shape(content)[0]
+        seed = row.get("seed", tf.zeros((count, 2), tf.int32))
+        flip = row.get("flip", tf.zeros((count,), tf.bool))
+        columns = (tf.range(count), content, seed, flip)
+        if augment is None:
+            # A small picture is decoded about as fast as it would then be checked, turned and resized for nothing.
+            plain = tf.data.Dataset.from_tensor_slices(_rows(columns[:2], ready))
+            plain = plain.map(lambda place, content: (place, image_ops.decode_stored(content, (height, width))))
+            pictures = tf.data.Dataset.from_tensor_slices(_rows(columns, ~ready))
+            pictures = plain.concatenate(pictures.map(lambda place, *args: (place, picture(*args))))
+        else:
+            pictures = tf.data.Dataset.from_tensor_slices(columns)
+            pictures = pictures.map(lambda place, *args: (place, picture(*args)))
+        none = (tf.zeros((0,), tf.int32), tf.zeros((0, height, width, 3), tf.uint8))
+        pictures = pictures.ignore_errors().batch(tf.cast(count, tf.int64))
+        pictures = pictures.concatenate(tf.data.Dataset.from_tensors(none)).take(1)
+        return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(row), pictures))
+
+    def complete(row, pictures):
+        places, images = pictures
+        count = tf.shape(row["index"])[0]
+
+        def with_gaps():
+            ok = tf.scatter_nd(places[:, tf.newaxis], tf.ones_like(places, tf.bool), (count,))
+            missing = tf.boolean_mask(row["index"], ~ok)
+            noted = tf.numpy_function(lambda indices: _quarantine(source, data, indices), [missing], tf.bool)
+            with tf.control_dependencies([noted]):
+                return tf.scatter_nd(places[:, tf.newaxis], images, (count, height, width, 3)), ok
+
+        whole = tf.logical_and(tf.size(places) == count, tf.reduce_all(places == tf.range(tf.size(places))))
+        images, ok = tf.cond(whole, lambda: (images, tf.ones((count,), tf.bool)), with_gaps)
+        images.set_shape((row["index"].shape[0], height, width, 3))
+        ok.set_shape(row["index"].shape)
+        return {**row, "image": images, "image_ok": ok}
+
+    loaded = rows.interleave(
+        batch, cycle_length=_BATCHES_AT_ONCE, block_length=1, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return loaded.map(complete)
+
+
+def _rows(columns, kept):
+    return tuple(tf.boolean_mask(column, kept) for column in columns)
+
+
+def _read(source, data, indices, find_ready):
+    """Bytes of pictures, b"" for those that must not be decoded; and which need decoding only."""
+    contents, ready = np.empty(len(indices), object), np.zeros(len(indices), bool)
+    for place, content in enumerate(source.read_images(indices)):
+        size = picture_size(content)
+        contents[place] = content if content and _fault(content, size, data.max_pixels) is None else b""
+        ready[place] = find_ready and size == data.image_size and not has_exif(content)
+    return contents, ready
+
+
+def _fault(content, size, max_pixels):
+    """Why `content`, whose header gives `size`, must not be decoded, or None."""
+    if size is None:
+        return "no JPEG, PNG, BMP, GIF or WebP picture, or its header is cut short"
+    if size[0] * size[1] > max_pixels:
+        return f"{size[0]} x {size[1]} pixels are more than `data.max_pixels` ({max_pixels})"
+    if is_cut_short(content):
+        return "cut short: the end of the JPEG is missing"
+    return None
+
+
+def _quarantine(source, data, indices):
+    """Says of each image that gave no picture why; raises above the share that is allowed."""
+    for index, content in zip(indices, source.read_images(indices), strict=True):
+        reason = _fault(content, picture_size(content), data.max_pixels) if content else "no bytes"
+        if reason is None:
+            try:
+                image_ops.decode_image(tf.constant(content))
+                reason = "decoded once but not another time"
+            except tf.errors.OpError as error:
+                reason = f"cannot be decoded: {error.message.splitlines()[0]}"
+        source.quarantine.add(source.image_ids[index], reason)
+    check_quarantine(source, data.max_bad_share)
+    return np.True_
+
+
+def check_quarantine(source, max_share):
+    """Raises `QuarantineError` where more than `max_share` of a source's inputs, those skipped at its making included, are
+    unusable."""
+    names = set(source.image_ids)
+    skipped = sum(name not in names for name, _ in source.quarantine.rows)
+    source.quarantine.check(len(source) + skipped, max_share)

@@ -1,0 +1,170 @@
+"""Examples become batches: `config -> tf.data.Dataset`, in an order that follows from `(seed, step)` alone."""
+
+import numpy as np
+import tensorflow as tf
+
+from vl_keras.data.batch_rows import BatchRows
+from vl_keras.data.caption_words import content_words, set_aside_caption
+from vl_keras.data.image_batches import load_images
+
+
+def steps_per_epoch(config, source):
+    """Batches in one pass over `source`; raises ValueError where it has too few images for one."""
+    steps = len(source) // config.data.batch_size
+    if not steps:
+        raise ValueError(
+            f"`data.batch_size` is {config.data.batch_size}, but split {source.split!r} has only {len(source)} images; "
+            "set `data.batch_size` to at most that."
+        )
+    return steps
+
+
+def caption_dataset(
+    config,
+    source,
+    tokenizer,
+    *,
+    training,
+    first_step=0,
+    features=None,
+    prepare_context=None,
+    num_workers=1,
+    worker=0,
+):
+    """Batches of pictures with their captions.
+
+    In training an endless stream: step `n` is batch `n % steps_per_epoch` of epoch `n // steps_per_epoch`, whichever step
+    the stream begins with, augmentation included. Otherwise one pass in the order of `source`, nothing random, the last
+    batch smaller. A picture that cannot be read is zeros with weight 0.
+
+    Args:
+        config: `Config`; the order follows from `training.seed`.
+        source: a `Source`.
+        tokenizer: a `CaptionTokenizer`.
+        training: shuffled, augmented and endless; or plain.
+        first_step: step that a training stream begins with.
+        features: a `FeatureCache` of `source`: its tokens are read, and no picture is.
+        prepare_context: `(B,)` context strings -> dict of tensors for the text encoder.
+        num_workers, worker: each worker of several gets its rows of every batch.
+
+    Returns:
+        Dataset of `(x, y, weight)`. x: "image" `(B, height, width, 3)` uint8 (the model
+        casts it: as float32 it would take four times the memory traffic), or "image_tokens" `(B, R, D)`
+        float16; "caption_ids" `(B, K, L)` int32, start token and caption; what `prepare_context` gives. y: `(B, K, L)`
+        int32, caption and end token, then padding. weight: `(B, K, L)` float32, 0 on padding, scaled so that the mean of
+        weight * loss over all workers' elements is the mean loss of the tokens of the whole batch. Across several workers
+        an unreadable picture's tokens still count in that mean, since the others do not know of it.
+
+    Raises:
+        ValueError: the batch size suits neither the source nor the number of workers.
+    """
+    size = config.data.batch_size
+    if size % num_workers:
+        raise ValueError(f"`data.batch_size` must divide by the number of workers; got {size} and {num_workers}.")
+    batch_rows = BatchRows(config, source, tokenizer, training, features)
+    if training:
+        steps_per_epoch(config, source)
+        steps = tf.data.Dataset.counter(first_step)
+    else:
+        steps = tf.data.Dataset.range(-(-len(source) // size))
+    share = size // num_workers
+    mine = slice(worker * share, (worker + 1) * share) if num_workers > 1 else slice(None)
+    rows = steps.map(lambda step: batch_rows.at(step, mine))
+    augment = config.data.augment if training else None
+    rows = _with_pictures(rows, config, source, features, augment)
+
+    def batch(row):
+        target = row["target"]
+        weight = _token_weights(target, row["image_ok"], mine if num_workers > 1 else None)
+        target = target[mine]
+        x = {**_picture(row), "caption_ids": _shift(tokenizer, target)}
+        if prepare_context is not None:
+            x.update(prepare_context(row["context"]))
+        return x, target, weight
+
+    options = tf.data.Options()
+    options.deterministic = True
+    # Each worker already takes its own rows.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    batches = rows.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def evaluation_batches(config, source, *, features=None, prepare_context=None):
+    """Every picture once, in the order of `source`: dataset of `(x, indices)`, the last batch smaller.
+
+    x is as in `caption_dataset` without "caption_ids", indices `(B,)` int64. A picture that cannot be read is zeros, and
+    is named in `source.quarantine`.
+    """
+    _, contexts = references(config, source)
+    rows = tf.data.Dataset.from_tensor_slices(
+        {"index": np.arange(len(source)), "context": [text.encode("utf-8") for text in contexts]}
+    )
+    rows = rows.batch(config.data.batch_size)
+    rows = rows.map(lambda row: {**row, "view": tf.zeros_like(row["index"])})
+    rows = _with_pictures(rows, config, source, features, None)
+
+    def batch(row):
+        context = prepare_context(row["context"]) if prepare_context is not None else {}
+        return {**_picture(row), **context}, row["index"]
+
+    return rows.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def references(config, source):
+    """What candidates are scored against, and what models are shown beside the picture.
+
+    With `data.context` caption_words, the content words of one caption of each image are its context, and that caption is
+    no reference, also where `data.show_context` is false, so that both are scored against the same captions.
+
+    Returns:
+        Dict of image id -> its reference captions, and the list of context strings in the order of `source`.
+    """
+    captions, contexts = {}, []
+    for index, image_id in enumerate(source.image_ids):
+        own = list(source.captions[index])
+        context = source.contexts[index] if config.data.context == "field" else ""
+        if config.data.context == "caption_words":
+            aside = set_aside_caption(image_id, len(own))
+            context = content_words(own.pop(aside)) if aside >= 0 else ""
+        captions[image_id] = own
+        contexts.append(context if config.data.show_context else "")
+    return captions, contexts
+
+
+def _with_pictures(rows, config, source, features, augment):
+    """Adds "image" (uint8) and "image_ok", or "image_tokens" and "image_ok"."""
+    if features is None:
+        return load_images(rows, source, config.data, augment)
+    regions, width = features.token_shape
+
+    def read(row):
+        tokens, ok = tf.numpy_function(features.read_with_faults, [row["index"], row["view"]], [tf.float16, tf.bool])
+        tokens.set_shape((row["index"].shape[0], regions, width))
+        ok.set_shape(row["index"].shape)
+        return {**row, "image_tokens": tokens, "image_ok": ok}
+
+    return rows.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _picture(row):
+    return {name: row[name] for name in ("image", "image_tokens") if name in row}
+
+
+def _shift(tokenizer, target):
+    """`(B, K, L)` targets -> what the decoder reads to write them: start token, caption, padding."""
+    before = tf.where(target == tokenizer.END, tokenizer.PAD, target)[:, :, :-1]
+    start = tf.where(target[:, :, :1] == tokenizer.PAD, tokenizer.PAD, tokenizer.START)
+    return tf.concat([start, before], axis=-1)
+
+
+def _token_weights(target, image_ok, mine):
+    """`(B, K, L)` float32 weights of the rows that are `mine` (None: of all), whose mean over the whole batch is 1."""
+    real = target != 0
+    if mine is None:
+        real &= image_ok[:, tf.newaxis, tf.newaxis]
+        kept = real
+    else:
+        kept = real[mine] & image_ok[:, tf.newaxis, tf.newaxis]
+    scale = tf.size(target) / tf.maximum(tf.math.count_nonzero(real, dtype=tf.int32), 1)
+    return tf.cast(kept, tf.float32) * tf.cast(scale, tf.float32)

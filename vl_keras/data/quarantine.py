@@ -1,0 +1,61 @@
+"""The list of inputs that could not be used, each with its reason."""
+
+import json
+import threading
+from pathlib import Path
+
+
+class QuarantineError(RuntimeError):
+    """More inputs were unreadable than `data.max_bad_share` allows."""
+
+
+class Quarantine:
+    """Unusable files, records and lines: each costs itself, and is named with its reason.
+
+    Safe to use from several threads. A name is kept once, with the first reason given for it, so an image that is met
+    again in every epoch still counts once.
+
+    Attributes:
+        rows: `(name, reason)` pairs in the order they came.
+    """
+
+    def __init__(self, rows=()):
+        self._lock = threading.Lock()
+        self._reasons = {}
+        for name, reason in rows:
+            self.add(name, reason)
+
+    def __len__(self):
+        return len(self._reasons)
+
+    @property
+    def rows(self):
+        with self._lock:
+            return list(self._reasons.items())
+
+    def add(self, name, reason):
+        """Notes that `name` cannot be used because of `reason`."""
+        with self._lock:
+            self._reasons.setdefault(str(name), str(reason))
+
+    def share(self, total):
+        """The rows as a share of `total` inputs, 0 to 1."""
+        return len(self) / total if total else float(bool(len(self)))
+
+    def check(self, total, max_share):
+        """Raises `QuarantineError` where the rows are more than `max_share` of `total` inputs."""
+        share = self.share(total)
+        if share <= max_share:
+            return
+        rows = self.rows
+        shown = "".join(f"\n  {name}: {reason}" for name, reason in rows[:5])
+        more = f"\n  and {len(rows) - 5} more" if len(rows) > 5 else ""
+        raise QuarantineError(
+            f"{len(rows)} of {total} inputs ({share:.1%}) cannot be used, and `data.max_bad_share` allows "
+            f"{max_share:.1%}. Repair or remove them, or raise `data.max_bad_share`:{shown}{more}"
+        )
+
+    def save(self, path):
+        """Writes one JSON line a row: `{"name": ..., "reason": ...}`; overwrites `path`."""
+        lines = [json.dumps({"name": name, "reason": reason}, ensure_ascii=False) for name, reason in self.rows]
+        Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,217 @@
+"""Captions as WordPiece ids and back, in the graph: the same operations in training and in the served model."""
+
+import collections
+import string
+import unicodedata
+from pathlib import Path
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as wordpiece_learner
+
+# Chinese and Japanese are written without spaces, so each of these characters is a word of its own: radicals, CJK
+# punctuation, kana, ideographs with their extensions, full-width forms (RE2 syntax). Marks stay with their character.
+_CJK = (
+    r"[\x{2E80}-\x{2FDF}\x{3000}-\x{30FF}\x{31F0}-\x{31FF}\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}"
+    r"\x{FE30}-\x{FE4F}\x{FF00}-\x{FF9F}\x{FFE0}-\x{FFE6}\x{20000}-\x{3FFFF}]\p{M}*"
+)
+_ENDINGS = ("'s", "’s")  # pieces of their own, so that "man's" shares the token of "man"
+_MAX_WORD_BYTES = 400  # a longer written word (a long URL) is unknown
+
+
+def normalise(strings):
+    """Lower case, Unicode NFC, white space folded to single spaces; bad UTF-8 becomes U+FFFD. Any shape."""
+    strings = tf.strings.unicode_transcode(strings, "UTF-8", "UTF-8", errors="replace")
+    strings = tf_text.normalize_utf8(tf.strings.lower(strings, encoding="utf-8"), "NFC")
+    return tf.strings.strip(tf.strings.regex_replace(strings, r"[\s\p{Z}\p{Cc}]+", " "))
+
+
+def tidy_caption(strings):
+    """What a training target looks like: `normalise`, then the final full stop dropped with the space before it."""
+    return tf.strings.regex_replace(normalise(strings), r"(\s*[.。．])+$", "")
+
+
+class CaptionTokenizer:
+    """WordPiece (Song et al., 2021, through tensorflow-text) over a vocabulary learned from captions.
+
+    Captions are split at white space and around every Chinese or Japanese character only, so that punctuation written
+    inside or after a word becomes a continuation piece ("street." is "street", "##.") and comes back joined as it was
+    written. A word that holds a character the vocabulary lacks is one `[UNK]`.
+
+    `tokenize`, `encode` and `detokenize` work eagerly, in a `tf.function`, in tf.data and in a SavedModel, which then
+    holds the vocabulary itself.
+
+    Args:
+        vocab: list of tokens, ids in order; the first four are `[PAD]`, `[UNK]`, `[START]`, `[END]`.
+
+    Raises:
+        ValueError: the specials are not where they belong, or a token is empty, holds white space or appears twice.
+    """
+
+    PAD, UNK, START, END = range(4)
+    SPECIALS = ("[PAD]", "[UNK]", "[START]", "[END]")
+
+    def __init__(self, vocab):
+        self.vocab = [str(token) for token in vocab]
+        _check_vocabulary(self.vocab, self.SPECIALS, "The vocabulary")
+        self._wordpiece = tf_text.FastWordpieceTokenizer(
+            self.vocab,
+            max_bytes_per_word=_MAX_WORD_BYTES,
+            token_out_type=tf.int32,
+            unknown_token=self.SPECIALS[self.UNK],
+            no_pretokenization=True,
+            support_detokenization=True,
+        )
+        self._continues = tf.constant([token.startswith("##") and len(token) > 2 for token in self.vocab])
+
+    @property
+    def vocab_size(self):
+        return len(self.vocab)
+
+    @classmethod
+    def learn(cls, captions, vocab_size, min_count=None):
+        """Learns a vocabulary; the same captions in any order give the same one.
+
+        After the specials come all characters, alone and as continuations, then the most frequent whole words, then
+        the pieces of rarer words that tensorflow-text's learner finds. Where the frequent words do not all fit, a
+        tenth of the room is kept for pieces, so that no word falls apart into characters.
+
+        Args:
+            captions: training captions (`str`).
+            vocab_size: most tokens, specials included.
+            min_count: how often a word or piece must occur to be a token; by default 5, and less under 5,000 captions
+                (one per thousand, at least 1), where rare words are all there is.
+        """
+        return cls(_learn_vocabulary(captions, vocab_size, min_count, list(cls.SPECIALS)))
+
+    def extend(self, captions, vocab_size, min_count=None):
+        """A tokenizer that keeps every id of this one and adds, up to `vocab_size`, what `captions` need besides."""
+        return type(self)(_learn_vocabulary(captions, vocab_size, min_count, self.vocab))
+
+    @classmethod
+    def load(cls, path):
+        """Reads a file that `save` wrote. Raises ValueError, naming file and line, where it is not a vocabulary."""
+        try:
+            text = Path(path).read_bytes().decode("utf-8")
+        except FileNotFoundError:
+            raise ValueError(f"There is no vocabulary file `{path}`.") from None
+        except UnicodeDecodeError as error:
+            raise ValueError(f"The vocabulary file `{path}` is not UTF-8: {error}.") from None
+        vocab = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+        _check_vocabulary(vocab, cls.SPECIALS, f"The vocabulary file `{path}`")
+        return cls(vocab)
+
+    def save(self, path):
+        """Writes the vocabulary: one token a line, UTF-8, in the order of the ids."""
+        Path(path).write_bytes(("\n".join(self.vocab) + "\n").encode("utf-8"))
+
+    def tokenize(self, strings):
+        """`(B,)` strings -> `(B, None)` ragged int32 ids, no specials but `[UNK]`."""
+        return self._wordpiece.tokenize(tf.strings.split(_space_out(normalise(strings)))).merge_dims(1, 2)
+
+    def encode(self, strings, max_length):
+        """`(B,)` strings -> `(B, max_length)` int32: ids, `[END]`, `[PAD]`s; a caption is cut so that `[END]` fits."""
+        ids = self.tokenize(strings)[:, : max_length - 1]
+        end = tf.fill([ids.nrows(), 1], tf.constant(self.END, tf.int32))
+        return tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1).to_tensor(self.PAD, shape=[None, max_length])
+
+    def detokenize(self, ids):
+        """`(..., L)` integer ids -> `(...)` strings. Reads up to the first `[END]`; specials are left out."""
+        ids = tf.cast(ids, tf.int32)
+        rows = tf.reshape(ids, [-1, tf.shape(ids)[-1]])
+        before_end = tf.cumsum(tf.cast(rows == self.END, tf.int32), axis=1) == 0
+        pieces = tf.ragged.boolean_mask(rows, before_end & (rows >= len(self.SPECIALS)))
+        text = self._wordpiece.detokenize(pieces)
+        # A caption that opens with a continuation piece (a model may write one) has nothing to be joined to.
+        opening = tf.gather(self._continues, pieces[:, :1].to_tensor(self.PAD, shape=[None, 1])[:, 0])
+        text = tf.where(opening, tf.strings.regex_replace(text, "^##", ""), text)
+        for _ in range(2):  # matches do not overlap, so every second gap is closed each time
+            text = tf.strings.regex_replace(text, f"({_CJK}) ({_CJK})", r"\1\2")
+        text = tf.reshape(text, tf.shape(ids)[:-1])
+        return tf.ensure_shape(text, ids.shape[:-1])
+
+
+def _space_out(text):
+    """Puts spaces around every CJK character, and around every "#" where "##" would look like a continuation piece."""
+    hashes = tf.strings.regex_full_match(text, ".*##.*")
+    text = tf.where(hashes, tf.strings.regex_replace(text, "#", " # "), text)
+    return tf.strings.regex_replace(text, f"({_CJK})", r" \1 ")
+
+
+def _check_vocabulary(vocab, specials, name):
+    if tuple(vocab[: len(specials)]) != tuple(specials):
+        raise ValueError(f"{name} must begin with {', '.join(specials)}, one a line; it begins with {vocab[:4]!r}.")
+    seen = {}
+    for index, token in enumerate(vocab):
+        if not token or token.split() != [token]:
+            raise ValueError(f"{name}, line {index + 1}: a token must not be empty or hold white space; got {token!r}.")
+        if token in seen:
+            raise ValueError(f"{name}: token {token!r} appears twice, on lines {seen[token] + 1} and {index + 1}.")
+        seen[token] = index
+
+
+def _learn_vocabulary(captions, vocab_size, min_count, start):
+    captions = list(captions)
+    if min_count is None:
+        min_count = min(5, max(1, len(captions) // 1000))
+    words, endings, characters = _count_words(captions)
+    if vocab_size >= 1000:  # room enough to write any ASCII word, seen in training or not
+        characters.update(dict.fromkeys(string.ascii_lowercase + string.digits + string.punctuation, 0))
+    tokens = dict.fromkeys(start)  # a dict keeps the order
+
+    def add(new, limit):
+        for token in new:
+            if len(tokens) >= limit:
+                return
+            tokens.setdefault(token)
+
+    def by_count(counts):
+        return sorted(counts, key=lambda token: (-counts[token], token))
+
+    for character in by_count(characters):
+        # A CJK character never continues a word, and a caption set has thousands of them.
+        alone = tf.strings.regex_full_match(character, _CJK).numpy()
+        add([character] if alone else [character, f"##{character}"], vocab_size)
+    whole = words + endings
+    frequent = [word for word in by_count(whole) if whole[word] >= min_count and word not in tokens]
+    room = vocab_size - len(tokens)
+    add(frequent, vocab_size if len(frequent) <= room else len(tokens) + room - room // 10)
+    if words and len(tokens) < vocab_size:
+        pieces = wordpiece_learner.learn(
+            sorted(words.items()),
+            vocab_size,
+            reserved_tokens=[],
+            upper_thresh=min_count,
+            lower_thresh=min_count,
+            max_unique_chars=len(characters),
+        )
+        add([piece for piece in pieces if len(piece.removeprefix("##")) > 1], vocab_size)
+    add(frequent, vocab_size)
+    return list(tokens)
+
+
+def _count_words(captions):
+    """Counts, over normalised captions, of words worth a token, of `##'s` endings and of characters."""
+    written = collections.Counter()
+    for start in range(0, len(captions), 4096):
+        for text in _space_out(normalise(captions[start : start + 4096])).numpy().tolist():
+            written.update(text.decode("utf-8").split())
+    words, endings, characters = collections.Counter(), collections.Counter(), collections.Counter()
+    for word, count in written.items():
+        for character in word:
+            characters[character] += count
+        core = _without_edge_punctuation(word)
+        for ending in _ENDINGS:
+            if core.endswith(ending) and len(core) > len(ending):
+                core = core.removesuffix(ending)
+                endings[f"##{ending}"] += count
+        words[core] += count
+    return words, endings, characters
+
+
+def _without_edge_punctuation(word):
+    """ "(street)." -> "street": punctuation around a word is pieces of its own. Punctuation alone stays."""
+    if word in _ENDINGS:
+        return word
+    inner = [index for index, character in enumerate(word) if unicodedata.category(character)[0] not in "PS"]
+    return word[inner[0] : inner[-1] + 1] if inner else word

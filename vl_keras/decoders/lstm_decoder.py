@@ -1,0 +1,102 @@
+"""An LSTM that looks at the picture at every step."""
+
+import tensorflow as tf
+import tf_keras as keras
+
+from vl_keras.layers.masked_mean import masked_mean
+from vl_keras.layers.sentinel_attention import SentinelAttention
+from vl_keras.layers.sentinel_lstm import SentinelLstm
+from vl_keras.layers.token_embedding import TiedLogits, TokenEmbedding
+
+
+class LstmDecoder:
+    """LSTM decoder with adaptive attention (Lu et al., 2017, "Knowing When to Look", section 2.2) and tied output.
+
+    Each step reads its word and the mean of the image tokens, attends to the image tokens with its output, and scores
+    the vocabulary from both. `model` is the decoder as a functional model for teacher forcing; `initial_state`,
+    `step` and `reorder` run the same layers a token at a time.
+
+    Args: as `TransformerDecoder`; `intermediate_dim` is the width of the LSTM.
+    """
+
+    def __init__(
+        self, vocab_size, hidden_dim, num_heads, num_layers, intermediate_dim, dropout, word_dropout, max_length
+    ):
+        del max_length  # an LSTM has no table of positions
+        self._num_layers = num_layers
+        self._embedding = TokenEmbedding(vocab_size, hidden_dim, 0, word_dropout, name="embedding")
+        dense = keras.layers.Dense
+        self._starts = [dense(2 * intermediate_dim, "tanh", name=f"start_{i}") for i in range(num_layers)]
+        self._lstms = [SentinelLstm(intermediate_dim, name=f"lstm_{i}") for i in range(num_layers)]
+        self._outputs = [keras.layers.Dropout(dropout, name=f"lstm_dropout_{i}") for i in range(num_layers)]
+        self._query = dense(hidden_dim, name="query")
+        self._sentinel = dense(hidden_dim, name="sentinel")
+        self._attention = SentinelAttention(hidden_dim, num_heads, name="attention")
+        self._mix = dense(hidden_dim, "tanh", name="mix")
+        self._mix_dropout = keras.layers.Dropout(dropout, name="mix_dropout")
+        self.model = self._functional(hidden_dim, dropout)
+
+    def _functional(self, hidden_dim, dropout):
+        caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
+        image_tokens = keras.Input((None, hidden_dim), name="image_tokens")
+        image_mask = keras.Input((None,), dtype="bool", name="image_mask")
+        tokens = keras.layers.Dropout(dropout, name="embedding_dropout")(self._embedding(caption_ids))
+        vector = masked_mean(image_tokens, image_mask)
+        shape = tf.shape(caption_ids)
+        batch, captions, length = shape[0], shape[1], shape[2]
+        hidden = tf.concat([tokens, _repeat(vector, captions, length)], axis=-1)
+        hidden = tf.reshape(hidden, (batch * captions, length, 2 * hidden_dim))
+        for start, lstm, dropped in zip(self._starts, self._lstms, self._outputs, strict=True):
+            state = tf.split(tf.repeat(start(vector), captions, axis=0), 2, axis=-1)
+            hidden, sentinel = lstm(hidden, state)
+            hidden = dropped(hidden)
+        query = tf.reshape(self._query(hidden), (batch, captions * length, hidden_dim))
+        sentinel = tf.reshape(self._sentinel(sentinel), (batch, captions * length, hidden_dim))
+        read, _ = self._attention(query, sentinel, image_tokens, image_mask)
+        mixed = self._mix_dropout(self._mix(tf.concat([query, read], axis=-1)))
+        logits = TiedLogits(self._embedding, name="logits")(tf.reshape(mixed, (batch, captions, length, hidden_dim)))
+        return keras.Model([caption_ids, image_tokens, image_mask], logits, name="lstm_decoder")
+
+    def initial_state(self, image_tokens, image_mask, num_beams, max_length):
+        """What decoding starts from; arguments and result as in `TransformerDecoder.initial_state`."""
+        del max_length
+        vector = masked_mean(image_tokens, image_mask)
+        return {
+            "image": self._attention.cross_attention.project(image_tokens),
+            "image_mask": image_mask,
+            "vector": tf.repeat(vector[:, None], num_beams, axis=1),
+            "lstm": [
+                tf.split(tf.repeat(start(vector)[:, None], num_beams, axis=1), 2, axis=-1) for start in self._starts
+            ],
+        }
+
+    def step(self, state, tokens):
+        """Reads one token of every beam; arguments and result as in `TransformerDecoder.step`."""
+        num_beams = tokens.shape[1]
+        hidden = _rows(tf.concat([self._embedding.step(tokens, 0), state["vector"]], axis=-1))
+        states = []
+        for lstm, (output, memory) in zip(self._lstms, state["lstm"], strict=True):
+            hidden, sentinel, after = lstm.step(hidden, (_rows(output), _rows(memory)))
+            states.append([_beams(part, num_beams) for part in after])
+        query = _beams(self._query(hidden), num_beams)
+        sentinel = _beams(self._sentinel(sentinel), num_beams)
+        read, looked = self._attention.attend(query, sentinel, *state["image"], state["image_mask"])
+        logits = self._embedding.logits(self._mix(tf.concat([query, read], axis=-1)))
+        return logits, {**state, "lstm": states}, looked
+
+    def reorder(self, state, parents):
+        """The state after beam `k` of each picture has become a continuation of beam `parents[:, k]` `(B, K)`."""
+        moved = [[tf.gather(part, parents, batch_dims=1) for part in layer] for layer in state["lstm"]]
+        return {**state, "lstm": moved}
+
+
+def _repeat(vector, captions, length):
+    return tf.repeat(tf.repeat(vector[:, None, None], captions, axis=1), length, axis=2)
+
+
+def _rows(tensor):
+    return tf.reshape(tensor, (-1, tensor.shape[-1]))
+
+
+def _beams(tensor, num_beams):
+    return tf.reshape(tensor, (-1, num_beams, tensor.shape[-1]))

@@ -1,0 +1,93 @@
+"""BERT as a Keras model (Devlin et al., 2019), from keras-nlp's layers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+EXACT_GELU = "gelu"
+TANH_GELU = "gelu_tanh"  # the approximation of Hendrycks and Gimpel (2016), which keras-nlp's BERT uses
+
+
+@dataclass(frozen=True)
+class BertSettings:
+    """Sizes and constants of one BERT."""
+
+    vocabulary_size: int
+    num_layers: int
+    num_heads: int
+    hidden_dim: int
+    intermediate_dim: int
+    max_length: int = 512  # positions
+    num_segments: int = 2
+    activation: str = EXACT_GELU  # gelu (with the error function), gelu_tanh, relu
+    epsilon: float = 1e-12  # of layer normalisation
+    dropout: float = 0.1  # in fine-tuning; hidden states and attention alike
+    initializer_range: float = 0.02  # standard deviation of random weights
+
+
+def build_bert(settings):
+    """Builds the network; keras-nlp's own `BertBackbone` is fixed to the tanh approximation of GELU.
+
+    Returns:
+        Functional `keras.Model`: `input_word_ids`, `input_mask`, `input_type_ids`, each `(B, T)` int32 -> dict of
+        `pooled_output` `(B, D)`, `sequence_output` `(B, T, D)`, `encoder_outputs` (a list, one `(B, T, D)` per layer).
+    """
+    # Imported here: it takes seconds, and only the making of modules needs it.
+    from keras_nlp.layers import PositionEmbedding, TransformerEncoder
+
+    layers, float32 = keras.layers, {"dtype": "float32"}
+    names = ("input_word_ids", "input_mask", "input_type_ids")
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+    words = layers.Embedding(settings.vocabulary_size, settings.hidden_dim, name="token_embedding", **float32)(
+        inputs["input_word_ids"]
+    )
+    segments = layers.Embedding(settings.num_segments, settings.hidden_dim, name="segment_embedding", **float32)(
+        inputs["input_type_ids"]
+    )
+    positions = PositionEmbedding(settings.max_length, name="position_embedding", **float32)(words)
+    x = layers.Add(name="embeddings_add", **float32)([words, positions, segments])
+    x = layers.LayerNormalization(epsilon=settings.epsilon, name="embeddings_layer_norm", **float32)(x)
+    x = layers.Dropout(settings.dropout, name="embeddings_dropout", **float32)(x)
+    outputs = []
+    for index in range(settings.num_layers):
+        x = TransformerEncoder(
+            settings.intermediate_dim,
+            settings.num_heads,
+            dropout=settings.dropout,
+            activation=_activation(settings.activation),
+            layer_norm_epsilon=settings.epsilon,
+            name=f"transformer_layer_{index}",
+            **float32,
+        )(x, padding_mask=inputs["input_mask"])
+        outputs.append(x)
+    pooled = layers.Dense(settings.hidden_dim, activation="tanh", name="pooled_dense", **float32)(x[:, 0, :])
+    return keras.Model(inputs, {"pooled_output": pooled, "sequence_output": x, "encoder_outputs": outputs}, name="bert")
+
+
+def set_weights(network, weights):
+    """Puts `weights`, a dict of layer name to its arrays in Keras's order, into a network of `build_bert`."""
+    for name, arrays in weights.items():
+        network.get_layer(name).set_weights(arrays)
+
+
+def randomize_weights(network, settings, seed):
+    """Fresh weights as BERT starts from: matrices normal within two deviations, scales 1, offsets 0."""
+    generator = np.random.default_rng(seed)
+    for weight in network.weights:
+        scale_or_offset = weight.name.split("/")[-1].split(":")[0]
+        if scale_or_offset in ("bias", "beta"):
+            value = np.zeros(weight.shape)
+        elif scale_or_offset == "gamma":
+            value = np.ones(weight.shape)
+        else:
+            value = np.clip(generator.normal(size=weight.shape), -2, 2) * settings.initializer_range
+        weight.assign(value.astype(np.float32))
+
+
+def _activation(name):
+    approximate = {EXACT_GELU: False, TANH_GELU: True}
+    if name not in approximate:
+        return keras.activations.get(name)
+    return lambda x: tf.nn.gelu(x, approximate=approximate[name])

@@ -1,0 +1,86 @@
+"""An LSTM layer with a visual sentinel."""
+
+import tensorflow as tf
+import tf_keras as keras
+
+
+@keras.saving.register_keras_serializable("vl_keras")
+class SentinelLstmCell(keras.layers.Layer):
+    """One step of an LSTM (Hochreiter and Schmidhuber, 1997) that also offers a visual sentinel.
+
+    The sentinel is what the memory knows without looking: `s = sigmoid(W_x x + W_h h') * tanh(c)` (Lu et al., 2017,
+    "Knowing When to Look", equations 9 and 10).
+
+    Args:
+        hidden_dim: D.
+
+    Args of call:
+        inputs: `(N, 5 * D)`, the step's input already projected to the five gates.
+        states: the last output and memory, each `(N, D)`.
+
+    Returns:
+        `(N, 2 * D)`, output and sentinel side by side, and the new states.
+    """
+
+    def __init__(self, hidden_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_dim = hidden_dim
+        self.state_size = [hidden_dim, hidden_dim]
+        self.output_size = 2 * hidden_dim
+
+    def build(self, input_shape):
+        self.recurrent_kernel = self.add_weight(
+            "recurrent_kernel", (self.hidden_dim, 5 * self.hidden_dim), initializer="orthogonal"
+        )
+        super().build(input_shape)
+
+    def call(self, inputs, states):
+        output, memory = states
+        gates = inputs + tf.matmul(output, tf.cast(self.recurrent_kernel, output.dtype))
+        write, forget, read, look, new = tf.split(gates, 5, axis=-1)
+        # The added one keeps the memory at the start of training (Jozefowicz et al., 2015, section 2.2).
+        memory = tf.sigmoid(forget + 1.0) * memory + tf.sigmoid(write) * tf.tanh(new)
+        squashed = tf.tanh(memory)
+        output = tf.sigmoid(read) * squashed
+        return tf.concat([output, tf.sigmoid(look) * squashed], axis=-1), [output, memory]
+
+    def get_config(self):
+        return {**super().get_config(), "hidden_dim": self.hidden_dim}
+
+
+@keras.saving.register_keras_serializable("vl_keras")
+class SentinelLstm(keras.layers.Layer):
+    """`SentinelLstmCell` over a sequence; the input projection of all steps is one matrix product.
+
+    Args:
+        hidden_dim: D.
+
+    Args of call:
+        inputs: `(N, L, any width)` float.
+        initial_state: output and memory before the first step, each `(N, D)`.
+
+    Returns:
+        Outputs `(N, L, D)` and sentinels `(N, L, D)`.
+    """
+
+    def __init__(self, hidden_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_dim = hidden_dim
+        self._gates = keras.layers.Dense(5 * hidden_dim, name="gates", dtype=self.dtype_policy)
+        self._cell = SentinelLstmCell(hidden_dim, name="cell", dtype=self.dtype_policy)
+        self._steps = keras.layers.RNN(self._cell, return_sequences=True, name="steps", dtype=self.dtype_policy)
+
+    def call(self, inputs, initial_state):
+        # Keras casts only a layer's first argument to its compute dtype.
+        state = [tf.cast(part, self.compute_dtype) for part in initial_state]
+        both = self._steps(self._gates(inputs), initial_state=state)
+        return tf.split(both, 2, axis=-1)
+
+    def step(self, inputs, states):
+        """One step of `(N, any width)`: output `(N, D)`, sentinel `(N, D)`, new states."""
+        both, states = self._cell(self._gates(inputs), list(states))
+        output, sentinel = tf.split(both, 2, axis=-1)
+        return output, sentinel, states
+
+    def get_config(self):
+        return {**super().get_config(), "hidden_dim": self.hidden_dim}

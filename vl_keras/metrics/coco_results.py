@@ -1,0 +1,32 @@
+"""Result files in the format of the COCO caption evaluation: `[{"image_id": …, "caption": "…"}, …]`."""
+
+import json
+from pathlib import Path
+
+
+def write_coco_results(path, captions):
+    """Writes captions, a dict of image id to caption. Ids made of digits become numbers, as COCO's tools want them."""
+    rows = [
+        {"image_id": int(key) if str(key).isascii() and str(key).isdigit() else key, "caption": caption}
+        for key, caption in captions.items()
+    ]
+    Path(path).write_text(json.dumps(rows, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+
+
+def read_coco_results(path):
+    """Reads a result file into a dict of image id (`str`) to caption.
+
+    Raises:
+        ValueError: the file is no JSON list of image ids and captions, or names an image twice.
+    """
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+        pairs = [(str(row["image_id"]), row["caption"]) for row in rows]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'`{path}` is no COCO result file, [{{"image_id": …, "caption": "…"}}, …]: {type(error).__name__} {error}.'
+        ) from None
+    captions = dict(pairs)
+    if len(captions) != len(pairs):
+        raise ValueError(f"`{path}` gives {len(pairs)} captions for {len(captions)} images; one per image is allowed.")
+    return captions

@@ -1,0 +1,75 @@
+"""The pointing game: does a map point at the thing that a word names (Zhang et al., 2016, section 4.1)?"""
+
+import numpy as np
+
+
+def peak(weights):
+    """Centre of the largest cell of a `(rows, columns)` map: (y, x), as shares of height and width."""
+    rows, columns = weights.shape
+    row, column = np.unravel_index(np.argmax(weights), weights.shape)
+    return (row + 0.5) / rows, (column + 0.5) / columns
+
+
+def points_at(point, boxes):
+    """True where the point (y, x) lies in any of the boxes (ymin, xmin, ymax, xmax), all in shares of the picture."""
+    y, x = point
+    return any(y0 <= y <= y1 and x0 <= x <= x1 for y0, x0, y1, x1 in boxes)
+
+
+def covered_area(boxes):
+    """Share of the picture that the boxes (ymin, xmin, ymax, xmax) cover together: what a random point would hit."""
+    ys = np.unique([edge for box in boxes for edge in (box[0], box[2])])
+    xs = np.unique([edge for box in boxes for edge in (box[1], box[3])])
+    covered = np.zeros((max(len(ys) - 1, 0), max(len(xs) - 1, 0)), bool)
+    for y0, x0, y1, x1 in boxes:
+        covered |= ((ys[:-1] >= y0) & (ys[1:] <= y1))[:, None] & ((xs[:-1] >= x0) & (xs[1:] <= x1))
+    return float(np.sum(covered * np.diff(ys)[:, None] * np.diff(xs)))
+
+
+def boxes_of_word(words, place, objects):
+    """Boxes of the objects that a caption's word may mean.
+
+    An object's label ends in its noun. The word names it where it is that noun, singular or plural, and where the
+    label has every one of the adjectives just before the word: of "a small red circle" not a blue circle, but any that
+    is red and small. Adjectives are words that some label in the picture has before its noun.
+
+    Args:
+        words: the caption's words, as they were written.
+        place: of the word among them.
+        objects: dicts `label`, e.g. "small red circle", and `bbox` (ymin, xmin, ymax, xmax).
+
+    Returns:
+        List of boxes; empty where the word names nothing in the picture.
+    """
+    words = [word.lower().strip(".,;:!?") for word in words]
+    labels = [item["label"].lower().split() for item in objects]
+    nouns = {words[place], words[place].removesuffix("s"), words[place].removesuffix("es")}
+    known = {word for label in labels for word in label[:-1]}
+    adjectives = set()
+    for word in reversed(words[:place]):
+        if word not in known:
+            break
+        adjectives.add(word)
+    return [
+        item["bbox"]
+        for label, item in zip(labels, objects, strict=True)
+        if label and label[-1] in nouns and adjectives <= set(label[:-1])
+    ]
+
+
+def pointing_game(trials):
+    """Scores maps of words that name an object.
+
+    Args:
+        trials: pairs of a map `(rows, columns)` and the boxes of all objects that the word may mean.
+
+    Returns:
+        Dict: `words`, the number of trials; `hits`, share of the maps whose peak lies in a box; `area`, mean share of the
+        picture that the boxes cover, which is what pointing blindly would hit; `ratio` of the two.
+    """
+    trials = list(trials)
+    if not trials:
+        return {"words": 0, "hits": 0.0, "area": 0.0, "ratio": 0.0}
+    hits = float(np.mean([points_at(peak(weights), boxes) for weights, boxes in trials]))
+    area = float(np.mean([covered_area(boxes) for _, boxes in trials]))
+    return {"words": len(trials), "hits": hits, "area": area, "ratio": hits / area}

@@ -1,0 +1,109 @@
+"""Maps laid over pictures, and the sheet that shows one caption word by word."""
+
+import textwrap
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_TILE = 168  # pixels of a tile's longer side
+_COLUMNS = 6
+_GAP = 10
+_LABEL = 22  # pixels of a word's line
+_SIDE = 84  # pixels of the column that names the rows
+_HEAD_LETTERS = 60
+_DARK = 0.22  # how bright the picture stays where the map is zero
+_GLOW = np.array([255, 176, 32], np.float32)  # laid over it where the map is high
+_MARK = (255, 32, 96)
+
+
+def overlay(picture, weights, mark=True):
+    """A picture, dark where a map is low and glowing where it is high.
+
+    Args:
+        picture: `PIL.Image`, RGB.
+        weights: `(rows, columns)`, at least zero; scaled to its own largest value, and upsampled so that each cell's
+            centre keeps its place.
+        mark: a cross on the largest cell.
+
+    Returns:
+        `PIL.Image` of the same size.
+    """
+    largest = float(weights.max(initial=0.0))
+    share = np.asarray(weights, np.float32) / largest if largest > 0 else np.zeros_like(weights, np.float32)
+    heat = Image.fromarray(share).resize(picture.size, Image.Resampling.BICUBIC)
+    heat = np.clip(np.asarray(heat), 0.0, 1.0)[..., None]
+    glow = 0.3 * heat**2
+    drawn = np.asarray(picture, np.float32) * (_DARK + (1 - _DARK) * heat) * (1 - glow) + _GLOW * glow
+    drawn = Image.fromarray(np.uint8(np.clip(drawn, 0, 255)))
+    if mark and largest > 0:
+        rows, columns = weights.shape
+        row, column = np.unravel_index(np.argmax(weights), weights.shape)
+        x, y = (column + 0.5) / columns * picture.width, (row + 0.5) / rows * picture.height
+        pen = ImageDraw.Draw(drawn)
+        for width, color in ((4, "white"), (2, _MARK)):
+            pen.line((x - 5, y, x + 5, y), color, width)
+            pen.line((x, y - 5, x, y + 5), color, width)
+    return drawn
+
+
+def fit(picture, side):
+    """A picture `(height, width, 3)` uint8 as `PIL.Image` with its longer side `side` pixels."""
+    picture = Image.fromarray(picture)
+    scale = side / max(picture.size)
+    size = [max(round(length * scale), 1) for length in picture.size]
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def draw_explanation(explanation, picture, path, title=""):
+    """Writes a PNG: the picture and its caption, then for each word where the model looked.
+
+    Each word has its probability beside it and a tile with its attention; below that, where there is one, its Grad-CAM.
+    A cross marks the largest cell. Every tile is scaled to its own largest value.
+
+    Args:
+        explanation: an `Explanation`.
+        picture: `(height, width, 3)` uint8.
+        path: PNG file to write.
+        title: e.g. the picture's file name.
+    """
+    tile = fit(picture, _TILE)
+    large = fit(picture, 2 * _TILE)
+    rows = {"attention": explanation.attention}
+    if explanation.grad_cam is not None:
+        rows["Grad-CAM"] = explanation.grad_cam
+    words = explanation.words
+    columns = max(1, min(_COLUMNS, len(words)))
+    blocks = [range(start, min(start + columns, len(words))) for start in range(0, len(words), columns)]
+    block_height = _LABEL + len(rows) * (tile.height + 4) + _GAP
+    heading = textwrap.wrap(explanation.caption or "(an empty caption)", _HEAD_LETTERS)
+    width = max(_SIDE + columns * (tile.width + _GAP) + _GAP, _SIDE + large.width + _GAP + 460)
+    top = max(large.height, 40 + 26 * len(heading)) + 3 * _GAP
+    sheet = Image.new("RGB", (width, top + len(blocks) * block_height), "white")
+    pen = ImageDraw.Draw(sheet)
+    sheet.paste(large, (_SIDE, _GAP))
+    left = _SIDE + large.width + 2 * _GAP
+    pen.text((left, _GAP), title, "gray", ImageFont.load_default(14))
+    for number, line in enumerate(heading):
+        pen.text((left, _GAP + 26 + 26 * number), line, "black", ImageFont.load_default(20))
+    note = "bright: where the model looked\ncross: the peak\nin grey: the word's probability"
+    pen.text((left, _GAP + 40 + 26 * len(heading)), note, "gray", ImageFont.load_default(13), spacing=6)
+    for number, block in enumerate(blocks):
+        y = top + number * block_height
+        for line, name in enumerate(rows):
+            pen.text((_GAP, y + _LABEL + line * (tile.height + 4) + 4), name, "gray", ImageFont.load_default(14))
+        for column, place in enumerate(block):
+            x = _SIDE + column * (tile.width + _GAP)
+            _word(pen, x, y, tile.width, words[place], explanation.probabilities[place])
+            for line, maps in enumerate(rows.values()):
+                sheet.paste(overlay(tile, maps[place]), (x, y + _LABEL + line * (tile.height + 4)))
+    sheet.save(path)
+
+
+def _word(pen, x, y, width, word, probability):
+    font, small = ImageFont.load_default(16), ImageFont.load_default(13)
+    number = f"{probability:.2f}"
+    room = width - pen.textlength(number, small) - 6
+    while word and pen.textlength(word, font) > room:
+        word = word[:-2] + "…" if len(word) > 2 else ""
+    pen.text((x, y), word, "black", font)
+    pen.text((x + width, y + 2), number, "gray", small, anchor="ra")

@@ -1,0 +1,95 @@
+"""Pictures of a split with what the model wrote, what people wrote, and where it looked."""
+
+import textwrap
+
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
+
+from vl_keras.data.image_ops import decode_image
+from vl_keras.training.attention_drawing import fit, overlay
+from vl_keras.training.explain import Explainer
+
+_WIDTH = 1280
+_PICTURE = 190  # pixels of the picture's longer side
+_TILE = 84
+_GAP = 12
+_LINE = 17
+_LETTERS = 130
+_REFERENCES = 5
+
+
+def draw_run_sheet(task, captioner, captions, split, path, title="", generation=None):
+    """Writes a PNG with a band for each picture: the picture, its caption, its references, and a tile a word.
+
+    Args:
+        task: a `CaptioningTask`.
+        captioner: its `Captioner`.
+        captions: the `Caption`s to show.
+        split: name of the split they are of.
+        path: PNG file to write.
+        title: shown above.
+        generation: `GenerationConfig` they were written with; None: the config's.
+    """
+    source = task.source(split)
+    explanations = _explanations(task, captioner, captions, split, generation)
+    bands = []
+    for caption, explanation in zip(captions, explanations, strict=True):
+        picture = decode_image(tf.constant(source.read_images([caption.index])[0])).numpy()
+        bands.append(_band(picture, caption, explanation))
+    top = _GAP + 30
+    sheet = Image.new("RGB", (_WIDTH, top + sum(band.height for band in bands)), "white")
+    ImageDraw.Draw(sheet).text((_GAP, _GAP), title, "black", ImageFont.load_default(17))
+    for band in bands:
+        sheet.paste(band, (0, top))
+        top += band.height
+    sheet.save(path)
+
+
+def _explanations(task, captioner, captions, split, generation):
+    """`Explanation` of each, written anew with attention."""
+    wanted = {caption.index for caption in captions}
+    explainer = Explainer(task, captioner, max(1, min(16, len(captions))), generation)
+    found = {}
+    for inputs, indices in task.evaluation_data(captioner, split, explainer.batch_size):
+        indices = indices.numpy()
+        if wanted.intersection(indices):
+            found.update(zip(indices, explainer(dict(inputs))[0], strict=True))
+        if wanted <= found.keys():
+            break
+    return [found[caption.index] for caption in captions]
+
+
+def _band(picture, caption, explanation):
+    large, tile = fit(picture, _PICTURE), fit(picture, _TILE)
+    left = _PICTURE + 2 * _GAP
+    lines = [(line, "black", 17) for line in textwrap.wrap(caption.caption or "(an empty caption)", _LETTERS - 30)]
+    for reference in caption.references[:_REFERENCES]:
+        lines += [(line, "gray", 13) for line in textwrap.wrap(f"• {reference}", _LETTERS, subsequent_indent="   ")]
+    if caption.context:
+        lines += [(line, "steelblue", 13) for line in textwrap.wrap(f"context: {caption.context}", _LETTERS)]
+    across = max(1, (_WIDTH - left) // (tile.width + 6))
+    words = explanation.words
+    rows = -(-len(words) // across)
+    text_height = sum(size + 5 for _, _, size in lines) + 4
+    height = max(large.height, text_height + rows * (tile.height + _LINE + 6)) + 2 * _GAP
+    band = Image.new("RGB", (_WIDTH, height), "white")
+    pen = ImageDraw.Draw(band)
+    pen.line((0, 0, _WIDTH, 0), "lightgray")
+    band.paste(large, (_GAP, _GAP))
+    y = _GAP
+    for line, color, size in lines:
+        pen.text((left, y), line, color, ImageFont.load_default(size))
+        y += size + 5
+    for place, word in enumerate(words):
+        x = left + place % across * (tile.width + 6)
+        top = _GAP + text_height + place // across * (tile.height + _LINE + 6)
+        pen.text((x, top), _cut(pen, word, tile.width), "black", ImageFont.load_default(13))
+        band.paste(overlay(tile, explanation.attention[place], mark=False), (x, top + _LINE))
+    return band
+
+
+def _cut(pen, word, width):
+    font = ImageFont.load_default(13)
+    while word and pen.textlength(word, font) > width:
+        word = word[:-2] + "…" if len(word) > 2 else ""
+    return word

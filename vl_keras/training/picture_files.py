@@ -1,0 +1,56 @@
+"""Anybody's picture files, as a source that the pipeline reads."""
+
+from pathlib import Path
+
+import numpy as np
+
+from vl_keras.data.quarantine import Quarantine
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp")
+
+
+class PictureFiles:
+    """Picture files, read as `load_images` reads a `Source`: one that cannot be read costs itself.
+
+    Args:
+        paths: the files.
+    """
+
+    def __init__(self, paths):
+        self.paths = [Path(path) for path in paths]
+        self.image_ids = [str(path) for path in paths]
+        self.quarantine = Quarantine()
+
+    def __len__(self):
+        return len(self.paths)
+
+    def read_images(self, indices):
+        """`(n,)` object array of the files' bytes; `b""` for one that cannot be opened, which is then in `quarantine`."""
+        images = np.empty(len(indices), object)
+        for row, index in enumerate(indices):
+            try:
+                images[row] = self.paths[index].read_bytes()
+            except OSError as error:
+                self.quarantine.add(self.image_ids[index], error.strerror or str(error))
+                images[row] = b""
+        return images
+
+
+def find_pictures(paths):
+    """The files among `paths`, and the picture files (told by their endings) in the folders among them, at any depth.
+
+    Args:
+        paths: files and folders; a file is taken whatever its name, even if it is missing.
+
+    Returns:
+        List of `Path`, each once: in the order given, within a folder by name.
+    """
+    found = {}
+    for path in map(Path, paths):
+        path = path.expanduser()
+        if path.is_dir():
+            files = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.is_file())
+            found.update(dict.fromkeys(files))
+        else:
+            found[path] = None
+    return list(found)

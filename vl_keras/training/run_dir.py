@@ -1,0 +1,244 @@
+"""The folder of one training run: everything that explains it and that is needed to use or to continue it."""
+
+import dataclasses
+import fcntl
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from vl_keras.config import load_config, save_config
+from vl_keras.data.text_ops import CaptionTokenizer
+from vl_keras.tasks import TASKS
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.strategy import keras_settings
+from vl_keras.training.versions import describe_versions
+
+# Settings that say where things lie or when to look at them, not what is computed.
+_FREE_TO_CHANGE = (
+    "data.data_dir",
+    "data.manual_dir",
+    "training.strategy",
+    "training.checkpoint_steps",
+    "training.patience",
+)
+PHASES = ("cross_entropy", "self_critical")  # in the order in which they run
+_ENCODER_WEIGHTS = "image_encoder.h5"
+_BEFORE_START = (".lock", "train.log")  # all that a start leaves which failed before its first step
+
+
+class RunDir:
+    """Paths and small files of a run directory.
+
+    `config.yaml` (every setting), `vocabulary.txt`, `versions.json` (of packages and code, one entry per start),
+    `data.json` (fingerprints), `image_encoder.h5` (of a frozen encoder), `checkpoints/` (the last few of each phase, to
+    resume from), `best/` (weights of the best epoch), `history.csv`, `measures.json`, `tensorboard/`,
+    `quarantine.jsonl`, `train.log`.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path).expanduser()
+        self.checkpoints = self.path / "checkpoints"
+        self.best = self.path / "best"
+        self.tensorboard = self.path / "tensorboard"
+        self.config_file = self.path / "config.yaml"
+        self.vocabulary_file = self.path / "vocabulary.txt"
+        self.history_file = self.path / "history.csv"
+        self.measures_file = self.path / "measures.json"
+        self.quarantine_file = self.path / "quarantine.jsonl"
+        self._lock = None
+        self.writes = True
+
+    def open(self, resume, chief=True):
+        """Makes the folder for a new run, or claims an old one to resume; the others of several workers only look.
+
+        Raises:
+            TrainingError: it is not empty and `resume` is false, it holds no run and `resume` is true, or another
+                process trains in it.
+        """
+        self.writes = chief
+        if resume and not self.config_file.exists():
+            raise TrainingError(
+                f"`{self.path}` holds no run to resume: it has no config.yaml. Leave `resume` out to start."
+            )
+        if not chief:
+            return
+        if not resume and self.path.exists() and any(path.name not in _BEFORE_START for path in self.path.iterdir()):
+            raise TrainingError(
+                f"`{self.path}` is not empty. Resume the run in it (--resume), or give another run directory."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.path / ".lock", "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process dies
+        except OSError as error:
+            raise TrainingError(f"Another process trains in `{self.path}`.") from error
+
+    def close(self):
+        if self._lock is not None:
+            self._lock.close()
+
+    def log(self, message):
+        """Prints a line, and keeps it in `train.log`."""
+        if not self.writes:
+            return
+        tqdm.write(message, file=sys.stderr)
+        with open(self.path / "train.log", "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
+
+    def describe_start(self, init_from=None):
+        """Adds this start to `versions.json`."""
+        path = self.path / "versions.json"
+        starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        write_json(path, [*starts, {**describe_versions(), "init_from": init_from and str(init_from)}])
+
+    def write_settings(self, task, captioner, init_from=None):
+        """Writes what the run is made of; `config.yaml` comes last, so that where it is, everything is."""
+        if not self.writes:
+            return
+        self.describe_start(init_from)
+        task.tokenizer.save(self.vocabulary_file)
+        if not task.config.image_encoder.trainable_from:
+            self.save_image_encoder(captioner.image_encoder)
+        write_json(self.path / "data.json", _fingerprints(task))
+        save_config(task.config, self.config_file)
+
+    def last_checkpoint(self):
+        """Path of the newest checkpoint of the latest phase that has one, or None."""
+        paths = [tf.train.latest_checkpoint(str(self.checkpoints / phase)) for phase in PHASES]
+        return next((Path(path) for path in reversed(paths) if path), None)
+
+    def read_measures(self):
+        """What `measures.json` holds, an empty dict where there is none."""
+        return json.loads(self.measures_file.read_text(encoding="utf-8")) if self.measures_file.exists() else {}
+
+    def save_image_encoder(self, image_encoder):
+        """Keeps a frozen encoder's weights with the run, so that it does not depend on where they came from."""
+        image_encoder.save_weights(str(self.path / _ENCODER_WEIGHTS))
+
+    def load_image_encoder(self, image_encoder):
+        """Loads what `save_image_encoder` wrote."""
+        image_encoder.load_weights(str(self.path / _ENCODER_WEIGHTS))
+
+    @property
+    def has_image_encoder(self):
+        return (self.path / _ENCODER_WEIGHTS).exists()
+
+
+def check_same_run(run, task):
+    """Raises `TrainingError`, naming what differs, where a run directory is not that of this config and data."""
+    before = load_config(run.config_file)
+    names = [name for name in _differences(before, task.config) if name not in _FREE_TO_CHANGE]
+    if names:
+        old, new = _flat(before), _flat(task.config)
+        lines = "".join(f"\n  {name}: {old[name]!r} there, {new[name]!r} now" for name in names)
+        raise TrainingError(
+            f"`{run.path}` is a run with other settings:{lines}\nResume it with its own, or start a new run directory "
+            f"from its weights (--init-from {run.path})."
+        )
+    known = json.loads((run.path / "data.json").read_text(encoding="utf-8"))
+    changed = [split for split, value in _fingerprints(task).items() if known.get(split) != value]
+    if changed:
+        raise TrainingError(
+            f"The data of split {', '.join(changed)} is not what the run in `{run.path}` was started with. Restore it, "
+            f"or start a new run directory from its weights (--init-from {run.path})."
+        )
+
+
+def _fingerprints(task):
+    splits = (task.config.data.train_split, task.config.data.dev_split)
+    return {
+        split: {"images": len(task.source(split)), "fingerprint": task.source(split).fingerprint} for split in splits
+    }
+
+
+def load_run(run_dir, weights="auto", overrides=()):
+    """Loads a trained run to write captions with.
+
+    Args:
+        run_dir: folder that `train` wrote.
+        weights: `best`: those of the best development CIDEr; `last`: of the last checkpoint; `ema`: the moving average
+            in the last checkpoint; `auto`: `best` where there is one, else `last`.
+        overrides: `"data.…=value"` and `"generation.…=value"` strings, e.g. for other data.
+
+    Returns:
+        `(config, task, captioner, which)`; `which` says in words which weights these are.
+
+    Raises:
+        TrainingError: there is no run, or none of these weights in it, or an override is of another section.
+    """
+    run = RunDir(run_dir)
+    if not run.config_file.exists():
+        raise TrainingError(f"`{run.path}` holds no run: it has no config.yaml.")
+    for override in overrides:
+        if override.partition(".")[0].strip() not in ("data", "generation"):
+            raise TrainingError(f"Only data.… and generation.… can be set for a trained run; got `{override}`.")
+    config = load_config(run.config_file, overrides)
+    task = TASKS[config.task](
+        config,
+        CaptionTokenizer.load(run.vocabulary_file),
+        encoder_weights="none" if run.has_image_encoder else None,
+    )
+    with keras_settings(config.training.precision):
+        captioner = task.build()
+    if run.has_image_encoder:
+        run.load_image_encoder(captioner.image_encoder)
+    return config, task, captioner, _restore(run, task, captioner, weights)
+
+
+def _restore(run, task, captioner, weights):
+    if weights not in ("auto", "best", "last", "ema"):
+        raise TrainingError(f"`weights` must be auto, best, last or ema; got {weights!r}.")
+    best, last = tf.train.latest_checkpoint(str(run.best)), run.last_checkpoint()
+    if weights == "auto":
+        weights = "best" if best else "last"
+    path = best if weights == "best" else last
+    if path is None:
+        raise TrainingError(
+            f"`{run.path}` has no {weights} weights; it was stopped before its first checkpoint was written."
+        )
+    values = task.weights(captioner)
+    tf.train.Checkpoint(weights=values).restore(str(path)).assert_existing_objects_matched().expect_partial()
+    if weights == "best":
+        return f"best: {run.read_measures()['best']['which']}"
+    step = int(tf.train.load_variable(str(path), "step/.ATTRIBUTES/VARIABLE_VALUE"))
+    if weights == "ema":
+        if not load_config(run.config_file).training.ema_decay:
+            raise TrainingError(f"`{run.path}` keeps no moving average (`training.ema_decay` is 0); take last or best.")
+        trained = trained_weights(captioner.training_model, values)
+        tf.train.Checkpoint(averages=trained).restore(str(path)).assert_existing_objects_matched().expect_partial()
+        return f"moving average of the weights at {path.parent.name} step {step}"
+    return f"last weights, {path.parent.name} step {step}"
+
+
+def trained_weights(model, weights):
+    """Of a dict of part -> variables, those that `model` trains."""
+    trained = {id(variable) for variable in model.trainable_variables}
+    return {part: [v for v in variables if id(v) in trained] for part, variables in weights.items()}
+
+
+def write_json(path, values):
+    """Writes a JSON file that is there whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def _flat(config, prefix=""):
+    values = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            values.update(_flat(value, f"{prefix}{field.name}."))
+        else:
+            values[f"{prefix}{field.name}"] = value
+    return values
+
+
+def _differences(before, after):
+    old, new = _flat(before), _flat(after)
+    return [name for name in new if old[name] != new[name]]

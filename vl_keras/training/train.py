@@ -1,0 +1,109 @@
+"""Trains one experiment into a run directory."""
+
+from vl_keras.data.text_ops import CaptionTokenizer
+from vl_keras.tasks import TASKS
+from vl_keras.training.batches import accumulated, distributed
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.history import History
+from vl_keras.training.initialise import Start
+from vl_keras.training.optimizer import WarmupCosine, build_optimizer
+from vl_keras.training.phase import fit_phase
+from vl_keras.training.run_dir import RunDir, check_same_run
+from vl_keras.training.session import Phase, Session
+from vl_keras.training.stop_signal import StopSignal
+from vl_keras.training.strategy import check_batch_size, from_chief, is_chief, keras_settings, make_strategy, use_jit
+from vl_keras.training.training_model import TrainingModel
+
+
+def train(config, run_dir, resume=False, init_from=None):
+    """Trains a captioner: cross-entropy, then, where `training.self_critical.epochs` asks for it, the second phase.
+
+    Args:
+        config: `Config`.
+        run_dir: folder that gets everything; see `RunDir`. Must be empty or absent, unless `resume`.
+        resume: go on where the run in `run_dir` was stopped, however that was; it ends with the weights of a run that
+            never was. Needs the settings that it was started with.
+        init_from: folder of a trained run to start from: its weights are taken, and its vocabulary, which is extended
+            by frequent words of the training captions that it lacks, as far as `text.vocab_size` allows.
+
+    Returns:
+        The contents of `measures.json`: the best and the last development measures.
+
+    Raises:
+        TrainingError: the run directory does not suit, the loss is no finite number, a checkpoint cannot be written, …;
+            the message says what to do.
+        TrainingStopped: SIGTERM or Ctrl-C; the state is saved, and the exit code is 143 or 130.
+    """
+    strategy = make_strategy(config.training.strategy)
+    check_batch_size(config.data.batch_size, strategy)
+    run = RunDir(run_dir)
+    run.open(resume, is_chief(strategy))
+    try:
+        with keras_settings(config.training.precision, config.training.seed), StopSignal() as signal:
+            return _train(config, strategy, run, resume, init_from, signal)
+    finally:
+        run.close()
+
+
+def _train(config, strategy, run, resume, init_from, signal):
+    training = config.training
+    jit_compile = use_jit(training.jit_compile, strategy, run.log)
+    task = TASKS[config.task](config, jit_compile=jit_compile)
+    start = None
+    if resume:
+        check_same_run(run, task)
+        task.tokenizer = CaptionTokenizer.load(run.vocabulary_file)
+    elif init_from is not None:
+        start = Start(init_from)
+        task.tokenizer = start.tokenizer(task, run.log)
+    with strategy.scope():
+        captioner = task.build()
+    if start is not None:
+        start.fill(task, captioner, run.log)
+    for split in (config.data.train_split, config.data.dev_split):
+        task.features(captioner, split)
+    session = Session(task, captioner, strategy, run, History(run.history_file, run.writes), signal)
+    if resume and run.writes:
+        run.describe_start()
+    phase = cross_entropy_phase(session, jit_compile)
+    fit_phase(session, phase, on_start=lambda: run.write_settings(task, captioner, init_from))
+    if training.self_critical.epochs:
+        from vl_keras.training.self_critical import self_critical_training
+
+        self_critical_training(session, first_step=phase.steps_per_epoch * phase.epochs)
+    from_chief(strategy, 0.0)  # a worker that leaves before the others looks to them as if it had crashed
+    return run.read_measures()
+
+
+def cross_entropy_phase(session, jit_compile=False):
+    """The first `Phase`: the next word's cross-entropy under AdamW with warm-up and cosine decay."""
+    task, captioner, training = session.task, session.captioner, session.config.training
+    group = training.accumulate_steps
+    steps = task.steps_per_epoch() // group
+    if not steps:
+        raise TrainingError(
+            f"`training.accumulate_steps` is {group}, but an epoch has only {task.steps_per_epoch()} batches; lower it."
+        )
+    total = steps * training.epochs
+    warmup = min(training.warmup_steps, total // 2)
+    if warmup < training.warmup_steps:
+        session.log(f"Warm-up is {warmup} steps, half of this short training, not {training.warmup_steps}.")
+    with session.strategy.scope():
+        model = TrainingModel(captioner.training_model.input, captioner.training_model.output, group)
+        optimizer = build_optimizer(
+            model.trainable_variables,
+            WarmupCosine(training.learning_rate, warmup, total),
+            weight_decay=training.weight_decay,
+            clip_norm=training.clip_norm,
+            ema_decay=training.ema_decay,
+            loss_scaling=training.precision == "mixed_float16",
+        )
+        model.compile(optimizer, loss=task.loss(), jit_compile=jit_compile)
+
+    def data(step):
+        def of_worker(num_workers, worker):
+            return accumulated(task.training_data(captioner, step * group, num_workers, worker), group)
+
+        return distributed(of_worker, session.strategy, session.config.data.batch_size, batch_axis=int(group > 1))
+
+    return Phase("cross_entropy", model, data, steps, training.epochs)

@@ -1,0 +1,44 @@
+"""What a training ran on: packages, code, devices."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import tensorflow as tf
+
+_PACKAGES = ("vl_keras", "tensorflow", "tf_keras", "tensorflow-text", "tensorflow-hub", "tensorflow-datasets", "numpy")
+
+
+def describe_versions():
+    """Packages, code, devices and command of this process, for `versions.json`."""
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    devices = [device.name for device in tf.config.list_logical_devices()]
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "devices": devices,
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit():
+    """The commit that the code runs from, with "-dirty" where files differ from it; None outside a checkout."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--match", "-"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
