@@ -1,6 +1,6 @@
 """Speed of writing captions, against the plain way: a Python loop that calls the model on the whole prefix each token.
 
-    python -m benchmarks.decoding [--decoder transformer] [--repeats 7]
+    python benchmarks/decoding.py [--decoder transformer] [--repeats 7]
 
 Both sides have the same weights, the same image tokens and thread settings, and must write the same captions, or the
 benchmark stops. The image encoder is excluded from both; everything after it is included. Rounds are interleaved, and
@@ -15,6 +15,7 @@ import time
 import numpy as np
 
 import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
+
 import tensorflow as tf  # isort: skip
 import tf_keras as keras  # isort: skip
 
@@ -52,9 +53,11 @@ def measure(decoder, repeats, jit):
 
     def ours(image_tokens, method="greedy", beams=1, length=TOKENS):
         write = tf.function(
-            lambda tokens: captioner.generate(
-                {"image_tokens": tokens}, method=method, beam_size=beams, max_length=length, forbidden_ids=FORBIDDEN
-            ).tokens,
+            lambda tokens: (
+                captioner.generate(
+                    {"image_tokens": tokens}, method=method, beam_size=beams, max_length=length, forbidden_ids=FORBIDDEN
+                ).tokens
+            ),
             jit_compile=jit,
         )
         return lambda: write(image_tokens).numpy()

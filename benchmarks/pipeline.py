@@ -2,10 +2,11 @@
 
     python benchmarks/pipeline.py [--images 1024] [--batch-size 32] [--rounds 7] [--folder DIR]
 
-Without augmentation it is measured against `tf.io.decode_jpeg` alone, with it against a parallel map of the same picture
-operations. The bare maps read, decode and batch, no more; the pipeline also plans the epoch, checks headers, survives
-broken pictures, tokenizes five captions a picture, weighs them and gives float32. The measurements take turns, so that other
-work on the machine slows all of them alike; the ratio is the median over rounds of the two rates of the same round.
+Without augmentation it is measured against `tf.io.decode_jpeg` alone, with it against a parallel map of the same
+picture operations. The bare maps read, decode and batch, no more; the pipeline also plans the epoch, checks headers,
+survives broken pictures, and gives five captions a picture as ids with their weights. The measurements take turns, so
+that other work on the machine slows all of them alike; the ratio is the median over rounds of the two rates of the same
+round. CPU time per picture, which other work disturbs less, is shown beside it.
 
 Files: the photos of Flickr8k in VL_KERAS_SHARED (default ../shared), or a folder of one's own; else some are made.
 """
@@ -19,9 +20,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
-import tensorflow as tf
 from PIL import Image
+
+import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
+
+import tensorflow as tf  # isort: skip
 
 from vl_keras.config import AugmentConfig, config_from_dict
 from vl_keras.data import image_ops

@@ -100,7 +100,9 @@ def _inspect(options):
 def _make_bert(options):
     from vl_keras.encoders.bert_module import make_bert
 
-    made = make_bert(options.source, options.out, lower_case=None if options.case == "auto" else options.case == "lower")
+    made = make_bert(
+        options.source, options.out, lower_case=None if options.case == "auto" else options.case == "lower"
+    )
     print(
         f"{made['parameters']:,} parameters ({made['weights']}), {made['vocabulary']:,} tokens\n"
         f"text_encoder.encoder:      {made['encoder']}\ntext_encoder.preprocessor: {made['preprocessor']}"
@@ -121,8 +123,9 @@ def _parser():
         "train",
         _train,
         "train an experiment into a run directory",
-        "Trains the experiment that a YAML file describes. The run directory gets the resolved settings, the vocabulary, "
-        "checkpoints, the best weights, and curves for TensorBoard. Ctrl-C and SIGTERM save and stop; --resume goes on.",
+        "Trains the experiment that a YAML file describes. The run directory gets the resolved settings, the "
+        "vocabulary, checkpoints, the best weights and curves for TensorBoard. Ctrl-C and SIGTERM save and stop; "
+        "--resume goes on.",
         "vl-keras train configs/captioning/shapes.yaml --set training.epochs=3 --run-dir runs/first",
     )
     _config_arguments(train)
@@ -137,8 +140,8 @@ def _parser():
         "evaluate",
         _evaluate,
         "score a trained run on a split",
-        "Captions every picture of a split and prints BLEU, ROUGE-L and CIDEr-D with 95% intervals. RUN/evaluation/ gets "
-        "the scores (SPLIT.json), a COCO result file (SPLIT_captions.json) and a contact sheet (SPLIT.png).",
+        "Captions every picture of a split and prints BLEU, ROUGE-L and CIDEr-D with 95% intervals. RUN/evaluation/ "
+        "gets the scores (SPLIT.json), a COCO result file (SPLIT_captions.json) and a contact sheet (SPLIT.png).",
         "vl-keras evaluate runs/flickr8k --split test --set data.manual_dir=~/flickr8k generation.beam_size=5",
     )
     evaluate.add_argument("--split", default="dev", help="split of the data (default: dev)")
@@ -150,8 +153,8 @@ def _parser():
         "predict",
         _predict,
         "caption pictures",
-        "Prints a line for each picture: its path, a tab, its caption. A picture that cannot be read is listed at the end "
-        "and stops nothing. Exit status 1: none could be read.",
+        "Prints a line for each picture: its path, a tab, its caption. A picture that cannot be read is listed at the "
+        "end and stops nothing. Exit status 1: none could be read.",
         "vl-keras predict runs/flickr8k --image holiday/ dog.jpg --out captions.jsonl\n"
         "  vl-keras predict runs/flickr8k --image dog.jpg --explain dog.png",
     )
@@ -160,7 +163,9 @@ def _parser():
     )
     predict.add_argument("--context", metavar="TEXT", default="", help="text shown to the model beside every picture")
     predict.add_argument(
-        "--explain", metavar="OUT.png", help="draw where the model looked for each word (several pictures: OUT-NAME.png)"
+        "--explain",
+        metavar="OUT.png",
+        help="draw where the model looked for each word (several pictures: OUT-NAME.png)",
     )
     predict.add_argument("--out", metavar="FILE", help="also write JSON lines: image, status, caption, score, captions")
     _run_arguments(predict)
@@ -183,8 +188,8 @@ def _parser():
         "inspect",
         _inspect,
         "counts, captions, pictures, leaks, unreadable files",
-        "Reads every example once and reports counts, caption statistics, pictures that two splits share and files that "
-        "cannot be read, with a contact sheet of each split.",
+        "Reads every example once and reports counts, caption statistics, pictures that two splits share and files "
+        "that cannot be read, with a contact sheet of each split.",
         "vl-keras data inspect configs/captioning/shapes.yaml --out inspect/shapes",
     )
     _config_arguments(inspect)
@@ -195,14 +200,17 @@ def _parser():
         "make-bert",
         _make_bert,
         "make TensorFlow Hub modules from a BERT checkpoint",
-        "Turns a checkpoint folder (config.json, vocab.txt, model.safetensors in Hugging Face's names), a keras-nlp preset "
-        "folder, or a config.json alone (random weights) into an encoder and a preprocessing module.",
+        "Turns a checkpoint folder (config.json, vocab.txt, model.safetensors in Hugging Face's names), a keras-nlp "
+        "preset folder, or a config.json alone (random weights) into an encoder and a preprocessing module.",
         "vl-keras make-bert --from all-MiniLM-L6-v2 --out modules/minilm",
     )
     make_bert.add_argument("--from", dest="source", metavar="DIR", required=True, help="the checkpoint's folder")
     make_bert.add_argument("--out", metavar="DIR", required=True, help="a new folder for the two modules")
     make_bert.add_argument(
-        "--case", choices=("auto", "lower", "keep"), default="auto", help="letter case of texts (auto: the checkpoint's)"
+        "--case",
+        choices=("auto", "lower", "keep"),
+        default="auto",
+        help="letter case of texts (auto: the checkpoint's)",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""Laws of the feature cache: what is read is what was encoded, a kill loses little, another encoder's tokens are refused."""
+"""Laws of the feature cache: it gives what was encoded, a kill loses little, another encoder's tokens are refused."""
 
 import dataclasses
 import errno
@@ -128,7 +128,9 @@ def test_a_killed_build_goes_on(tmp_path, small_shards):
 
 def test_tokens_of_something_else_are_refused(tmp_path):
     build(tmp_path)
-    with pytest.raises(FeatureCacheError, match="(?s)encoder: the cache has 'cells', this run 'other'.*Delete that folder"):
+    with pytest.raises(
+        FeatureCacheError, match="(?s)encoder: the cache has 'cells', this run 'other'.*Delete that folder"
+    ):
         build(tmp_path, fingerprint="other")
     with pytest.raises(FeatureCacheError, match="views: the cache has 1, this run 2"):
         build(tmp_path, views=2)

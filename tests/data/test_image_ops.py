@@ -24,7 +24,7 @@ def scene():
 def files_of(scene):
     image = Image.fromarray(scene)
     clear = image.convert("RGBA")
-    deep = Image.fromarray((scene[..., 0].astype(np.uint16) * 257))
+    deep = Image.fromarray(scene[..., 0].astype(np.uint16) * 257)
 
     def save(image, kind, **options):
         file = io.BytesIO()

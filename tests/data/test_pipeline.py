@@ -1,6 +1,9 @@
 """Laws of the batches: order, lengths, weights, contexts, and pictures that cannot be read."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,9 @@ from PIL import Image
 
 from vl_keras.config import config_from_dict
 from vl_keras.data.caption_words import content_words, set_aside_caption, swap_sides
+from vl_keras.data.feature_cache import FeatureCache
 from vl_keras.data.pipeline import caption_dataset, evaluation_batches, references, steps_per_epoch
+from vl_keras.data.source import open_source
 from vl_keras.data.text_ops import CaptionTokenizer, tidy_caption
 
 IMAGES, BATCH, K = 17, 4, 3
@@ -88,7 +93,9 @@ def test_a_stream_taken_up_at_any_step_is_the_unbroken_stream(source, tokenizer)
     assert_equal(unbroken[6:], take_pictures(config, source, tokenizer, 3, first_step=6, **options))
     tokens = take(config, source, tokenizer, 9, **options)
     for first_step in (1, 4):
-        assert_equal(tokens[first_step:], take(config, source, tokenizer, 9 - first_step, first_step=first_step, **options))
+        assert_equal(
+            tokens[first_step:], take(config, source, tokenizer, 9 - first_step, first_step=first_step, **options)
+        )
 
 
 def test_the_seed_decides_the_order(source, tokenizer):
@@ -150,7 +157,10 @@ def test_a_mirrored_picture_has_its_sides_swapped_in_its_captions(source, tokeni
             assert all(text.endswith("right" if mirrored else "left") for text in own if text)
             flipped += mirrored
     assert 8 < flipped < 24
-    assert swap_sides("Left of the bright, LEFT-most leftover: right!") == "Right of the bright, RIGHT-most leftover: left!"
+    assert (
+        swap_sides("Left of the bright, LEFT-most leftover: right!")
+        == "Right of the bright, RIGHT-most leftover: left!"
+    )
 
 
 def test_without_training_each_image_comes_once_in_order_and_plain(source, tokenizer):
@@ -167,7 +177,10 @@ def test_without_training_each_image_comes_once_in_order_and_plain(source, token
 
 
 def test_content_words():
-    assert content_words("A man's dog is standing, in the RED well-kept house. dog") == "man dog standing red well-kept house"
+    assert (
+        content_words("A man's dog is standing, in the RED well-kept house. dog")
+        == "man dog standing red well-kept house"
+    )
     assert content_words("the of a") == ""
 
 
@@ -197,7 +210,9 @@ def test_context_captions_are_neither_target_nor_reference(source, tokenizer):
 
     hidden = make_config(context="caption_words", show_context=False)
     assert references(hidden, source) == (captions, [""] * IMAGES)
-    assert not any(np.concatenate([x["context"] for x, _, _ in take(hidden, source, tokenizer, 4, prepare_context=prepare)]))
+    assert not any(
+        np.concatenate([x["context"] for x, _, _ in take(hidden, source, tokenizer, 4, prepare_context=prepare)])
+    )
 
 
 def test_cached_views_vary_and_their_mirrored_ones_swap_sides(source, tokenizer):
@@ -232,7 +247,9 @@ def test_contexts_of_ones_own_and_their_dropout(tokenizer):
             assert context.decode() == f"title {image_of(own)} {side}"
     assert references(config, source)[1] == source.contexts
     half = make_config(context="field", context_dropout=0.5)
-    empty = [not text for x, _, _ in take(half, source, tokenizer, 16, prepare_context=prepare) for text in x["context"]]
+    empty = [
+        not text for x, _, _ in take(half, source, tokenizer, 16, prepare_context=prepare) for text in x["context"]
+    ]
     assert 16 < sum(empty) < 48
 
 
@@ -266,7 +283,9 @@ def test_a_broken_picture_costs_itself(tokenizer, augment):
     source = MemorySource([bad[i][1] if i in bad else data for i, data in enumerate(good.images)])
     steps = steps_per_epoch(config, source)
     for (x, y, weight), (good_x, good_y, _) in zip(
-        take_pictures(config, source, tokenizer, 2 * steps), take_pictures(config, good, tokenizer, 2 * steps), strict=True
+        take_pictures(config, source, tokenizer, 2 * steps),
+        take_pictures(config, good, tokenizer, 2 * steps),
+        strict=True,
     ):
         np.testing.assert_array_equal(y, good_y)
         loss = np.random.default_rng(1).uniform(size=y.shape)
@@ -300,3 +319,50 @@ def test_tidied_captions_are_what_is_measured_and_written(tokenizer):
     _, y, _ = take(make_config(), source, tokenizer, 1)[0]
     assert "picture1 red green" in [text for own in texts_of(tokenizer, y) for text in own]
     assert tidy_caption(tf.constant(["Red  green ."])).numpy()[0] == b"red green"
+
+
+def test_a_prepared_dataset_from_records_to_batches_and_cached_tokens(tmp_path):
+    config = make_config(
+        data_dir=str(tmp_path), shapes={"scenes": 21, "image_size": [24, 32], "seed": 1}, augment={"flip": True}
+    )
+    source = open_source(config.data, "train")
+    tokenizer = CaptionTokenizer.learn([text for own in source.captions for text in own], 300)
+    for x, y, weight in take_pictures(config, source, tokenizer, 7):
+        assert x["image"].shape == (BATCH, 24, 32, 3) and x["image"].dtype == np.uint8
+        assert x["image"].any(axis=(1, 2, 3)).all()
+        assert y.shape == weight.shape and y.shape[:2] == (BATCH, K)
+        assert (y[:, 0] == tokenizer.END).any(axis=-1).all()
+    plain = np.concatenate([x["image"] for x, _ in evaluation_batches(config, source).as_numpy_iterator()])
+
+    def encode(images):
+        return tf.reshape(tf.cast(images, tf.float32), (-1, 24, 96)) / 255
+
+    cache = FeatureCache.build_or_open(tmp_path / "cache", source, encode, "pixels", config.data, views=2, batch_size=5)
+    np.testing.assert_allclose(cache.read(np.arange(21), 0), plain.reshape(21, 24, 96) / 255, atol=1e-3)
+    for x, y, _ in take_pictures(config, source, tokenizer, 7, features=cache):
+        assert x["image_tokens"].shape == (BATCH, 24, 96) and y.shape[:2] == (BATCH, K)
+    assert not source.quarantine.rows
+
+
+def test_two_replicas_get_the_halves_of_a_batch(source, tokenizer):
+    script = (
+        "import sys; sys.path[:0] = sys.argv[1:3]; import vl_keras, tensorflow as tf\n"
+        "cpu = tf.config.list_physical_devices('CPU')[0]\n"
+        "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)\n"
+        "import numpy as np, test_pipeline as t\n"
+        "source = t.make_source(t.IMAGES); words = sorted({w for o in source.captions for s in o for w in s.split()})\n"
+        "tokenizer = t.CaptionTokenizer([*t.CaptionTokenizer.SPECIALS, *words])\n"
+        "options = dict(training=True, features=t.MemoryFeatures(t.IMAGES))\n"
+        "data = t.caption_dataset(t.make_config(), source, tokenizer, **options)\n"
+        "strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])\n"
+        "for step, (whole, parts) in enumerate(zip(data.take(5), strategy.experimental_distribute_dataset(data))):\n"
+        "    for all_rows, part in zip(tf.nest.flatten(whole), tf.nest.flatten(parts)):\n"
+        "        values = strategy.experimental_local_results(part)\n"
+        "        assert [len(value) for value in values] == [2, 2]\n"
+        "        np.testing.assert_array_equal(np.concatenate(values), all_rows)\n"
+        "print('equal', step + 1)"
+    )
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", script, str(here.parents[1]), str(here)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert "equal 5" in run.stdout, run.stderr[-3000:]

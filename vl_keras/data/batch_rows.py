@@ -66,8 +66,8 @@ class BatchRows:
 
         Returns:
             Dict. Of the images in `mine`: "index" and "view" `(B,)` int64, "flip" `(B,)` bool, "seed" `(B, 2)` int32,
-            "context" `(B,)` strings. Of the whole batch: "target" `(B, K, L)` int32, captions with their end token, padded;
-            a caption that is missing is padding.
+            "context" `(B,)` strings. Of the whole batch: "target" `(B, K, L)` int32, captions with their end token,
+            padded; a missing caption is all padding.
         """
         rows = dict(zip(_TYPES, tf.numpy_function(self._rows, [step], list(_TYPES.values())), strict=True))
         size = self._rules.batch_size if self._training else None
@@ -100,8 +100,8 @@ class BatchRows:
             mirror = np.broadcast_to(flip[:, np.newaxis], chosen.shape)[there]
             texts = [self._captions[number].decode("utf-8") for number in chosen[there]]
             texts = [swap_sides(text) if turned else text for text, turned in zip(texts, mirror, strict=True)]
-            texts = augment_captions(texts, random, **chances)
-            target[there] = self._pad(*_tokenize(self._tokenizer, _object_array([t.encode("utf-8") for t in texts])), length)
+            changed = _object_array([text.encode("utf-8") for text in augment_captions(texts, random, **chances)])
+            target[there] = self._pad(*_tokenize(self._tokenizer, changed), length)
             return target
         if self._mirrored is not None:
             chosen = np.where(flip[:, np.newaxis], self._mirrored[chosen], chosen)
@@ -110,7 +110,7 @@ class BatchRows:
         return target
 
     def _pad(self, tokens, first, size, length):
-        """`(n, length)` ids of n captions, the end token after each; one too long (mirrored, augmented) is cut before it."""
+        """`(n, length)` ids of n captions, each with its end token; one made too long (mirrored, augmented) is cut."""
         size = np.minimum(size, length - 1)[:, np.newaxis]
         place = np.arange(length)
         ids = np.take(tokens, first[:, np.newaxis] + place, mode="clip")

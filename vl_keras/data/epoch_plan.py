@@ -1,4 +1,4 @@
-"""The order of one epoch, computed from `(seed, epoch)` alone, so that any step can be taken up without the steps before."""
+"""The order of one epoch, computed from `(seed, epoch)` alone: any step can be taken up without the steps before it."""
 
 from dataclasses import dataclass
 

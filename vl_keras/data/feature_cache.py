@@ -59,14 +59,14 @@ class FeatureCache:
     def build_or_open(cls, folder, source, encode_fn, fingerprint, data, views=1, batch_size=32):
         """Opens the cache in `folder`, first writing what is not there yet.
 
-        A build that was stopped, by whatever means, goes on with the shards it had not finished. Two processes that build
-        the same folder take turns. Pictures that cannot be read go to `source.quarantine`.
+        A build that was stopped, by whatever means, goes on with the shards it had not finished. Two processes that
+        build the same folder take turns. Pictures that cannot be read go to `source.quarantine`.
 
         Args:
             folder: of this one cache; made where absent.
             source: a `Source`.
-            encode_fn: `(batch_size, height, width, 3)` float32 of 0..255 -> `(batch_size, R, D)`; a row must not depend on
-                its neighbours.
+            encode_fn: `(batch_size, height, width, 3)` float32 of 0..255 -> `(batch_size, R, D)`; a row must not depend
+                on its neighbours.
             fingerprint: string that changes with the encoder's architecture, weights and preprocessing.
             data: `DataConfig`: `image_size`, `augment`, `max_pixels`, `max_bad_share`.
             views: versions of each picture; 1 is the plain one alone.
@@ -261,8 +261,8 @@ def _check_space(folder, rows, token_shape):
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise FeatureCacheError(
-            f"The feature cache needs {needed / 1e9:.1f} GB more in {folder}, where {free / 1e9:.1f} GB are free; make room, "
-            "set `data.data_dir` to a larger disk, or lower `image_encoder.cache_views`."
+            f"The feature cache needs {needed / 1e9:.1f} GB more in {folder}, where {free / 1e9:.1f} GB are free; make "
+            "room, set `data.data_dir` to a larger disk, or lower `image_encoder.cache_views`."
         )
 
 

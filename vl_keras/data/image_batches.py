@@ -23,8 +23,8 @@ def load_images(rows, source, data, augment=None):
         augment: `AugmentConfig`, or None for the plain picture.
 
     Returns:
-        The dataset with "image" `(B, height, width, 3)` uint8 and "image_ok" `(B,)` bool added. Its iterator raises where
-        more than `data.max_bad_share` of the source's pictures cannot be used.
+        The dataset with "image" `(B, height, width, 3)` uint8 and "image_ok" `(B,)` bool added. Its iterator raises
+        where more than `data.max_bad_share` of the source's pictures cannot be used.
     """
     height, width = data.image_size
 
@@ -39,8 +39,8 @@ def load_images(rows, source, data, augment=None):
         return _read(source, data, indices, augment is None)
 
     def batch(row):
-        # TensorFlow's decoders raise on bad bytes, and a graph cannot catch; a dataset can. So each batch is a dataset of
-        # its own, whose failing elements are left out, and the places of those that are left tell which are missing.
+        # TensorFlow's decoders raise on bad bytes, and a graph cannot catch; a dataset can. So each batch is a dataset
+        # of its own, whose failing elements are left out, and the places of those that are left tell which are missing.
         content, ready = tf.numpy_function(read, [row["index"]], [tf.string, tf.bool])
         content.set_shape(row["index"].shape)
         ready.set_shape(row["index"].shape)
@@ -126,8 +126,10 @@ def _quarantine(source, data, indices):
 
 
 def check_quarantine(source, max_share):
-    """Raises `QuarantineError` where more than `max_share` of a source's inputs, those skipped at its making included, are
-    unusable."""
+    """Raises `QuarantineError` where more than `max_share` of a source's inputs are unusable.
+
+    Inputs that were skipped when the source was made count as well, on both sides.
+    """
     names = set(source.image_ids)
     skipped = sum(name not in names for name, _ in source.quarantine.rows)
     source.quarantine.check(len(source) + skipped, max_share)

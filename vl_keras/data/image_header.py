@@ -1,4 +1,4 @@
-"""What can be told of a picture without decoding it: a bomb of 100,000 x 100,000 pixels must not be decoded to find out."""
+"""What a picture's bytes tell without decoding: a bomb of 100,000 x 100,000 pixels must not be decoded to find out."""
 
 import struct
 

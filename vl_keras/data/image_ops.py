@@ -46,6 +46,8 @@ def decode_and_crop(data, seed, min_area):
     Returns:
         `(h, w, 3)` uint8, turned as its EXIF orientation says.
     """
+    if min_area <= 0:
+        raise ValueError(f"`min_area` must be above 0; got {min_area}.")
     if min_area >= 1:
         return decode_image(data)
 
@@ -179,9 +181,9 @@ def _random_window(shape, seed, min_area):
 
 
 def _parse_orientation(data):
-    # The TIFF block after "Exif\0\0" (EXIF 2.3, section 4.5), as 16-bit words: byte order, 42, where the first directory is
-    # (two words, of which only the low one counts so near the start); there, how many entries of six words: tag, type,
-    # count (two words), value (two words). Reads past the end find zeros, which are no orientation.
+    # The TIFF block after "Exif\0\0" (EXIF 2.3, section 4.5), as 16-bit words: byte order, 42, where the first
+    # directory is (two words, of which only the low one counts so near the start); there, how many entries of six
+    # words: tag, type, count (two words), value (two words). Reads past the end find zeros, which are no orientation.
     start = tf.strings.join([tf.strings.substr(data, 0, _EXIF_REACH), "\0" * _EXIF_REACH])
     tiff = tf.strings.substr(start, tf.where(tf.strings.substr(data, 6, 4) == b"Exif", 12, 30), _EXIF_REACH)
     little = tf.strings.substr(tiff, 0, 2) == b"II"

@@ -33,9 +33,9 @@ def caption_dataset(
 ):
     """Batches of pictures with their captions.
 
-    In training an endless stream: step `n` is batch `n % steps_per_epoch` of epoch `n // steps_per_epoch`, whichever step
-    the stream begins with, augmentation included. Otherwise one pass in the order of `source`, nothing random, the last
-    batch smaller. A picture that cannot be read is zeros with weight 0.
+    In training an endless stream: step `n` is batch `n % steps_per_epoch` of epoch `n // steps_per_epoch`, whichever
+    step the stream begins with, augmentation included. Otherwise one pass in the order of `source`, nothing random, the
+    last batch smaller. A picture that cannot be read is zeros with weight 0.
 
     Args:
         config: `Config`; the order follows from `training.seed`.
@@ -48,12 +48,11 @@ def caption_dataset(
         num_workers, worker: each worker of several gets its rows of every batch.
 
     Returns:
-        Dataset of `(x, y, weight)`. x: "image" `(B, height, width, 3)` uint8 (the model
-        casts it: as float32 it would take four times the memory traffic), or "image_tokens" `(B, R, D)`
-        float16; "caption_ids" `(B, K, L)` int32, start token and caption; what `prepare_context` gives. y: `(B, K, L)`
-        int32, caption and end token, then padding. weight: `(B, K, L)` float32, 0 on padding, scaled so that the mean of
-        weight * loss over all workers' elements is the mean loss of the tokens of the whole batch. Across several workers
-        an unreadable picture's tokens still count in that mean, since the others do not know of it.
+        Dataset of `(x, y, weight)`. x: "image" `(B, height, width, 3)` uint8 (a Keras model casts it to what its input wants; as
+        float32 it would be four times the memory traffic), or "image_tokens" `(B, R, D)` float16; "caption_ids" `(B, K, L)` int32, start token and caption; what `prepare_context` gives. y: `(B, K, L)`
+        int32, caption and end token, then padding. weight: `(B, K, L)` float32, 0 on padding, scaled so that the mean
+        of weight * loss over all workers' elements is the mean loss of the tokens of the whole batch. Across several
+        workers an unreadable picture's tokens still count in that mean, since the others do not know of it.
 
     Raises:
         ValueError: the batch size suits neither the source nor the number of workers.
@@ -70,8 +69,7 @@ def caption_dataset(
     share = size // num_workers
     mine = slice(worker * share, (worker + 1) * share) if num_workers > 1 else slice(None)
     rows = steps.map(lambda step: batch_rows.at(step, mine))
-    augment = config.data.augment if training else None
-    rows = _with_pictures(rows, config, source, features, augment)
+    rows = _with_pictures(rows, config, source, features, _image_augment(config) if training else None)
 
     def batch(row):
         target = row["target"]
@@ -93,8 +91,8 @@ def caption_dataset(
 def evaluation_batches(config, source, *, features=None, prepare_context=None):
     """Every picture once, in the order of `source`: dataset of `(x, indices)`, the last batch smaller.
 
-    x is as in `caption_dataset` without "caption_ids", indices `(B,)` int64. A picture that cannot be read is zeros, and
-    is named in `source.quarantine`.
+    x is as in `caption_dataset` without "caption_ids", indices `(B,)` int64. A picture that cannot be read is zeros,
+    and is named in `source.quarantine`.
     """
     _, contexts = references(config, source)
     rows = tf.data.Dataset.from_tensor_slices(
@@ -114,8 +112,8 @@ def evaluation_batches(config, source, *, features=None, prepare_context=None):
 def references(config, source):
     """What candidates are scored against, and what models are shown beside the picture.
 
-    With `data.context` caption_words, the content words of one caption of each image are its context, and that caption is
-    no reference, also where `data.show_context` is false, so that both are scored against the same captions.
+    With `data.context` caption_words, the content words of one caption of each image are its context, and that caption
+    is no reference, also where `data.show_context` is false, so that both are scored against the same captions.
 
     Returns:
         Dict of image id -> its reference captions, and the list of context strings in the order of `source`.
@@ -130,6 +128,11 @@ def references(config, source):
         captions[image_id] = own
         contexts.append(context if config.data.show_context else "")
     return captions, contexts
+
+
+def _image_augment(config):
+    augment = config.data.augment
+    return augment if augment.crop_min_area < 1 or augment.flip or augment.rotation or augment.color else None
 
 
 def _with_pictures(rows, config, source, features, augment):

@@ -64,8 +64,8 @@ def pointing_game(trials):
         trials: pairs of a map `(rows, columns)` and the boxes of all objects that the word may mean.
 
     Returns:
-        Dict: `words`, the number of trials; `hits`, share of the maps whose peak lies in a box; `area`, mean share of the
-        picture that the boxes cover, which is what pointing blindly would hit; `ratio` of the two.
+        Dict: `words`, the number of trials; `hits`, share of the maps whose peak lies in a box; `area`, mean share of
+        the picture that the boxes cover, which is what pointing blindly would hit; `ratio` of the two.
     """
     trials = list(trials)
     if not trials:

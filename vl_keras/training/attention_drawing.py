@@ -11,7 +11,7 @@ _GAP = 10
 _LABEL = 22  # pixels of a word's line
 _SIDE = 84  # pixels of the column that names the rows
 _HEAD_LETTERS = 60
-_DARK = 0.22  # how bright the picture stays where the map is zero
+_DARK = 0.3  # how bright the picture stays where the map is zero
 _GLOW = np.array([255, 176, 32], np.float32)  # laid over it where the map is high
 _MARK = (255, 32, 96)
 
@@ -32,7 +32,7 @@ def overlay(picture, weights, mark=True):
     share = np.asarray(weights, np.float32) / largest if largest > 0 else np.zeros_like(weights, np.float32)
     heat = Image.fromarray(share).resize(picture.size, Image.Resampling.BICUBIC)
     heat = np.clip(np.asarray(heat), 0.0, 1.0)[..., None]
-    glow = 0.3 * heat**2
+    glow = 0.4 * heat**2
     drawn = np.asarray(picture, np.float32) * (_DARK + (1 - _DARK) * heat) * (1 - glow) + _GLOW * glow
     drawn = Image.fromarray(np.uint8(np.clip(drawn, 0, 255)))
     if mark and largest > 0:
@@ -47,17 +47,18 @@ def overlay(picture, weights, mark=True):
 
 
 def fit(picture, side):
-    """A picture `(height, width, 3)` uint8 as `PIL.Image` with its longer side `side` pixels."""
+    """A `(height, width, 3)` uint8 picture as `PIL.Image`: longer side `side` pixels, the other at least a quarter."""
     picture = Image.fromarray(picture)
     scale = side / max(picture.size)
-    size = [max(round(length * scale), 1) for length in picture.size]
+    size = [round(max(length * scale, side / 4)) for length in picture.size]
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def draw_explanation(explanation, picture, path, title=""):
     """Writes a PNG: the picture and its caption, then for each word where the model looked.
 
-    Each word has its probability beside it and a tile with its attention; below that, where there is one, its Grad-CAM.
+    Each word has its probability, where known, beside it and a tile with its attention; below that, where there is one,
+    its Grad-CAM.
     A cross marks the largest cell. Every tile is scaled to its own largest value.
 
     Args:
@@ -71,13 +72,15 @@ def draw_explanation(explanation, picture, path, title=""):
     rows = {"attention": explanation.attention}
     if explanation.grad_cam is not None:
         rows["Grad-CAM"] = explanation.grad_cam
-    words = explanation.words
+    words, probabilities = explanation.words, explanation.probabilities
+    if probabilities is None:
+        probabilities = [None] * len(words)
     columns = max(1, min(_COLUMNS, len(words)))
     blocks = [range(start, min(start + columns, len(words))) for start in range(0, len(words), columns)]
     block_height = _LABEL + len(rows) * (tile.height + 4) + _GAP
     heading = textwrap.wrap(explanation.caption or "(an empty caption)", _HEAD_LETTERS)
     width = max(_SIDE + columns * (tile.width + _GAP) + _GAP, _SIDE + large.width + _GAP + 460)
-    top = max(large.height, 40 + 26 * len(heading)) + 3 * _GAP
+    top = max(large.height, 100 + 26 * len(heading)) + 3 * _GAP
     sheet = Image.new("RGB", (width, top + len(blocks) * block_height), "white")
     pen = ImageDraw.Draw(sheet)
     sheet.paste(large, (_SIDE, _GAP))
@@ -93,7 +96,7 @@ def draw_explanation(explanation, picture, path, title=""):
             pen.text((_GAP, y + _LABEL + line * (tile.height + 4) + 4), name, "gray", ImageFont.load_default(14))
         for column, place in enumerate(block):
             x = _SIDE + column * (tile.width + _GAP)
-            _word(pen, x, y, tile.width, words[place], explanation.probabilities[place])
+            _word(pen, x, y, tile.width, words[place], probabilities[place])
             for line, maps in enumerate(rows.values()):
                 sheet.paste(overlay(tile, maps[place]), (x, y + _LABEL + line * (tile.height + 4)))
     sheet.save(path)
@@ -101,7 +104,7 @@ def draw_explanation(explanation, picture, path, title=""):
 
 def _word(pen, x, y, width, word, probability):
     font, small = ImageFont.load_default(16), ImageFont.load_default(13)
-    number = f"{probability:.2f}"
+    number = "" if probability is None else f"{probability:.2f}"
     room = width - pen.textlength(number, small) - 6
     while word and pen.textlength(word, font) > room:
         word = word[:-2] + "…" if len(word) > 2 else ""

@@ -57,7 +57,7 @@ class Checkpoints:
         for path in paths:
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
-            except tf.errors.OpError as error:
+            except (tf.errors.OpError, IndexError, RuntimeError) as error:  # as TensorFlow's two readers put it
                 log(f"The checkpoint {path} cannot be read ({_first_line(error)}); trying the one before it.")
                 continue
             except (AssertionError, ValueError) as error:

@@ -10,7 +10,7 @@ from vl_keras.training.attention_drawing import fit, overlay
 from vl_keras.training.explain import Explainer
 
 _WIDTH = 1280
-_PICTURE = 190  # pixels of the picture's longer side
+_PICTURE = 170  # pixels of the picture's longer side
 _TILE = 84
 _GAP = 12
 _LINE = 17
@@ -64,11 +64,15 @@ def _band(picture, caption, explanation):
     left = _PICTURE + 2 * _GAP
     lines = [(line, "black", 17) for line in textwrap.wrap(caption.caption or "(an empty caption)", _LETTERS - 30)]
     for reference in caption.references[:_REFERENCES]:
-        lines += [(line, "gray", 13) for line in textwrap.wrap(f"• {reference}", _LETTERS, subsequent_indent="   ")]
+        lines += [(line, "gray", 13) for line in textwrap.wrap(reference, _LETTERS, subsequent_indent="   ")]
     if caption.context:
         lines += [(line, "steelblue", 13) for line in textwrap.wrap(f"context: {caption.context}", _LETTERS)]
     across = max(1, (_WIDTH - left) // (tile.width + 6))
-    words = explanation.words
+    words = [
+        (word, weights)
+        for word, weights in zip(explanation.words, explanation.attention, strict=True)
+        if any(map(str.isalnum, word))
+    ]
     rows = -(-len(words) // across)
     text_height = sum(size + 5 for _, _, size in lines) + 4
     height = max(large.height, text_height + rows * (tile.height + _LINE + 6)) + 2 * _GAP
@@ -80,11 +84,11 @@ def _band(picture, caption, explanation):
     for line, color, size in lines:
         pen.text((left, y), line, color, ImageFont.load_default(size))
         y += size + 5
-    for place, word in enumerate(words):
+    for place, (word, weights) in enumerate(words):
         x = left + place % across * (tile.width + 6)
         top = _GAP + text_height + place // across * (tile.height + _LINE + 6)
         pen.text((x, top), _cut(pen, word, tile.width), "black", ImageFont.load_default(13))
-        band.paste(overlay(tile, explanation.attention[place], mark=False), (x, top + _LINE))
+        band.paste(overlay(tile, weights, mark=False), (x, top + _LINE))
     return band
 
 

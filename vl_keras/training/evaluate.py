@@ -16,7 +16,7 @@ from vl_keras.training.progress import Progress
 from vl_keras.training.run_dir import load_run, write_json
 
 _SHEET_PICTURES = 12
-_POINTING_PICTURES = 500
+_POINTING_PICTURES = 200
 # What matters to each way of generating; the rest of `GenerationConfig` is named where it is not at its default.
 _ALWAYS_NAMED = {"greedy": (), "beam": ("beam_size", "length_penalty"), "sample": ("seed",)}
 _ONLY_BEAM, _ONLY_SAMPLE = ("beam_size", "length_penalty", "num_captions"), ("temperature", "top_k", "top_p", "seed")
@@ -98,10 +98,11 @@ def format_evaluation(result):
         digits = 3 if name in ("CIDEr-D", "ROUGE-L") else 1
         low, high = f"{row['low']:.{digits}f}", f"{row['high']:.{digits}f}"
         lines.append(f"{name:<9}{row['score']:>7.{digits}f}   {low:>6} to {high}")
-    for name, game in result["pointing_game"].items():
+    game = result["pointing_game"]
+    if game:
         lines.append(
-            f"pointing game, {name}: {game['hits']:.0%} of {game['words']} words for objects; "
-            f"their boxes cover {game['area']:.0%} ({game['ratio']:.1f} times that)"
+            f"pointing game: for {game['hits']:.0%} of {game['words']} words for objects the attention peaks in the "
+            f"object's box; the boxes cover {game['area']:.1%} of the picture ({game['ratio']:.1f} times that)"
         )
     lines += ["", *result["notes"]] if result["notes"] else [""]
     if result["unreadable"]:
@@ -134,8 +135,8 @@ def _pointing(task, captioner, split):
         return {}
     count = min(_POINTING_PICTURES, len(source))
     with Progress("pointing game", count, "picture") as progress:
-        games = play_pointing_game(task, captioner, split, count, grad_cam=True, progress=progress.to)
-    return {name: game for name, game in games.items() if game["words"]}
+        game = play_pointing_game(task, captioner, split, count, progress=progress.to)
+    return game if game["words"] else {}
 
 
 def _dataset(config):

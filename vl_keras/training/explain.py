@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.encoders.image_encoder import grid_shape
+from vl_keras.encoders.image_encoder import SMALL_CNN, grid_shape
 from vl_keras.tasks.caption_writer import CaptionWriter
 
 
@@ -17,7 +17,9 @@ class Explanation(NamedTuple):
         words: its W words.
         attention: `(W, rows, columns)`, how much each grid cell was attended to when the word was written.
         probabilities: `(W,)`, of each word given those before it; None where not asked for.
-        grad_cam: `(W, rows, columns)`, how much each cell's features speak for the word; None where not asked for.
+        grad_cam: `(W, rows, columns)`, how much each cell's features speak for the word; None where not asked for, and
+            for the small CNN, whose last feature map is normalised around zero: Grad-CAM takes a channel's value for
+            the presence of something, as after a ReLU.
     """
 
     caption: str
@@ -40,19 +42,19 @@ class Explainer:
     def __init__(self, task, captioner, batch_size=16, generation=None):
         self.batch_size = batch_size
         self._tokenizer, self._captioner = task.tokenizer, captioner
+        self._has_grad_cam = task.config.image_encoder.backbone != SMALL_CNN
         self._grid = grid_shape(captioner.image_encoder, task.config.data.image_size)
         settings = {**task.generation_settings(generation), "return_attention": True}
         self._write = CaptionWriter(captioner, task.tokenizer, settings, batch_size)
         self._encode = tf.function(lambda image: captioner.image_encoder(image, training=False)["image_tokens"])
         self._answer = tf.function(self._answer_for_tokens, reduce_retracing=True)
 
-    def __call__(self, inputs, grad_cam=False):
+    def __call__(self, inputs, in_depth=False):
         """Writes and explains the captions of one batch.
 
         Args:
             inputs: as `CaptionWriter` takes them.
-            grad_cam: also compute Grad-CAM and the words' probabilities, which costs a pass forward and back for each
-                picture.
+            in_depth: also the words' probabilities and Grad-CAM, which costs a pass forward and back for each picture.
 
         Returns:
             List of `Explanation`, of each picture's best caption; and all captions with `Generated`, as `CaptionWriter`
@@ -65,12 +67,12 @@ class Explainer:
             words, places = _words(self._tokenizer, tokens)
             maps = written.attention[row, 0, : len(tokens)].reshape((len(tokens), *self._grid))
             explanation = Explanation(texts[0], words, _by_word(maps, places))
-            if grad_cam:
+            if in_depth:
                 one = {name: value[row : row + 1] for name, value in inputs.items()}
                 log_probs, credit = self._answers(one, tokens)
                 explanation = explanation._replace(
                     probabilities=np.exp([np.sum(log_probs[place]) for place in places]),
-                    grad_cam=_by_word(credit.reshape(maps.shape), places),
+                    grad_cam=_by_word(credit.reshape(maps.shape), places) if self._has_grad_cam else None,
                 )
             explanations.append(explanation)
         return explanations, (captions, written)

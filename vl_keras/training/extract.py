@@ -29,4 +29,6 @@ def extract(config, splits=None):
     task = TASKS[config.task](config)
     with keras_settings("float32"):
         captioner = task.build()
-    return {split: task.features(captioner, split) for split in splits or (config.data.train_split, config.data.dev_split)}
+    return {
+        split: task.features(captioner, split) for split in splits or (config.data.train_split, config.data.dev_split)
+    }

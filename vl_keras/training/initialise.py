@@ -70,7 +70,7 @@ class Start:
                     raise self._misfit(f"`{old.name}` of its {name} is {old.shape}, the new one {new.shape}")
                 pairs.append((old, new))
         for old, new in pairs:
-            new.assign(tf.concat([old, new[len(old) :]], axis=0) if old.shape != new.shape else old)
+            new.assign(tf.concat([old, new[old.shape[0] :]], axis=0) if old.shape != new.shape else old)
         log(f"Starting from {self._path}: {self._which}.")
 
     def _misfit(self, difference):

@@ -25,7 +25,7 @@ class PictureFiles:
         return len(self.paths)
 
     def read_images(self, indices):
-        """`(n,)` object array of the files' bytes; `b""` for one that cannot be opened, which is then in `quarantine`."""
+        """`(n,)` object array of the files' bytes; `b""` for one that cannot be opened; it is then in `quarantine`."""
         images = np.empty(len(indices), object)
         for row, index in enumerate(indices):
             try:

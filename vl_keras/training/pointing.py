@@ -6,7 +6,7 @@ from vl_keras.metrics.pointing_game import boxes_of_word, pointing_game
 from vl_keras.training.explain import Explainer
 
 
-def play_pointing_game(task, captioner, split, limit=0, generation=None, grad_cam=False, progress=None):
+def play_pointing_game(task, captioner, split, limit=0, generation=None, progress=None):
     """Writes captions and compares where the model looked with the boxes of the objects that it named.
 
     Args:
@@ -15,29 +15,25 @@ def play_pointing_game(task, captioner, split, limit=0, generation=None, grad_ca
         split: name.
         limit: only the first so many pictures; 0: all.
         generation: `GenerationConfig`; None: the config's.
-        grad_cam: also for Grad-CAM, which takes longer.
         progress: called with the number of pictures that are done.
 
     Returns:
-        Dict from "attention", and "Grad-CAM", to what `pointing_game` returns. A word that names nothing in the picture
-        (the caption is wrong) is no trial.
+        What `pointing_game` returns. A word that names nothing in the picture (the caption is wrong) is no trial.
     """
     source = task.source(split)
     count = min(limit, len(source)) if limit else len(source)
     explainer = Explainer(task, captioner, min(64, count), generation)
-    trials = {"attention": [], "Grad-CAM": []} if grad_cam else {"attention": []}
+    trials = []
     batches = task.evaluation_data(captioner, split, explainer.batch_size)
     done = 0
     for inputs, indices in itertools.islice(batches, -(-count // explainer.batch_size)):
-        explanations, _ = explainer(dict(inputs), grad_cam)
+        explanations, _ = explainer(dict(inputs))
         for index, explanation in zip(indices.numpy()[: count - done], explanations, strict=False):
             for place in range(len(explanation.words)):
                 boxes = boxes_of_word(explanation.words, place, source.objects[index])
                 if boxes:
-                    trials["attention"].append((explanation.attention[place], boxes))
-                    if grad_cam:
-                        trials["Grad-CAM"].append((explanation.grad_cam[place], boxes))
+                    trials.append((explanation.attention[place], boxes))
         done = min(done + len(explanations), count)
         if progress is not None:
             progress(done)
-    return {name: pointing_game(pairs) for name, pairs in trials.items()}
+    return pointing_game(trials)

@@ -45,8 +45,8 @@ class Prediction(NamedTuple):
 def predict(run_dir, images, context="", explain=None, out=None, overrides=(), weights="auto", report=None):
     """Captions picture files; one that cannot be read costs itself.
 
-    Pictures may be of any size, grey, CMYK or with alpha, JPEG, PNG, BMP, GIF (its first frame) or WebP, and are turned as
-    their EXIF orientation says.
+    Pictures may be of any size, grey, CMYK or with alpha, JPEG, PNG, BMP, GIF (its first frame) or WebP, and are turned
+    as their EXIF orientation says.
 
     Args:
         run_dir: folder that `train` wrote.
@@ -115,7 +115,7 @@ def _batch(row, files, task, write, context, drawings):
     if task.text_encoder is not None:
         inputs |= task.text_encoder.preprocess(tf.fill([len(row["image"])], context))
     if drawings:
-        explanations, (captions, written) = write(inputs, grad_cam=True)
+        explanations, (captions, written) = write(inputs, in_depth=True)
     else:
         captions, written = write(inputs)
     reasons = dict(files.quarantine.rows)

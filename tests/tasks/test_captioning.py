@@ -1,0 +1,137 @@
+"""The captioning job, trained for real on the tiny config."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vl_keras.config import ConfigError, load_config
+from vl_keras.data.text_ops import CaptionTokenizer
+from vl_keras.tasks import TASKS
+from vl_keras.tasks.captioning import CaptioningTask
+from vl_keras.training.run_dir import load_run
+from vl_keras.training.train import train
+
+TINY = Path(__file__).resolve().parents[2] / "configs" / "captioning" / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def tiny_config(tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("data")
+    return lambda *overrides: load_config(TINY, (f"data.data_dir={data_dir}", *overrides))
+
+
+@pytest.fixture(scope="module")
+def task(tiny_config):
+    return CaptioningTask(tiny_config())
+
+
+@pytest.fixture(scope="module")
+def captioner(task):
+    return task.build()
+
+
+def test_tasks_by_name():
+    assert TASKS["captioning"] is CaptioningTask
+
+
+def test_every_picture_gets_a_caption_whatever_the_batch(task, captioner):
+    captions = task.caption_split(captioner, "dev")
+    assert [caption.index for caption in captions] == list(range(20))
+    few = task.caption_split(captioner, "dev", limit=7)
+    assert [caption.caption for caption in few] == [caption.caption for caption in captions[:7]]
+    assert few[0].references == task.source("dev").captions[0]
+    assert few[0].captions[0] == few[0].caption and len(few[0].captions) == 1
+
+
+def test_progress_counts_pictures(task, captioner):
+    seen = []
+    task.caption_split(captioner, "dev", limit=7, progress=seen.append)
+    assert seen == [7]
+
+
+def test_the_graph_is_built_once(task, captioner):
+    writer = task.writer(captioner)
+    task.caption_split(captioner, "dev")
+    task.caption_split(captioner, "dev", limit=3)
+    assert task.writer(captioner) is writer
+    assert writer._write.experimental_get_tracing_count() == 1
+    greedy = dataclasses.replace(task.config.generation, method="greedy")
+    assert task.writer(captioner, greedy) is not writer
+
+
+def test_an_unreadable_picture_is_left_out(tiny_config):
+    task = CaptioningTask(tiny_config("generation.method=greedy", "data.max_bad_share=0.2"))
+    source = task.source("dev")
+    read = source.read_images
+
+    def broken(indices):
+        images = read(indices)
+        images[np.asarray(indices) == 2] = b"no picture"
+        return images
+
+    source.read_images = broken
+    captions = task.caption_split(task.build(), "dev")
+    assert [caption.index for caption in captions] == [index for index in range(20) if index != 2]
+
+
+def test_weights_leave_frozen_encoders_out(tiny_config, task, captioner):
+    assert set(task.weights(captioner)) == {"image_encoder", "reader", "decoder"}
+    frozen = CaptioningTask(tiny_config("image_encoder.trainable_from="), task.tokenizer)
+    assert set(frozen.weights(frozen.build())) == {"reader", "decoder"}
+
+
+def test_a_caption_longer_than_the_model_is_refused(tiny_config):
+    task = CaptioningTask(tiny_config("generation.max_length=17"))
+    with pytest.raises(ConfigError, match="`generation.max_length` must be at most `text.max_length`.*17 and 16"):
+        task.generation_settings()
+
+
+def test_a_given_vocabulary_is_used(tiny_config, tmp_path):
+    CaptionTokenizer([*CaptionTokenizer.SPECIALS, "red", "circle"]).save(tmp_path / "vocabulary.txt")
+    task = CaptioningTask(tiny_config(f"text.vocabulary={tmp_path / 'vocabulary.txt'}"))
+    assert task.tokenizer.vocab_size == 6
+
+
+def test_an_lstm_on_cached_features_in_half_precision(tiny_config, tmp_path):
+    config = tiny_config(
+        "model.decoder=lstm",
+        "image_encoder.trainable_from=",
+        "image_encoder.cache_features=true",
+        "image_encoder.cache_views=2",
+        "data.augment.crop_min_area=0.5",
+        "training.precision=mixed_bfloat16",
+        "training.epochs=1",
+        "generation.method=greedy",
+    )
+    measures = train(config, tmp_path / "run")
+    assert measures["best"]["signature"]["generation"].startswith("greedy")
+    _, task, captioner, which = load_run(tmp_path / "run", overrides=[f"data.data_dir={tmp_path / 'elsewhere'}"])
+    assert which.startswith("best: moving average of the weights at cross_entropy epoch 1")
+    scores, _ = task.measure(captioner, "dev")
+    assert scores.measures["BLEU-1"] == pytest.approx(measures["best"]["measures"]["BLEU-1"], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_it_beats_a_model_that_sees_no_picture(tiny_config, tmp_path, monkeypatch):
+    config = tiny_config("training.epochs=30", "training.evaluate_every=30", "training.evaluate_examples=0")
+    seeing = train(config, tmp_path / "seeing")["best"]["measures"]["CIDEr-D"]
+    monkeypatch.setitem(TASKS, "captioning", _Blind)
+    blind = train(config, tmp_path / "blind")["best"]["measures"]["CIDEr-D"]
+    assert seeing > 1.3 * blind, (seeing, blind)
+
+
+class _Blind(CaptioningTask):
+    """The same job with every picture grey."""
+
+    def training_data(self, *args, **kwargs):
+        return super().training_data(*args, **kwargs).map(lambda x, y, weight: (_grey(x), y, weight))
+
+    def evaluation_data(self, *args, **kwargs):
+        return super().evaluation_data(*args, **kwargs).map(lambda x, indices: (_grey(x), indices))
+
+
+def _grey(x):
+    return {**x, "image": tf.ones_like(x["image"]) * 128.0}

@@ -1,0 +1,176 @@
+"""The command line: every command is a thin door, and what a user can mend costs one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vl_keras.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = str(ROOT / "configs" / "captioning" / "tiny.yaml")
+COMMANDS = (["train"], ["evaluate"], ["predict"], ["extract"], ["data", "inspect"], ["make-bert"])
+
+
+class Call:
+    """Stands in for a function and remembers how it was called."""
+
+    def __init__(self, result=None):
+        self.result = result
+
+    def __call__(self, *args, **kwargs):
+        self.args, self.kwargs = args, kwargs
+        return self.result
+
+
+@pytest.fixture
+def replaced(monkeypatch):
+    """Function that puts a `Call` in the place of a function, given by its full name."""
+
+    def replace(name, result=None):
+        call = Call(result)
+        monkeypatch.setattr(name, call)
+        return call
+
+    return replace
+
+
+@pytest.mark.parametrize("command", [[], ["data"], *COMMANDS], ids=" ".join)
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: vl-keras")
+    if command in COMMANDS:
+        assert f"example:\n  vl-keras {' '.join(command)} " in text
+
+
+def test_help_does_not_wait_for_tensorflow():
+    code = (
+        "import sys, vl_keras.cli as cli\n"
+        "try: cli.main(['train', '--help'])\n"
+        "finally: assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["train", "absent.yaml"], ["no config file `absent.yaml`"]),
+        (["train", TINY, "--set", "training.epoch=3"], ["`training.epoch`", "did you mean `training.epochs`"]),
+        (["train", TINY, "--set", "model.num_heads=5"], ["32", "5"]),
+        (["evaluate", "absent"], ["`absent` holds no run"]),
+        (["predict", "absent", "--image", "absent.jpg"], ["`absent` holds no run"]),
+        (["predict", "absent", "--image", "absent.jpg", "--explain", "out.jpg"], ["out.jpg", ".png"]),
+        (["make-bert", "--from", "absent", "--out", "modules"], ["no folder `absent`"]),
+    ],
+)
+def test_what_the_user_can_mend_costs_one_line(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    own = [line for line in lines if line.startswith("vl-keras: ")]
+    assert len(own) == 1
+    for word in words:
+        assert word in own[0]
+    assert "Traceback" not in "".join(lines)
+
+
+def test_a_file_that_the_system_refuses_is_named(monkeypatch, capsys):
+    def refused(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", "/root/run")
+
+    monkeypatch.setattr("vl_keras.training.train.train", refused)
+    assert main(["train", TINY]) == 2
+    assert capsys.readouterr().err == "vl-keras: /root/run: Permission denied\n"
+
+
+def test_train(replaced, capsys):
+    call = replaced("vl_keras.training.train.train")
+    arguments = ["train", TINY, "--set", "training.epochs=7", "data.batch_size=3", "--set", "model.dropout=0"]
+    assert main([*arguments, "--run-dir", "there", "--init-from", "before"]) == 0
+    config, run_dir = call.args
+    assert (config.training.epochs, config.data.batch_size, config.model.dropout) == (7, 3, 0.0)
+    assert run_dir == "there"
+    assert call.kwargs == {"resume": False, "init_from": "before"}
+    assert capsys.readouterr().out == "run: there\n"
+
+
+def test_train_names_the_run_after_the_config(replaced):
+    call = replaced("vl_keras.training.train.train")
+    assert main(["train", TINY, "--resume"]) == 0
+    assert call.args[1] == Path("runs/tiny")
+    assert call.kwargs["resume"] is True
+
+
+def test_predict(replaced, capsys):
+    from vl_keras.training.predict import Prediction
+
+    call = replaced(
+        "vl_keras.training.predict.predict", [Prediction("a.jpg", "ok", "a dog"), Prediction("b.jpg", "bad")]
+    )
+    options = ["--context", "at the sea", "--explain", "e.png", "--out", "o.jsonl", "--weights", "ema"]
+    assert main(["predict", "run", "--image", "a.jpg", "b.jpg", "--image", "c", *options]) == 0
+    assert call.args == ("run", ["a.jpg", "b.jpg", "c"])
+    call.kwargs.pop("report")(Prediction("a.jpg", "ok", "a dog"))
+    wanted = {"context": "at the sea", "explain": "e.png", "out": "o.jsonl", "overrides": [], "weights": "ema"}
+    assert call.kwargs == wanted
+    printed = capsys.readouterr()
+    assert printed.out == "a.jpg\ta dog\n"
+    assert printed.err == "1 of 2 pictures could not be read:\n  b.jpg: bad\n"
+
+
+def test_predict_fails_where_no_picture_could_be_read(replaced):
+    from vl_keras.training.predict import Prediction
+
+    replaced("vl_keras.training.predict.predict", [Prediction("b.jpg", "bad")])
+    assert main(["predict", "run", "--image", "b.jpg"]) == 1
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def broken(*args, **kwargs):
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr("vl_keras.training.train.train", broken)
+    with pytest.raises(AttributeError, match="a bug"):
+        main(["train", TINY])
+
+
+def test_make_bert(replaced, capsys):
+    made = {
+        "encoder": "m/encoder",
+        "preprocessor": "m/preprocessor",
+        "weights": "w",
+        "vocabulary": 12,
+        "parameters": 3456,
+    }
+    call = replaced("vl_keras.encoders.bert_module.make_bert", made)
+    assert main(["make-bert", "--from", "bert", "--out", "m", "--case", "keep"]) == 0
+    assert (call.args, call.kwargs) == (("bert", "m"), {"lower_case": False})
+    assert "text_encoder.encoder:      m/encoder\n" in capsys.readouterr().out
+
+
+def test_extract_then_inspect(tmp_path, capsys):
+    settings = ["data.shapes.scenes=10", "data.shapes.image_size=[24, 32]", "data.image_size=[24, 32]"]
+    settings += ["data.batch_size=2", f"data.data_dir={tmp_path}", "image_encoder.trainable_from="]
+    assert main(["extract", TINY, "--set", *settings]) == 0
+    assert "train: 10 pictures, 1 views, 12 tokens of width 128" in capsys.readouterr().out
+    assert main(["data", "inspect", TINY, "--out", str(tmp_path / "look"), "--set", *settings]) == 0
+    assert (tmp_path / "look" / "contact_sheet_train.png").exists()
+    assert "Leaks between splits: " in capsys.readouterr().out
+
+
+def test_the_installed_command_runs():
+    done = subprocess.run(
+        [sys.executable, "-m", "vl_keras.cli", "--version"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("vl-keras ")

@@ -1,0 +1,94 @@
+"""Measuring a trained run."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from vl_keras.config import GenerationConfig
+from vl_keras.metrics.caption_scores import score_captions
+from vl_keras.metrics.coco_results import read_coco_results
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.evaluate import describe_generation, evaluate, format_evaluation
+from vl_keras.training.run_dir import load_run
+
+LONGER = ["generation.min_length=5", "generation.no_repeat_ngram=2"]
+
+
+@pytest.fixture(scope="module")
+def run(trained_run, tmp_path_factory):
+    """A copy of the run, since evaluation writes into it."""
+    return shutil.copytree(trained_run, tmp_path_factory.mktemp("evaluated") / "run")
+
+
+@pytest.fixture(scope="module")
+def result(run):
+    return evaluate(run, "test", overrides=LONGER)
+
+
+def test_the_scores_are_those_of_the_captions_that_were_written(run, result):
+    captions = read_coco_results(run / "evaluation" / "test_captions.json")
+    _, task, _, _ = load_run(run)
+    source = task.source("test")
+    assert set(captions) == set(source.image_ids)
+    wanted = score_captions(dict(zip(source.image_ids, source.captions, strict=True)), captions)
+    assert {name: row["score"] for name, row in result["measures"].items()} == pytest.approx(wanted.measures)
+    for row in result["measures"].values():
+        assert row["low"] <= row["score"] + 1e-9 and row["score"] <= row["high"] + 1e-9
+
+
+def test_the_scores_say_what_they_were_measured_with(run, result):
+    assert json.loads((run / "evaluation" / "test.json").read_text("utf-8")) == json.loads(json.dumps(result))
+    signature = result["signature"]
+    assert (signature["dataset"], signature["split"], signature["images"]) == ("shapes", "test", 6)
+    assert (signature["references"], signature["tokenizer"]) == ("5", "ptb")
+    assert signature["generation"] == "greedy, max length 16, min length 5, no repeat ngram 2"
+    assert signature["weights"] == "best"
+    assert result["weights"].startswith("best: ")
+
+
+def test_the_report_names_every_measure_and_file(run, result):
+    text = format_evaluation(result)
+    for name in ("BLEU-4", "ROUGE-L", "CIDEr-D", "95% interval", "shapes test", *result["files"].values()):
+        assert name in text
+    assert set(result["pointing_game"]) in (set(), {"words", "hits", "area", "ratio"})
+
+
+def test_the_contact_sheet_shows_every_picture(run, result):
+    sheet = Image.open(run / "evaluation" / "test.png")
+    assert sheet.height > 6 * 170
+
+
+def test_other_weights_and_settings_are_said(run):
+    result = evaluate(run, "dev", ["generation.method=beam", "generation.beam_size=3"], weights="last")
+    assert result["signature"]["weights"] == "last"
+    assert result["signature"]["generation"] == "beam 3, max length 16, length penalty 0.7"
+    assert (run / "evaluation" / "dev.json").exists()
+
+
+def test_java_measures_run_or_say_why_not(run):
+    result = evaluate(run, "dev", with_java=True)
+    assert "METEOR" in result["measures"] or any("METEOR" in note for note in result["notes"])
+
+
+def test_pictures_without_captions_cannot_be_scored(run, tmp_path):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    rows = [{"image": "a.png", "captions": ["a red thing"], "split": "train"}, {"image": "a.png", "split": "dev"}]
+    manifest = tmp_path / "mine.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    with pytest.raises(TrainingError, match="no captions to score against"):
+        evaluate(run, "dev", [f"data.manifest={manifest}"])
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"method": "greedy", "beam_size": 5}, "greedy"),
+        ({"method": "beam", "beam_size": 5, "length_penalty": 0.0}, "beam 5, length penalty 0"),
+        ({"method": "beam", "repetition_penalty": 1.2}, "beam 3, length penalty 0.7, repetition penalty 1.2"),
+        ({"method": "sample", "top_k": 4, "seed": 9}, "sample, top k 4, seed 9"),
+    ],
+)
+def test_generation_in_words(settings, words):
+    assert describe_generation(GenerationConfig(**settings)) == words

@@ -1,0 +1,115 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from vl_keras.config import load_config
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.history import History
+from vl_keras.training.run_dir import RunDir, load_run
+from vl_keras.training.train import train
+
+
+def test_a_run_explains_itself(trained_run, small_config):
+    names = {path.name for path in trained_run.iterdir()}
+    files = "config.yaml vocabulary.txt versions.json data.json history.csv measures.json train.log"
+    assert {*files.split(), "checkpoints", "best", "tensorboard"} <= names
+    assert load_config(trained_run / "config.yaml") == small_config()
+    (start,) = json.loads((trained_run / "versions.json").read_text())
+    assert start["packages"]["tensorflow"].startswith("2.") and "git_commit" in start and start["devices"]
+    rows = History(trained_run / "history.csv").rows
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 5), (2, 10)]
+    assert all({"loss", "CIDEr-D", "BLEU-4", "learning_rate", "seconds"} <= set(row) for row in rows)
+    best = json.loads((trained_run / "measures.json").read_text())["best"]
+    assert best["signature"]["weights"] == "ema" and best["signature"]["images"] == 5
+    assert best["measures"]["CIDEr-D"] == max(row["CIDEr-D"] for row in rows)
+    assert "epoch 2/2: loss" in (trained_run / "train.log").read_text()
+
+
+def test_a_run_directory_is_not_written_over(trained_run, small_config):
+    with pytest.raises(TrainingError, match="is not empty.*--resume"):
+        train(small_config(), trained_run)
+
+
+def test_what_a_failed_start_leaves_is_no_run(tmp_path, small_config):
+    with pytest.raises(ValueError, match="SmallCNNN"):
+        train(small_config("image_encoder.backbone=SmallCNNN"), tmp_path / "run")
+    RunDir(tmp_path / "run").open(resume=False)
+
+
+def test_nothing_to_resume(tmp_path, small_config):
+    with pytest.raises(TrainingError, match="holds no run to resume"):
+        train(small_config(), tmp_path, resume=True)
+
+
+def test_resuming_another_run_names_what_differs(trained_run, small_config):
+    with pytest.raises(TrainingError) as raised:
+        train(small_config("training.learning_rate=0.5", "model.num_layers=2"), trained_run, resume=True)
+    message = str(raised.value)
+    assert "training.learning_rate: 0.003 there, 0.5 now" in message and "model.num_layers: 1 there, 2 now" in message
+    assert "batch_size" not in message
+
+
+def test_resuming_on_changed_data_is_refused(trained_run, tmp_path, small_config):
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained_run, run_dir)
+    data = json.loads((run_dir / "data.json").read_text())
+    data["dev"]["fingerprint"] = "0"
+    (run_dir / "data.json").write_text(json.dumps(data))
+    with pytest.raises(TrainingError, match="The data of split dev is not"):
+        train(small_config(), run_dir, resume=True)
+
+
+def test_two_trainings_do_not_share_a_directory(tmp_path):
+    first = RunDir(tmp_path)
+    first.open(resume=False)
+    with pytest.raises(TrainingError, match="Another process trains"):
+        RunDir(tmp_path).open(resume=False)
+    first.close()
+    RunDir(tmp_path).open(resume=False)
+
+
+def test_a_finished_run_is_resumed_to_no_effect(trained_run, tmp_path, small_config, checkpoint_values):
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained_run, run_dir)
+    measures = train(small_config(), run_dir, resume=True)
+    assert measures == json.loads((trained_run / "measures.json").read_text())
+    assert (run_dir / "history.csv").read_text() == (trained_run / "history.csv").read_text()
+
+
+def test_load_run_takes_the_weights_that_are_asked_for(trained_run, checkpoint_values):
+    saved = checkpoint_values(trained_run)
+    loaded = {}
+    for weights in ("auto", "best", "last", "ema"):
+        config, task, captioner, which = load_run(trained_run, weights)
+        loaded[weights] = captioner.reader.get_weights()
+        assert which.startswith({"last": "last", "ema": "moving average"}.get(weights, "best")), which
+    decoder = "reader/0/.ATTRIBUTES/VARIABLE_VALUE"
+    np.testing.assert_array_equal(loaded["last"][0], saved[f"weights/{decoder}"])
+    np.testing.assert_array_equal(loaded["ema"][0], saved[f"averages/{decoder}"])
+    np.testing.assert_array_equal(loaded["auto"][0], loaded["best"][0])
+    assert not np.array_equal(loaded["last"][0], loaded["ema"][0])
+    scores, captions = task.measure(captioner, "dev")
+    assert len(captions) == 6 and captions[0].references
+
+
+def test_best_weights_give_the_measures_that_were_written_down(trained_run):
+    _, task, captioner, _ = load_run(trained_run, "best")
+    written = json.loads((trained_run / "measures.json").read_text())["best"]["measures"]
+    scores, _ = task.measure(captioner, "dev", limit=5)
+    assert scores.measures == pytest.approx(written, abs=1e-6)
+
+
+def test_load_run_sets_data_and_generation_only(trained_run):
+    config, _, _, _ = load_run(trained_run, overrides=["generation.method=beam", "data.batch_size=3"])
+    assert (config.generation.method, config.data.batch_size) == ("beam", 3)
+    with pytest.raises(TrainingError, match=r"Only data.… and generation.…"):
+        load_run(trained_run, overrides=["model.hidden_dim=64"])
+    with pytest.raises(TrainingError, match="must be auto, best, last or ema"):
+        load_run(trained_run, weights="first")
+
+
+def test_load_run_without_a_run(tmp_path):
+    with pytest.raises(TrainingError, match="holds no run"):
+        load_run(tmp_path)

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vl_keras.losses.cider_reward import CiderReward
+from vl_keras.tasks import TASKS
+from vl_keras.training.history import History
+from vl_keras.training.self_critical import SelfCriticalModel
+from vl_keras.training.train import train
+
+
+@pytest.fixture(scope="module")
+def made(small_config):
+    config = small_config("model.dropout=0", "model.word_dropout=0")
+    task = TASKS[config.task](config)
+    captioner = task.build()
+    x, y, _ = next(iter(task.training_data(captioner)))
+    references = [[row[row != 0] for row in image] for image in y.numpy()]
+    reward = CiderReward(references, task.tokenizer.vocab_size)
+    model = SelfCriticalModel(captioner, reward, 3, task.generation_settings(), seed=5)
+    return task, captioner, model, (x, y)
+
+
+def test_the_gradient_is_that_of_the_formula(made):
+    """Rennie et al. (2017), equation 8, summed caption by caption from whole-prefix log-probabilities."""
+    task, captioner, model, (x, y) = made
+    before = [variable.numpy() for variable in model.trainable_variables]
+    applied = []
+
+    class Recorder:
+        iterations = tf.constant(4)
+
+        def compute_gradients(self, loss, variables, tape):
+            return list(zip(tape.gradient(loss, variables), variables, strict=True))
+
+        def apply_gradients(self, pairs):
+            applied.extend(tf.convert_to_tensor(gradient) for gradient, _ in pairs)
+
+    inputs = {name: value for name, value in x.items() if name != "caption_ids"}
+    model.optimizer = Recorder()
+    model.train_step((x, y, None))
+    tokens, reward = model._sample(inputs, y)
+    tokens, reward = tokens.numpy(), reward.numpy()
+    assert reward.std() > 0
+    settings = task.generation_settings()
+    allowed = np.ones(task.tokenizer.vocab_size, bool)
+    allowed[list(settings["forbidden_ids"])] = False
+    with tf.GradientTape() as tape:
+        total = 0.0
+        for b in range(tokens.shape[0]):
+            one = {name: value[b : b + 1] for name, value in inputs.items()}
+            for n in range(3):
+                caption = tokens[b, n][tokens[b, n] != 0]
+                previous = np.concatenate([[settings["start_id"]], caption[:-1]]).astype("int32")
+                logits = captioner.training_model({**one, "caption_ids": previous[None, None]})[0, 0]
+                log_p = tf.nn.log_softmax(tf.where(allowed, logits, -1e9))
+                others = (reward[b].sum() - reward[b, n]) / 2
+                log_p = tf.reduce_sum(tf.gather(log_p, caption, batch_dims=1))
+                total -= (reward[b, n] - others) * log_p / (tokens.shape[0] * 3)
+    expected = tape.gradient(total, model.trainable_variables)
+    for got, wanted, old, variable in zip(applied, expected, before, model.trainable_variables, strict=True):
+        wanted = tf.convert_to_tensor(wanted)
+        np.testing.assert_allclose(got, wanted, atol=1e-4 * max(1.0, np.abs(wanted).max()), err_msg=variable.name)
+        np.testing.assert_array_equal(old, variable)
+
+
+def test_the_phase_raises_the_reward_from_a_trained_run(small_config, trained_run, tmp_path):
+    config = small_config(
+        "data.augment.flip=false",
+        "data.augment.word_swap=0",
+        "training.epochs=0",
+        "training.ema_decay=0",
+        "training.self_critical.epochs=6",
+        "training.self_critical.learning_rate=2e-3",
+    )
+    train(config, tmp_path / "run", init_from=trained_run)
+    rows = History(tmp_path / "run" / "history.csv", writes=False).of("self_critical")
+    rewards = [float(row["reward"]) for row in rows]
+    assert len(rewards) == 6
+    assert np.mean(rewards[-2:]) > np.mean(rewards[:2])
+
+
+def test_the_phase_follows_cross_entropy_in_one_run(small_config, tmp_path):
+    config = small_config("training.self_critical.epochs=1")
+    train(config, tmp_path / "run")
+    history = History(tmp_path / "run" / "history.csv", writes=False)
+    assert [len(history.of(phase)) for phase in ("cross_entropy", "self_critical")] == [config.training.epochs, 1]
