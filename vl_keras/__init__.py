@@ -1,7 +1,7 @@
 """vl_keras: models that read pictures and text together, in TensorFlow and Keras.
 
 Importing this package selects Keras 2 (`tf_keras`) for every library that asks TensorFlow for Keras: `hub.KerasLayer`
-and keras-nlp can join no other. TensorFlow decides this once, when it is first imported, so it is done here and only here.
+and keras-nlp can join no other. TensorFlow decides this once, when it is first imported, so it is done here alone.
 """
 
 import os
@@ -19,6 +19,6 @@ if "tensorflow" in sys.modules and not _LEGACY_KERAS:
     )
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
-# TensorFlow's start-up notices (missing GPU, CPU features) hide the lines a user needs; TensorFlow's own errors still show.
+# TensorFlow's start-up notices (missing GPU, CPU features) hide the lines a user needs; its own errors still show.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")

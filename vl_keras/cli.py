@@ -38,9 +38,11 @@ def _message(error):
 
 def _train(options):
     from vl_keras.config import load_config
+
+    config = load_config(options.config, options.overrides)  # a slip in it shows before TensorFlow is loaded
+
     from vl_keras.training.train import train
 
-    config = load_config(options.config, options.overrides)
     run_dir = options.run_dir or Path("runs") / Path(options.config).stem
     train(config, run_dir, resume=options.resume, init_from=options.init_from)
     print(f"run: {run_dir}")

@@ -290,6 +290,7 @@ def _rules(config):
     yield from share("model", config.model, "dropout", "image_dropout", "word_dropout")
     yield from share("training", training, "label_smoothing", "ema_decay")
     yield from share("generation", generation, "top_p")
+    yield "data.augment.crop_min_area", data.augment.crop_min_area, data.augment.crop_min_area > 0, "be above 0"
     yield "generation.temperature", generation.temperature, generation.temperature > 0, "be above 0"
     yield (
         "generation.num_captions",

@@ -62,6 +62,13 @@ def test_the_graph_is_built_once(task, captioner):
     assert task.writer(captioner, greedy) is not writer
 
 
+def test_a_compiled_search_writes_the_same(task, captioner):
+    compiled = CaptioningTask(task.config, task.tokenizer, jit_compile=True)
+    ours, theirs = compiled.caption_split(captioner, "dev"), task.caption_split(captioner, "dev")
+    assert [caption.caption for caption in ours] == [caption.caption for caption in theirs]
+    np.testing.assert_allclose([c.score for c in ours], [c.score for c in theirs], atol=1e-4)
+
+
 def test_an_unreadable_picture_is_left_out(tiny_config):
     task = CaptioningTask(tiny_config("generation.method=greedy", "data.max_bad_share=0.2"))
     source = task.source("dev")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -10,7 +11,7 @@ from vl_keras.config import GenerationConfig
 from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.metrics.coco_results import read_coco_results
 from vl_keras.training.errors import TrainingError
-from vl_keras.training.evaluate import describe_generation, evaluate, format_evaluation
+from vl_keras.training.evaluate import _short, describe_generation, evaluate, format_evaluation
 from vl_keras.training.run_dir import load_run
 
 LONGER = ["generation.min_length=5", "generation.no_repeat_ngram=2"]
@@ -24,7 +25,7 @@ def run(trained_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(run):
-    return evaluate(run, "test", overrides=LONGER)
+    return evaluate(run, "test", overrides=LONGER, with_java=True)
 
 
 def test_the_scores_are_those_of_the_captions_that_were_written(run, result):
@@ -33,7 +34,8 @@ def test_the_scores_are_those_of_the_captions_that_were_written(run, result):
     source = task.source("test")
     assert set(captions) == set(source.image_ids)
     wanted = score_captions(dict(zip(source.image_ids, source.captions, strict=True)), captions)
-    assert {name: row["score"] for name, row in result["measures"].items()} == pytest.approx(wanted.measures)
+    scores = {name: row["score"] for name, row in result["measures"].items()}
+    assert {name: scores[name] for name in wanted.measures} == pytest.approx(wanted.measures)
     for row in result["measures"].values():
         assert row["low"] <= row["score"] + 1e-9 and row["score"] <= row["high"] + 1e-9
 
@@ -60,25 +62,29 @@ def test_the_contact_sheet_shows_every_picture(run, result):
     assert sheet.height > 6 * 170
 
 
-def test_other_weights_and_settings_are_said(run):
-    result = evaluate(run, "dev", ["generation.method=beam", "generation.beam_size=3"], weights="last")
-    assert result["signature"]["weights"] == "last"
-    assert result["signature"]["generation"] == "beam 3, max length 16, length penalty 0.7"
-    assert (run / "evaluation" / "dev.json").exists()
-
-
-def test_java_measures_run_or_say_why_not(run):
-    result = evaluate(run, "dev", with_java=True)
+def test_java_measures_run_or_say_why_not(result):
     assert "METEOR" in result["measures"] or any("METEOR" in note for note in result["notes"])
 
 
-def test_pictures_without_captions_cannot_be_scored(run, tmp_path):
-    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
-    rows = [{"image": "a.png", "captions": ["a red thing"], "split": "train"}, {"image": "a.png", "split": "dev"}]
-    manifest = tmp_path / "mine.jsonl"
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    with pytest.raises(TrainingError, match="no captions to score against"):
-        evaluate(run, "dev", [f"data.manifest={manifest}"])
+def test_pictures_without_captions_cannot_be_scored(run, monkeypatch):
+    bare = SimpleNamespace(captions=[[], []], __len__=lambda self: 2)
+    config = SimpleNamespace(data=SimpleNamespace(manifest="mine.jsonl"))
+    loaded = (config, SimpleNamespace(source=lambda split: bare), None, "best: these")
+    monkeypatch.setattr("vl_keras.training.evaluate.load_run", lambda *args: loaded)
+    with pytest.raises(TrainingError, match="`dev` of mine has no captions to score against"):
+        evaluate(run, "dev")
+
+
+@pytest.mark.parametrize(
+    "words, short",
+    [
+        ("best: moving average of the weights at cross_entropy epoch 2, CIDEr-D 0.5", "best"),
+        ("last weights, cross_entropy step 24", "last"),
+        ("moving average of the weights at self_critical step 7", "ema"),
+    ],
+)
+def test_weights_in_a_signature(words, short):
+    assert _short(words) == short
 
 
 @pytest.mark.parametrize(

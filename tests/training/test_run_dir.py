@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vl_keras.config import load_config
 from vl_keras.training.errors import TrainingError
@@ -25,6 +26,13 @@ def test_a_run_explains_itself(trained_run, small_config):
     assert best["signature"]["weights"] == "ema" and best["signature"]["images"] == 5
     assert best["measures"]["CIDEr-D"] == max(row["CIDEr-D"] for row in rows)
     assert "epoch 2/2: loss" in (trained_run / "train.log").read_text()
+
+
+def test_the_curves_show_losses_measures_and_pictures(trained_run):
+    events = EventAccumulator(str(trained_run / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    assert {"loss", "CIDEr-D", "BLEU-4", "learning_rate", "dev", "dev/0", "dev/3"} <= set(events.Tags()["tensors"])
+    assert [event.step for event in events.Tensors("dev/0")] == [5, 10]
 
 
 def test_a_run_directory_is_not_written_over(trained_run, small_config):

@@ -71,3 +71,20 @@ def test_fit_learns_in_every_precision(precision, steps):
     scaled = isinstance(model.optimizer, keras.mixed_precision.LossScaleOptimizer)
     assert scaled == (precision == "mixed_float16")
     assert all(variable.dtype == tf.float32 for variable in model.trainable_variables)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_weight_that_the_loss_does_not_need_stays(steps):
+    ids = keras.Input((None, None), dtype="int32", name="caption_ids")
+    used = keras.layers.Embedding(V, V)
+    side = keras.layers.Dense(3, name="side")
+    tokens = used(ids)
+    side(tokens)
+    model = TrainingModel({"caption_ids": ids}, tokens, steps)
+    model.side = side
+    model.compile(build_optimizer(model.trainable_variables, 0.1, weight_decay=0.5), loss=CaptionLoss())
+    before = [variable.numpy() for variable in model.trainable_variables]
+    dataset = tf.data.Dataset.from_tensors(make_batch(np.random.default_rng(2), B, 6)).repeat()
+    model.fit(accumulated(dataset, steps), steps_per_epoch=2, verbose=0)
+    moved = {v.name: not np.array_equal(v, old) for v, old in zip(model.trainable_variables, before, strict=True)}
+    assert moved.pop("side/kernel:0") is False and moved.pop("side/bias:0") is False and all(moved.values())

@@ -48,10 +48,11 @@ def caption_dataset(
         num_workers, worker: each worker of several gets its rows of every batch.
 
     Returns:
-        Dataset of `(x, y, weight)`. x: "image" `(B, height, width, 3)` uint8 (a Keras model casts it to what its input wants; as
-        float32 it would be four times the memory traffic), or "image_tokens" `(B, R, D)` float16; "caption_ids" `(B, K, L)` int32, start token and caption; what `prepare_context` gives. y: `(B, K, L)`
-        int32, caption and end token, then padding. weight: `(B, K, L)` float32, 0 on padding, scaled so that the mean
-        of weight * loss over all workers' elements is the mean loss of the tokens of the whole batch. Across several
+        Dataset of `(x, y, weight)`. x: "image" `(B, height, width, 3)` uint8 (a Keras model casts it to what its input
+        wants; as float32 it would be four times the memory traffic), or "image_tokens" `(B, R, D)` float16;
+        "caption_ids" `(B, K, L)` int32, start token and caption; what `prepare_context` gives. y: `(B, K, L)` int32,
+        caption and end token, then padding. weight: `(B, K, L)` float32, 0 on padding, scaled so that the mean of
+        weight * loss over all workers' elements is the mean loss of the tokens of the whole batch. Across several
         workers an unreadable picture's tokens still count in that mean, since the others do not know of it.
 
     Raises:

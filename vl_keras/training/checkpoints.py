@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.training.errors import TrainingError
+from vl_keras.training.errors import TrainingError, first_line, written
 
 _KEPT = 3
 
@@ -58,11 +58,11 @@ class Checkpoints:
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
             except (tf.errors.OpError, IndexError, RuntimeError) as error:  # as TensorFlow's two readers put it
-                log(f"The checkpoint {path} cannot be read ({_first_line(error)}); trying the one before it.")
+                log(f"The checkpoint {path} cannot be read ({first_line(error)}); trying the one before it.")
                 continue
             except (AssertionError, ValueError) as error:
                 raise TrainingError(
-                    f"The checkpoint {path} is of another model: {_first_line(error)} Resume with the code and the "
+                    f"The checkpoint {path} is of another model: {first_line(error)} Resume with the code and the "
                     "settings that wrote it, or start a new run directory."
                 ) from error
             return int(self._step.numpy())
@@ -81,14 +81,12 @@ class Checkpoints:
             raise TrainingError(not_finite_message(what, step, self.newest))
         self._step.assign(step)
         try:
-            self._manager.save(checkpoint_number=step)
-        except (OSError, tf.errors.OpError) as error:
+            with written(f"The checkpoint of step {step}", self.folder, self.newest):
+                self._manager.save(checkpoint_number=step)
+        except TrainingError:
             for rest in self.folder.glob(f"ckpt-{step}*_temp*"):
                 shutil.rmtree(rest, ignore_errors=True)
-            raise TrainingError(
-                f"The checkpoint of step {step} cannot be written to {self.folder}: {_first_line(error)} Make room on "
-                f"that disk, or the folder writable, and resume; the last good checkpoint is {self.newest}."
-            ) from error
+            raise
 
     @property
     def newest(self):
@@ -126,8 +124,3 @@ def not_finite_message(what, step, checkpoint):
         "with a lower training.learning_rate, more training.warmup_steps, a lower training.clip_norm, or "
         "training.precision float32 or mixed_bfloat16."
     )
-
-
-def _first_line(error):
-    text = str(getattr(error, "message", None) or error).strip()
-    return f"{text.splitlines()[0].rstrip('.')}." if text else f"{type(error).__name__}."

@@ -7,7 +7,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vl_keras.data.image_ops import decode_image
 from vl_keras.training.attention_drawing import fit, overlay
-from vl_keras.training.explain import Explainer
 
 _WIDTH = 1280
 _PICTURE = 170  # pixels of the picture's longer side
@@ -18,20 +17,19 @@ _LETTERS = 130
 _REFERENCES = 5
 
 
-def draw_run_sheet(task, captioner, captions, split, path, title="", generation=None):
+def draw_run_sheet(task, explainer, captions, split, path, title=""):
     """Writes a PNG with a band for each picture: the picture, its caption, its references, and a tile a word.
 
     Args:
         task: a `CaptioningTask`.
-        captioner: its `Captioner`.
+        explainer: an `Explainer` of the captioner that wrote them, with the same settings.
         captions: the `Caption`s to show.
         split: name of the split they are of.
         path: PNG file to write.
         title: shown above.
-        generation: `GenerationConfig` they were written with; None: the config's.
     """
     source = task.source(split)
-    explanations = _explanations(task, captioner, captions, split, generation)
+    explanations = _explanations(task, explainer, captions, split)
     bands = []
     for caption, explanation in zip(captions, explanations, strict=True):
         picture = decode_image(tf.constant(source.read_images([caption.index])[0])).numpy()
@@ -45,18 +43,21 @@ def draw_run_sheet(task, captioner, captions, split, path, title="", generation=
     sheet.save(path)
 
 
-def _explanations(task, captioner, captions, split, generation):
+def _explanations(task, explainer, captions, split):
     """`Explanation` of each, written anew with attention."""
     wanted = {caption.index for caption in captions}
-    explainer = Explainer(task, captioner, max(1, min(16, len(captions))), generation)
-    found = {}
-    for inputs, indices in task.evaluation_data(captioner, split, explainer.batch_size):
-        indices = indices.numpy()
-        if wanted.intersection(indices):
-            found.update(zip(indices, explainer(dict(inputs))[0], strict=True))
-        if wanted <= found.keys():
+    rows = {}
+    for inputs, indices in task.evaluation_data(explainer.captioner, split, explainer.batch_size):
+        for place, index in enumerate(indices.numpy()):
+            if index in wanted:
+                rows[index] = {name: value[place] for name, value in inputs.items()}
+        if len(rows) == len(wanted):
             break
-    return [found[caption.index] for caption in captions]
+    found = []
+    for start in range(0, len(captions), explainer.batch_size):
+        batch = [rows[caption.index] for caption in captions[start : start + explainer.batch_size]]
+        found += explainer({name: tf.stack([row[name] for row in batch]) for name in batch[0]})[0]
+    return found
 
 
 def _band(picture, caption, explanation):

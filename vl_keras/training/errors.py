@@ -1,5 +1,9 @@
 """How a training run ends early."""
 
+import contextlib
+
+import tensorflow as tf
+
 
 class TrainingError(RuntimeError):
     """Training cannot start or go on; the message says why and what to do. Checkpoints written before stay good."""
@@ -11,3 +15,21 @@ class TrainingStopped(SystemExit):
     `code`, also the exit status of `vl-keras train`: 128 plus the signal's number, so 143 for SIGTERM and 130 for
     Ctrl-C.
     """
+
+
+@contextlib.contextmanager
+def written(what, folder, last_good):
+    """Inside, files are written; where that fails, `TrainingError` says what to do and what is still good."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise TrainingError(
+            f"{what} cannot be written to {folder}: {first_line(error)} Make room on that disk, or the folder "
+            f"writable, and resume; the last good checkpoint is {last_good}."
+        ) from error
+
+
+def first_line(error):
+    """The first line of an error's message, as a sentence."""
+    text = str(getattr(error, "message", None) or error).strip()
+    return f"{text.splitlines()[0].rstrip('.')}." if text else f"{type(error).__name__}."

@@ -11,12 +11,14 @@ from vl_keras.metrics.coco_results import write_coco_results
 from vl_keras.metrics.score_signature import ScoreSignature
 from vl_keras.training.contact_sheet import draw_run_sheet
 from vl_keras.training.errors import TrainingError
+from vl_keras.training.explain import Explainer
 from vl_keras.training.pointing import play_pointing_game
 from vl_keras.training.progress import Progress
 from vl_keras.training.run_dir import load_run, write_json
 
 _SHEET_PICTURES = 12
 _POINTING_PICTURES = 200
+_EXPLAINED_AT_ONCE = 16
 # What matters to each way of generating; the rest of `GenerationConfig` is named where it is not at its default.
 _ALWAYS_NAMED = {"greedy": (), "beam": ("beam_size", "length_penalty"), "sample": ("seed",)}
 _ONLY_BEAM, _ONLY_SAMPLE = ("beam_size", "length_penalty", "num_captions"), ("temperature", "top_k", "top_p", "seed")
@@ -64,6 +66,7 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
         weights=_short(which),
     )
     intervals = scores.intervals()
+    explainer = Explainer(task, captioner, min(_EXPLAINED_AT_ONCE, len(source)))
     result = {
         "signature": signature.as_dict(),
         "signature_text": str(signature),
@@ -74,7 +77,7 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
         },
         "notes": scores.notes,
         "unreadable": source.quarantine.rows,
-        "pointing_game": _pointing(task, captioner, split),
+        "pointing_game": _pointing(task, explainer, split),
         "files": {name: str(path) for name, path in files.items()},
         "run": str(run_dir),
         "seconds": round(seconds, 2),
@@ -83,7 +86,7 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
     write_coco_results(files["captions"], {caption.image_id: caption.caption for caption in captions})
     chosen = np.unique(np.linspace(0, len(captions) - 1, min(_SHEET_PICTURES, len(captions))).astype(int))
     title = f"{_dataset(config)} {split}: {len(chosen)} of {len(captions)} pictures, {which}"
-    draw_run_sheet(task, captioner, [captions[i] for i in chosen], split, files["contact_sheet"], title)
+    draw_run_sheet(task, explainer, [captions[i] for i in chosen], split, files["contact_sheet"], title)
     write_json(files["scores"], result)
     return result
 
@@ -129,13 +132,13 @@ def describe_generation(generation):
     return ", ".join(words)
 
 
-def _pointing(task, captioner, split):
+def _pointing(task, explainer, split):
     source = task.source(split)
     if not any(source.objects):
         return {}
     count = min(_POINTING_PICTURES, len(source))
     with Progress("pointing game", count, "picture") as progress:
-        game = play_pointing_game(task, captioner, split, count, progress=progress.to)
+        game = play_pointing_game(task, explainer, split, count, progress=progress.to)
     return game if game["words"] else {}
 
 

@@ -36,15 +36,14 @@ class Explainer:
         task: a `CaptioningTask`.
         captioner: its `Captioner`.
         batch_size: most pictures at once.
-        generation: `GenerationConfig`; None: the config's.
     """
 
-    def __init__(self, task, captioner, batch_size=16, generation=None):
-        self.batch_size = batch_size
-        self._tokenizer, self._captioner = task.tokenizer, captioner
+    def __init__(self, task, captioner, batch_size):
+        self.captioner, self.batch_size = captioner, batch_size
+        self._tokenizer = task.tokenizer
         self._has_grad_cam = task.config.image_encoder.backbone != SMALL_CNN
         self._grid = grid_shape(captioner.image_encoder, task.config.data.image_size)
-        settings = {**task.generation_settings(generation), "return_attention": True}
+        settings = {**task.generation_settings(), "return_attention": True}
         self._write = CaptionWriter(captioner, task.tokenizer, settings, batch_size)
         self._encode = tf.function(lambda image: captioner.image_encoder(image, training=False)["image_tokens"])
         self._answer = tf.function(self._answer_for_tokens, reduce_retracing=True)
@@ -103,10 +102,10 @@ class Explainer:
         rows = tf.tile(read[None, None], (count, 1, 1))
         with tf.GradientTape() as tape:
             tape.watch(features)
-            names = self._captioner.reader.input_names
+            names = self.captioner.reader.input_names
             known = {**inputs, "image_tokens": features}
-            memory = self._captioner.reader({name: known[name] for name in names}, training=False)
-            logits = self._captioner.decoder.model([rows, memory["memory"], memory["memory_mask"]], training=False)
+            memory = self.captioner.reader({name: known[name] for name in names}, training=False)
+            logits = self.captioner.decoder.model([rows, memory["memory"], memory["memory_mask"]], training=False)
             scores = tf.nn.log_softmax(tf.cast(logits[:, 0], tf.float32))
             places = tf.range(count)
             log_probs = tf.gather_nd(scores, tf.stack([places, places, tokens], axis=-1))

@@ -3,18 +3,16 @@
 import itertools
 
 from vl_keras.metrics.pointing_game import boxes_of_word, pointing_game
-from vl_keras.training.explain import Explainer
 
 
-def play_pointing_game(task, captioner, split, limit=0, generation=None, progress=None):
+def play_pointing_game(task, explainer, split, limit=0, progress=None):
     """Writes captions and compares where the model looked with the boxes of the objects that it named.
 
     Args:
         task: a `CaptioningTask` whose data has objects with boxes.
-        captioner: its `Captioner`.
+        explainer: an `Explainer` of its captioner.
         split: name.
         limit: only the first so many pictures; 0: all.
-        generation: `GenerationConfig`; None: the config's.
         progress: called with the number of pictures that are done.
 
     Returns:
@@ -22,9 +20,8 @@ def play_pointing_game(task, captioner, split, limit=0, generation=None, progres
     """
     source = task.source(split)
     count = min(limit, len(source)) if limit else len(source)
-    explainer = Explainer(task, captioner, min(64, count), generation)
     trials = []
-    batches = task.evaluation_data(captioner, split, explainer.batch_size)
+    batches = task.evaluation_data(explainer.captioner, split, explainer.batch_size)
     done = 0
     for inputs, indices in itertools.islice(batches, -(-count // explainer.batch_size)):
         explanations, _ = explainer(dict(inputs))

@@ -15,14 +15,13 @@ from vl_keras.config import load_config, save_config
 from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.tasks import TASKS
 from vl_keras.training.errors import TrainingError
-from vl_keras.training.strategy import keras_settings
+from vl_keras.training.strategy import keras_settings, use_jit
 from vl_keras.training.versions import describe_versions
 
 # Settings that say where things lie or when to look at them, not what is computed.
 _FREE_TO_CHANGE = (
     "data.data_dir",
     "data.manual_dir",
-    "training.strategy",
     "training.checkpoint_steps",
     "training.patience",
 )
@@ -182,6 +181,7 @@ def load_run(run_dir, weights="auto", overrides=()):
         config,
         CaptionTokenizer.load(run.vocabulary_file),
         encoder_weights="none" if run.has_image_encoder else None,
+        jit_compile=use_jit(config.training.jit_compile, tf.distribute.get_strategy()),
     )
     with keras_settings(config.training.precision):
         captioner = task.build()

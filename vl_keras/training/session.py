@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from vl_keras.metrics.score_signature import ScoreSignature
 from vl_keras.training.checkpoints import Checkpoints
-from vl_keras.training.errors import TrainingStopped
+from vl_keras.training.errors import TrainingStopped, written
 from vl_keras.training.optimizer import averaged_weights, weight_averages
 from vl_keras.training.progress import Progress
 from vl_keras.training.run_dir import trained_weights, write_json
@@ -103,22 +103,24 @@ class Session:
         row["seconds"] = round(seconds, 1)
         if epoch % training.evaluate_every == 0 or epoch == phase.epochs:
             row |= self._measure(phase, epoch, step)
-        self.board.scalars(step, {name: value for name, value in row.items() if name not in ("phase", "epoch", "step")})
-        self.board.flush()
-        if self.run.writes:
-            self._save_quarantine()
-        self.history.append(row)
+        with written(f"The row of epoch {epoch}", self.run.path, self.run.last_checkpoint()):
+            values_only = {name: value for name, value in row.items() if name not in ("phase", "epoch", "step")}
+            self.board.scalars(step, values_only)
+            self.board.flush()
+            if self.run.writes:
+                self._save_quarantine()
+            self.history.append(row)
         shown = [f"{name} {row[name]:.4g}" for name in (*values, JUDGE, "BLEU-4") if name in row]
         self.log(f"{phase.name} epoch {epoch}/{phase.epochs}: {', '.join(shown)} ({seconds:.0f} s)")
 
     def is_over(self, phase):
         """Whether a phase has run its epochs or its patience is at an end, as the history tells."""
-        rows = [row for row in self.history.of(phase.name)]
+        rows = self.history.of(phase.name)
         if len(rows) >= phase.epochs:
             return True
         best = self.history.best(JUDGE)
         patience = self.config.training.patience
-        if not patience or best is None or not rows:
+        if not patience or not rows or not isinstance(rows[-1].get(JUDGE), float):  # decided where it was measured
             return False
         last_best = best["epoch"] if best["phase"] == phase.name else 0
         return rows[-1]["epoch"] - last_best >= patience
@@ -147,7 +149,8 @@ class Session:
             best = self.history.best(JUDGE)
             is_best = best is None or scores.measures[JUDGE] > best[JUDGE]
             if is_best:
-                self._best.save(checkpoint_number=step)
+                with written("The best weights", self.run.best, self.run.last_checkpoint()):
+                    self._best.save(checkpoint_number=step)
         signature = ScoreSignature.of(
             {caption.image_id: caption.references for caption in captions if caption.references},
             scores.tokenizer,
@@ -157,7 +160,8 @@ class Session:
             weights="ema" if average else "raw",
         )
         if self.run.writes:
-            self._write_measures(phase, epoch, step, scores, signature, is_best)
+            with written("The measures", self.run.path, self.run.last_checkpoint()):
+                self._write_measures(phase, epoch, step, scores, signature, is_best)
         return {**scores.measures, "evaluation_seconds": round(time.monotonic() - started, 1)}
 
     def _draw(self, split, step):

@@ -9,6 +9,7 @@ from vl_keras.training.initialise import Start
 from vl_keras.training.optimizer import WarmupCosine, build_optimizer
 from vl_keras.training.phase import fit_phase
 from vl_keras.training.run_dir import RunDir, check_same_run
+from vl_keras.training.self_critical import self_critical_training
 from vl_keras.training.session import Phase, Session
 from vl_keras.training.stop_signal import StopSignal
 from vl_keras.training.strategy import check_batch_size, from_chief, is_chief, keras_settings, make_strategy, use_jit
@@ -39,38 +40,41 @@ def train(config, run_dir, resume=False, init_from=None):
     run = RunDir(run_dir)
     run.open(resume, is_chief(strategy))
     try:
-        with keras_settings(config.training.precision, config.training.seed), StopSignal() as signal:
-            return _train(config, strategy, run, resume, init_from, signal)
+        with keras_settings(config.training.precision, config.training.seed):
+            return _train(config, strategy, run, resume, init_from)
     finally:
         run.close()
 
 
-def _train(config, strategy, run, resume, init_from, signal):
+def _train(config, strategy, run, resume, init_from):
     training = config.training
     jit_compile = use_jit(training.jit_compile, strategy, run.log)
-    task = TASKS[config.task](config, jit_compile=jit_compile)
-    start = None
+    start = Start(init_from) if init_from is not None and not resume else None
+    # A frozen encoder's weights come from the run, whatever has become of the file they were once read from.
+    kept = run.has_image_encoder if resume else start is not None and not config.image_encoder.trainable_from
+    task = TASKS[config.task](config, encoder_weights="none" if kept else None, jit_compile=jit_compile)
     if resume:
         check_same_run(run, task)
         task.tokenizer = CaptionTokenizer.load(run.vocabulary_file)
-    elif init_from is not None:
-        start = Start(init_from)
+    elif start is not None:
         task.tokenizer = start.tokenizer(task, run.log)
     with strategy.scope():
         captioner = task.build()
     if start is not None:
         start.fill(task, captioner, run.log)
+    elif resume and kept:
+        run.load_image_encoder(captioner.image_encoder)
     for split in (config.data.train_split, config.data.dev_split):
         task.features(captioner, split)
+    signal = StopSignal()
     session = Session(task, captioner, strategy, run, History(run.history_file, run.writes), signal)
     if resume and run.writes:
         run.describe_start()
-    phase = cross_entropy_phase(session, jit_compile)
-    fit_phase(session, phase, on_start=lambda: run.write_settings(task, captioner, init_from))
-    if training.self_critical.epochs:
-        from vl_keras.training.self_critical import self_critical_training
-
-        self_critical_training(session, first_step=phase.steps_per_epoch * phase.epochs)
+    with signal:
+        phase = cross_entropy_phase(session, jit_compile)
+        fit_phase(session, phase, on_start=lambda: run.write_settings(task, captioner, init_from))
+        if training.self_critical.epochs:
+            self_critical_training(session, first_step=phase.steps_per_epoch * phase.epochs)
     from_chief(strategy, 0.0)  # a worker that leaves before the others looks to them as if it had crashed
     return run.read_measures()
 
@@ -86,7 +90,7 @@ def cross_entropy_phase(session, jit_compile=False):
         )
     total = steps * training.epochs
     warmup = min(training.warmup_steps, total // 2)
-    if warmup < training.warmup_steps:
+    if warmup < training.warmup_steps and total:
         session.log(f"Warm-up is {warmup} steps, half of this short training, not {training.warmup_steps}.")
     with session.strategy.scope():
         model = TrainingModel(captioner.training_model.input, captioner.training_model.output, group)

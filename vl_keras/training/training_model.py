@@ -36,19 +36,23 @@ class TrainingModel(keras.Model):
         with tf.GradientTape() as tape:
             loss = self.compute_loss(x, y, self(x, training=True), weight)
         pairs = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
-        return loss, [tf.convert_to_tensor(gradient) for gradient, _ in pairs]
+        return loss, [None if gradient is None else tf.convert_to_tensor(gradient) for gradient, _ in pairs]
 
     def _gradients_of_group(self, data):
-        def add(index, loss, gradients):
-            batch_loss, batch_gradients = self._gradients(tf.nest.map_structure(lambda tensor: tensor[index], data))
-            return index + 1, loss + batch_loss, [a + b for a, b in zip(gradients, batch_gradients, strict=True)]
+        unused = set()  # variables that the loss does not depend on, known once the loop's body is traced
 
-        start = [tf.zeros(variable.shape, variable.dtype) for variable in self.trainable_variables]
-        _, loss, gradients = tf.while_loop(
-            lambda index, loss, gradients: index < self.accumulate_steps,
+        def add(index, loss, sums):
+            batch_loss, gradients = self._gradients(tf.nest.map_structure(lambda tensor: tensor[index], data))
+            unused.update(place for place, gradient in enumerate(gradients) if gradient is None)
+            added = [total if g is None else total + g for total, g in zip(sums, gradients, strict=True)]
+            return index + 1, loss + batch_loss, added
+
+        _, loss, sums = tf.while_loop(
+            lambda index, loss, sums: index < self.accumulate_steps,
             add,
-            (0, 0.0, start),
+            (0, 0.0, [tf.zeros(variable.shape, variable.dtype) for variable in self.trainable_variables]),
             parallel_iterations=1,
             maximum_iterations=self.accumulate_steps,
         )
-        return loss / self.accumulate_steps, [gradient / self.accumulate_steps for gradient in gradients]
+        means = [None if place in unused else total / self.accumulate_steps for place, total in enumerate(sums)]
+        return loss / self.accumulate_steps, means
