@@ -41,7 +41,7 @@ class LstmDecoder:
         image_tokens = keras.Input((None, hidden_dim), name="image_tokens")
         image_mask = keras.Input((None,), dtype="bool", name="image_mask")
         tokens = keras.layers.Dropout(dropout, name="embedding_dropout")(self._embedding(caption_ids))
-        vector = masked_mean(image_tokens, image_mask)
+        vector = tf.cast(masked_mean(image_tokens, image_mask), tokens.dtype)
         shape = tf.shape(caption_ids)
         batch, captions, length = shape[0], shape[1], shape[2]
         hidden = tf.concat([tokens, _repeat(vector, captions, length)], axis=-1)
@@ -73,7 +73,8 @@ class LstmDecoder:
     def step(self, state, tokens):
         """Reads one token of every beam; arguments and result as in `TransformerDecoder.step`."""
         num_beams = tokens.shape[1]
-        hidden = _rows(tf.concat([self._embedding.step(tokens, 0), state["vector"]], axis=-1))
+        words = self._embedding.step(tokens, 0)
+        hidden = _rows(tf.concat([words, tf.cast(state["vector"], words.dtype)], axis=-1))
         states = []
         for lstm, (output, memory) in zip(self._lstms, state["lstm"], strict=True):
             hidden, sentinel, after = lstm.step(hidden, (_rows(output), _rows(memory)))

@@ -41,6 +41,7 @@ class SentinelAttention(keras.layers.Layer):
 
     def attend(self, output, sentinel, image_key, image_value, image_mask=None):
         """As `call`, for image tokens that `cross_attention.project` has projected before."""
+        sentinel = tf.cast(sentinel, output.dtype)  # Keras casts only the first argument to the compute dtype
         read, weights = self.cross_attention.attend(output, image_key, image_value, image_mask)
         beta = self._beta(tf.concat([output, sentinel], axis=-1))
         looked = tf.reduce_mean(weights, axis=1) * (1.0 - tf.cast(beta, tf.float32))
