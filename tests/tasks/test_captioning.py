@@ -141,4 +141,4 @@ class _Blind(CaptioningTask):
 
 
 def _grey(x):
-    return {**x, "image": tf.ones_like(x["image"]) * 128.0}
+    return {**x, "image": tf.zeros_like(x["image"]) + 128}

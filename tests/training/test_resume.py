@@ -94,7 +94,8 @@ def test_a_loss_that_is_no_number(tmp_path, small_config):
     assert not History(tmp_path / "history.csv").rows
 
 
-def test_patience(tmp_path, small_config):
+@pytest.mark.slow
+def test_a_training_without_progress_ends_early(tmp_path, small_config):
     config = small_config("training.learning_rate=1e-12", "training.epochs=9", "training.patience=1")
     train(config, tmp_path)
     assert [row["epoch"] for row in History(tmp_path / "history.csv").rows] == [1, 2]

@@ -1,0 +1,50 @@
+from types import SimpleNamespace
+
+import pytest
+
+from vl_keras.training.history import History
+from vl_keras.training.session import Phase, Session
+
+
+@pytest.fixture
+def is_over(small_config, tmp_path):
+    """Function: is a phase of 9 epochs with a patience of 2 over, given each epoch's CIDEr (None: not measured)?"""
+    config = small_config("training.patience=2", "training.epochs=9")
+
+    def ask(*scores, before=(), epochs=9, config=config):
+        history = History(tmp_path / "history.csv", writes=False)
+        for phase, measured in (("cross_entropy", before), ("self_critical", scores)):
+            for epoch, score in enumerate(measured, start=1):
+                row = {"phase": phase, "epoch": epoch, "step": epoch}
+                history.append(row if score is None else {**row, "CIDEr-D": score})
+        session = SimpleNamespace(history=history, config=config)
+        return Session.is_over(session, Phase("self_critical", None, None, 5, epochs))
+
+    return ask
+
+
+def test_a_phase_ends_with_its_epochs(is_over):
+    assert not is_over(*[0.1 * n for n in range(8)])
+    assert is_over(*[0.1 * n for n in range(9)])
+    assert is_over(epochs=0)
+
+
+def test_patience_counts_epochs_since_the_best(is_over):
+    assert not is_over(0.3, 0.2)
+    assert is_over(0.3, 0.2, 0.3)
+    assert not is_over(0.3, 0.2, 0.31)
+    assert is_over(0.3, 0.5, 0.4, 0.4)
+
+
+def test_patience_ends_only_where_it_was_measured(is_over):
+    assert not is_over(0.3, None, None)
+    assert is_over(0.3, None, 0.2)
+
+
+def test_a_phase_that_never_beats_the_one_before(is_over):
+    assert not is_over(0.3, before=(0.1, 0.4))
+    assert is_over(0.3, 0.2, before=(0.1, 0.4))
+
+
+def test_no_patience_no_end(is_over, small_config):
+    assert not is_over(0.3, 0.2, 0.1, 0.1, config=small_config("training.epochs=9"))
