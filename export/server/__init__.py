@@ -1,0 +1,1 @@
+"""A local server that speaks TensorFlow Serving's gRPC and REST."""
