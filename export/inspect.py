@@ -1,0 +1,236 @@
+"""What a SavedModel answers, what it is made of, and whether TensorFlow Serving can run it."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import kernels, op_def_registry
+
+from export.errors import ExportError
+
+# Operations that need a Python interpreter, the server's files or its network. Reading a vocabulary in an initialiser
+# is no such thing: it is an asset of the SavedModel.
+_FORBIDDEN = {
+    **dict.fromkeys(("PyFunc", "PyFuncStateless", "EagerPyFunc"), "needs Python"),
+    **dict.fromkeys(
+        (
+            *("ReadFile", "WriteFile", "MatchingFiles", "WholeFileReader", "WholeFileReaderV2", "MatchingFilesDataset"),
+            *("TextLineReader", "TextLineReaderV2", "TFRecordReader", "TFRecordReaderV2", "FixedLengthRecordReader"),
+            *("FixedLengthRecordReaderV2", "TextLineDataset", "TFRecordDataset", "TFRecordDatasetV2", "LMDBReader"),
+            *("FixedLengthRecordDataset", "FixedLengthRecordDatasetV2", "CSVDataset", "CSVDatasetV2", "LMDBDataset"),
+            *("SqlDataset", "CacheDataset", "CacheDatasetV2", "SnapshotDataset", "SnapshotDatasetV2", "SaveDataset"),
+            *("SaveDatasetV2", "LoadDataset", "ListSnapshotChunksDataset", "Save", "SaveV2", "SaveSlices", "Restore"),
+            *("RestoreV2", "RestoreSlice", "MergeV2Checkpoints", "CreateSummaryFileWriter", "WriteSummary", "Print"),
+        ),
+        "touches the server's files",
+    ),
+    **dict.fromkeys(
+        ("DataServiceDataset", "DataServiceDatasetV2", "DataServiceDatasetV3", "DataServiceDatasetV4", "RpcClient"),
+        "uses the network",
+    ),
+}
+# What tensorflow-text 2.20 registers, and TensorFlow Serving 2.20 links.
+_TEXT_OPERATIONS = frozenset(
+    """
+    CaseFoldUTF8 ConstrainedSequence FastBertNormalize FastWordpieceTokenizeWithOffsets FindSourceOffsets
+    MaxSpanningTree NormalizeUTF8 NormalizeUTF8WithOffsetsMap PhraseTokenize RegexSplitWithOffsets RougeL
+    SentenceFragments SentenceFragmentsV2 SentencepieceDetokenizeOp SentencepieceIdToStringOp SentencepieceOp
+    SentencepieceStringToIdOp SentencepieceTokenizeOp SentencepieceTokenizeWithOffsetsOp SentencepieceVocabSizeOp
+    SplitMergeTokenizeWithOffsets TFText>BoiseTagsToOffsets TFText>ByteSplitByOffsets TFText>ByteSplitWithOffsets
+    TFText>FastSentencepieceDetokenize TFText>FastSentencepieceTokenize TFText>FastWordpieceDetokenize
+    TFText>NgramsStringJoin TFText>OffsetsToBoiseTags TFText>PhraseDetokenize TFText>RoundRobinGenerateMasks
+    TFText>RoundRobinTrim TFText>Utf8Binarize TFText>WhitespaceTokenizeWithOffsetsV2 TokenizerFromLogits
+    UnicodeScriptTokenizeWithOffsets WhitespaceTokenizeWithOffsets WordpieceTokenizeWithOffsets
+    """.split()
+)
+
+
+class Inspection(NamedTuple):
+    """A SavedModel.
+
+    Attributes:
+        signatures: dict of name -> `{"method": …, "inputs": {alias: {"dtype", "shape"}}, "outputs": …}`; None in a shape
+            is any size.
+        operations: sorted names of the operations that the signatures reach.
+        text_operations: those of them that belong to tensorflow-text.
+        written_by: version of TensorFlow that wrote it.
+        least_server: version of TensorFlow Serving that surely has all of it.
+        size: bytes of its files.
+        fingerprint: hash of its graph, signatures and weights.
+        problems: why TensorFlow Serving could not run it; empty if it can.
+    """
+
+    signatures: dict
+    operations: list
+    text_operations: list
+    written_by: str
+    least_server: str
+    size: int
+    fingerprint: str
+    problems: list
+
+
+def inspect_savedmodel(folder):
+    """Reads a SavedModel's description; it is not loaded.
+
+    Raises:
+        ExportError: the folder holds no SavedModel for serving, or a broken one.
+    """
+    folder = Path(folder).expanduser()
+    path = folder / "saved_model.pb"
+    if not path.is_file():
+        raise ExportError(
+            f"`{folder}` holds no SavedModel: it has no saved_model.pb. Give the folder of one version, e.g. "
+            "models/captioner/1."
+        )
+    model = saved_model_pb2.SavedModel()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise ExportError(f"`{path}` is broken: {error}.") from error
+    graphs = [graph for graph in model.meta_graphs if "serve" in graph.meta_info_def.tags]
+    if not graphs:
+        raise ExportError(f"`{path}` has no graph with the tag `serve`, which TensorFlow Serving loads.")
+    graph = graphs[0]
+    nodes = _reachable(graph)
+    operations = sorted({node.op for node in nodes})
+    text = [name for name in operations if name in _TEXT_OPERATIONS]
+    written_by = graph.meta_info_def.tensorflow_version
+    return Inspection(
+        signatures={
+            name: _signature(value) for name, value in sorted(graph.signature_def.items()) if not name.startswith("__")
+        },
+        operations=operations,
+        text_operations=text,
+        written_by=written_by,
+        least_server=".".join(written_by.split(".")[:2]),
+        size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        fingerprint=_fingerprint(folder, graph),
+        problems=_problems(graph, nodes, operations),
+    )
+
+
+def format_inspection(inspection):
+    """An `Inspection` as text for a terminal."""
+    lines = []
+    for name, signature in inspection.signatures.items():
+        lines.append(f"{name}  ({signature['method']})")
+        for way, mark in (("inputs", "in "), ("outputs", "out")):
+            lines += [
+                f"  {mark} {key}: {info['dtype']} {_brackets(info['shape'])}" for key, info in signature[way].items()
+            ]
+    lines += [
+        "",
+        f"operations    {len(inspection.operations)}: {', '.join(inspection.operations)}",
+        f"of text       {', '.join(inspection.text_operations) or 'none'}",
+        f"written by    TensorFlow {inspection.written_by}",
+        f"runs on       TensorFlow Serving {inspection.least_server} or later",
+        f"size          {inspection.size / 2**20:.1f} MiB",
+        f"fingerprint   {inspection.fingerprint}",
+    ]
+    if inspection.problems:
+        return "\n".join(
+            [*lines, "", "TensorFlow Serving cannot run it:", *(f"  {line}" for line in inspection.problems)]
+        )
+    return "\n".join([*lines, "", "TensorFlow Serving can run it."])
+
+
+def _brackets(shape):
+    return "of any shape" if shape is None else f"({', '.join('any' if size is None else str(size) for size in shape)})"
+
+
+def _signature(signature):
+    def tensors(infos):
+        return {name: {"dtype": _dtype(info.dtype), "shape": _shape(info)} for name, info in sorted(infos.items())}
+
+    inputs, outputs = tensors(signature.inputs), tensors(signature.outputs)
+    return {"method": signature.method_name, "inputs": inputs, "outputs": outputs}
+
+
+def _dtype(number):
+    return types_pb2.DataType.Name(number).removeprefix("DT_").lower()
+
+
+def _shape(info):
+    if info.tensor_shape.unknown_rank:
+        return None
+    return [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim]
+
+
+def _reachable(graph):
+    """Nodes that an answer may need: those before the signatures' outputs, and all of the functions these call."""
+    by_name = {node.name: node for node in graph.graph_def.node}
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    outputs = [info.name for value in graph.signature_def.values() for info in value.outputs.values()]
+    waiting = [by_name[name.split(":")[0]] for name in outputs if name.split(":")[0] in by_name]
+    seen, called = {}, set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen[id(node)] = node
+        if node.name in by_name and by_name[node.name] is node:
+            names = [name.lstrip("^").split(":")[0] for name in node.input]
+            waiting += [by_name[name] for name in names if name in by_name]
+        for value in node.attr.values():
+            for function in [value.func, *value.list.func]:
+                if function.name in functions and function.name not in called:
+                    called.add(function.name)
+                    waiting += functions[function.name].node_def
+        if node.op in functions and node.op not in called:  # a function called by its name, as TensorFlow 1 did
+            called.add(node.op)
+            waiting += functions[node.op].node_def
+    return list(seen.values())
+
+
+def _problems(graph, nodes, operations):
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    found = []
+    for name in operations:
+        if name in _FORBIDDEN:
+            found.append(f"operation {name} {_FORBIDDEN[name]}")
+        elif name not in functions and not _is_linked(name):
+            found.append(f"operation {name} is neither TensorFlow's nor tensorflow-text's")
+    compiled = {node.op for node in nodes if node.attr["_XlaMustCompile"].b}
+    compiled |= {function.signature.name for function in functions.values() if function.attr["_XlaMustCompile"].b}
+    for node in nodes:
+        for value in node.attr.values():
+            if value.func.name in compiled:
+                found.append(f"function {value.func.name} must be compiled with XLA, which the server is built without")
+    return sorted(set(found))
+
+
+def _is_linked(name):
+    """Whether the server has an operation: TensorFlow's own, with a kernel for the CPU, or tensorflow-text's."""
+    if name in _TEXT_OPERATIONS:
+        return True
+    if op_def_registry.get(name) is None:
+        return False
+    registered = kernels.get_registered_kernels_for_op(name).kernel
+    # Calls and arguments of functions have no kernels of their own.
+    return not registered or any(kernel.device_type in ("CPU", "DEFAULT") for kernel in registered)
+
+
+def _fingerprint(folder, graph):
+    """SHA-256 over TensorFlow's own hashes of program and signatures, and over the weights."""
+    digest = hashlib.sha256()
+    try:
+        known = tf.saved_model.experimental.read_fingerprint(str(folder))
+        digest.update(f"{known.graph_def_program_hash} {known.signature_def_hash}".encode())
+    except (FileNotFoundError, ValueError):  # written by TensorFlow before 2.12, or by another program
+        digest.update(graph.SerializeToString(deterministic=True))
+    variables = folder / "variables" / "variables"
+    if variables.with_suffix(".index").is_file():
+        reader = tf.train.load_checkpoint(str(variables))
+        for name in sorted(reader.get_variable_to_shape_map()):
+            if name != "_CHECKPOINTABLE_OBJECT_GRAPH":
+                value = reader.get_tensor(name)
+                digest.update(f"{name} {getattr(value, 'dtype', '')} {getattr(value, 'shape', '')}".encode())
+                digest.update(value.tobytes() if hasattr(value, "tobytes") else bytes(value))
+    for asset in sorted((folder / "assets").glob("*")):
+        digest.update(asset.read_bytes())
+    return digest.hexdigest()

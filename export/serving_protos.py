@@ -1,0 +1,89 @@
+"""The configuration messages of TensorFlow Serving that its Python package does not hold.
+
+Names and numbers of the fields are those of its published `ssl_config.proto`, `monitoring_config.proto` and
+`session_bundle_config.proto`; here they are read and written as text.
+"""
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+
+from export.errors import ExportError
+
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_PACKAGE = "tensorflow.serving"
+_TYPES = {"string": _FIELD.TYPE_STRING, "bool": _FIELD.TYPE_BOOL, "int64": _FIELD.TYPE_INT64}
+
+# Message -> field -> (number, type); a type with a dot is a message, a leading * means repeated.
+_MESSAGES = {
+    "SSLConfig": {
+        "server_key": (1, "string"),
+        "server_cert": (2, "string"),
+        "custom_ca": (3, "string"),
+        "client_verify": (4, "bool"),
+    },
+    "PrometheusConfig": {"enable": (1, "bool"), "path": (2, "string")},
+    "MonitoringConfig": {"prometheus_config": (1, f".{_PACKAGE}.PrometheusConfig")},
+    "BatchingParameters": {
+        "max_batch_size": (1, ".google.protobuf.Int64Value"),
+        "batch_timeout_micros": (2, ".google.protobuf.Int64Value"),
+        "max_enqueued_batches": (3, ".google.protobuf.Int64Value"),
+        "num_batch_threads": (4, ".google.protobuf.Int64Value"),
+        "thread_pool_name": (5, ".google.protobuf.StringValue"),
+        "allowed_batch_sizes": (6, "*int64"),
+        "pad_variable_length_inputs": (7, "bool"),
+    },
+}
+
+
+def _build():
+    file = descriptor_pb2.FileDescriptorProto(
+        name="export/serving_configs.proto",
+        package=_PACKAGE,
+        syntax="proto3",
+        dependency=[wrappers_pb2.DESCRIPTOR.name],
+    )
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, (number, kind) in fields.items():
+            added = message.field.add(name=field, number=number, label=_FIELD.LABEL_OPTIONAL)
+            if kind.startswith("*"):
+                added.label = _FIELD.LABEL_REPEATED
+                kind = kind[1:]
+            if kind.startswith("."):
+                added.type, added.type_name = _FIELD.TYPE_MESSAGE, kind
+            else:
+                added.type = _TYPES[kind]
+    pool = descriptor_pool.DescriptorPool()  # an own one: a later package may bring the same messages
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(file.SerializeToString())
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _MESSAGES
+    }
+
+
+_CLASSES = _build()
+SslConfig = _CLASSES["SSLConfig"]
+MonitoringConfig = _CLASSES["MonitoringConfig"]
+BatchingParameters = _CLASSES["BatchingParameters"]
+
+
+def read_text_proto(path, message):
+    """Fills a message from a text file.
+
+    Args:
+        path: of the file, in protobuf's text format.
+        message: an empty message of the expected kind.
+
+    Returns:
+        The message.
+
+    Raises:
+        ExportError: the file cannot be read or is no text of that message.
+    """
+    kind = message.DESCRIPTOR.name
+    try:
+        with open(path, encoding="utf-8") as file:
+            return text_format.Parse(file.read(), message)
+    except OSError as error:
+        raise ExportError(f"Cannot read the {kind} in `{path}`: {error.strerror}.") from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ExportError(f"`{path}` is no {kind} in protobuf's text format: {error}.") from error

@@ -1,0 +1,59 @@
+"""The serving signatures of captioning."""
+
+import tensorflow as tf
+
+from vl_keras.encoders.image_encoder import grid_shape
+from vl_keras.tasks.serving_signature import ServingSignature
+
+
+def caption_signatures(task, captioner):
+    """Dict of name -> `ServingSignature`; a model that reads a context has `caption_with_context` too.
+
+    `caption`: the best caption and its score, the length-normalised log-probability. `caption_candidates`: as many as
+    the search keeps, best first. `caption_explain`: also the caption's L tokens (empty strings after its end) and
+    where each looked, `(B, L, rows, columns)`. `embed_image`: the image encoder's vector.
+    """
+    settings = task.generation_settings()
+    kept = settings["num_captions"] if settings["method"] == "sample" else settings["beam_size"]
+    grid = grid_shape(captioner.image_encoder, task.config.data.image_size)
+    vocabulary = tf.constant(task.tokenizer.vocab)
+
+    def write(inputs, **changes):
+        contexts = inputs.get("context", tf.fill(tf.shape(inputs["image"])[:1], ""))
+        read = task.text_encoder.preprocess(contexts) if task.text_encoder is not None else {}
+        return captioner.generate({"image": inputs["image"], **read}, **{**settings, **changes})
+
+    def caption(inputs):
+        written = write(inputs, num_captions=1)
+        return {"caption": task.tokenizer.detokenize(written.tokens[:, 0]), "score": written.scores[:, 0]}
+
+    def candidates(inputs):
+        method = "beam" if settings["method"] == "greedy" else settings["method"]
+        written = write(inputs, method=method, num_captions=kept)
+        return {"captions": task.tokenizer.detokenize(written.tokens), "scores": written.scores}
+
+    def explain(inputs):
+        written = write(inputs, num_captions=1, return_attention=True)
+        tokens, attention = written.tokens[:, 0], written.attention[:, 0]
+        is_word = (tokens != task.tokenizer.PAD) & (tokens != task.tokenizer.END)
+        return {
+            "caption": task.tokenizer.detokenize(tokens),
+            "score": written.scores[:, 0],
+            "tokens": tf.where(is_word, tf.gather(vocabulary, tokens), ""),
+            "attention": tf.reshape(attention, (-1, settings["max_length"], *grid)),
+        }
+
+    def embed(inputs):
+        return {
+            "embedding": tf.cast(captioner.image_encoder(inputs["image"], training=False)["image_vector"], tf.float32)
+        }
+
+    signatures = {
+        "caption": ServingSignature(caption, ("image",)),
+        "caption_candidates": ServingSignature(candidates, ("image",)),
+        "caption_explain": ServingSignature(explain, ("image",)),
+        "embed_image": ServingSignature(embed, ("image",)),
+    }
+    if task.text_encoder is not None:
+        signatures["caption_with_context"] = ServingSignature(caption, ("image", "context"))
+    return signatures
