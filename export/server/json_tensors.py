@@ -1,0 +1,409 @@
+"""Tensors from the body of a predict request, and its answer from tensors.
+
+The rules, the order in which faults are found and their texts are those of TensorFlow Serving 2.20
+(https://www.tensorflow.org/tfx/serving/api_rest, `util/json_tensor.cc`). Tensors that are as they should be are
+converted in bulk; only where that fails are they walked value by value, to find the fault.
+"""
+
+import base64
+import binascii
+import itertools
+import math
+import re
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import types_pb2
+
+from export.server.json_reader import is_double, members, read_double
+from export.server.json_writer import excerpt, write_decimals, write_string
+from export.server.serving_error import ServingError
+
+_MAX_RANK = 254  # of TensorFlow's tensors
+_INT32, _UINT32, _INT64, _UINT64 = ((-(2**31), 2**31), (0, 2**32), (-(2**63), 2**63), (0, 2**64))
+_INTEGERS = {  # dtype -> range of the JSON numbers it takes; narrower types take any int32 and wrap
+    types_pb2.DT_INT32: _INT32,
+    types_pb2.DT_INT16: _INT32,
+    types_pb2.DT_INT8: _INT32,
+    types_pb2.DT_UINT8: _INT32,
+    types_pb2.DT_INT64: _INT64,
+    types_pb2.DT_UINT32: _UINT32,
+    types_pb2.DT_UINT64: _UINT64,
+}
+_DECIMALS = (types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE)
+_WRITTEN_INTEGERS = ("int32", "int16", "int8", "uint8", "int64", "uint32", "uint64")
+_JSON_TYPES = {type(None): "Null", list: "Array", str: "String", int: "Number", float: "Number"}
+_BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
+
+
+def read_signature_name(document):
+    """`signature_name` of a request body, "" where it is not given.
+
+    Raises:
+        ServingError: the body is no object, or the name is no string.
+    """
+    if not isinstance(document, dict):
+        raise _invalid(f"JSON Value: {excerpt(document)} Is not object")
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        text = "not formatted correctly. 'signature_name' key must be a string value."
+        raise _invalid(f"JSON Value: {excerpt(document)} {text}")
+    return name
+
+
+def read_tensors(document, tensor_infos, signature_name):
+    """The input tensors of a predict request.
+
+    Args:
+        document: the body, from `read_json`; an object.
+        tensor_infos: dict or proto map of alias -> `TensorInfo`: the signature's inputs.
+        signature_name: as the request gave it, for errors.
+
+    Returns:
+        `(tensors, is_row_form)`: dict of alias -> `np.ndarray` (strings as object arrays of bytes), and whether they
+        came as `instances`.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT (UNIMPLEMENTED for a dtype that JSON cannot give, in column form).
+    """
+    dtypes = {alias: tensor_infos[alias].dtype for alias in sorted(tensor_infos)}
+    if not dtypes:
+        raise _invalid(f"Failed to get input map for signature: {signature_name or 'DEFAULT'}")
+    if "instances" not in document:
+        if "inputs" not in document:
+            raise _invalid("Missing 'inputs' or 'instances' key")
+        return _read_columns(document["inputs"], dtypes), False
+    problem = None
+    instances = document["instances"]
+    if "inputs" in document:
+        problem = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+    elif not isinstance(instances, list):
+        problem = "Expecting 'instances' to be an list/array"
+    elif not instances:
+        problem = "No values in 'instances' array"
+    if problem:
+        raise _invalid(f"JSON Value: {excerpt(document)} {problem}")
+    return _read_rows(instances, dtypes), True
+
+
+def write_tensors(tensors, is_row_form):
+    """The answer to a predict request, pretty-printed as TensorFlow Serving does.
+
+    Args:
+        tensors: dict of alias -> `np.ndarray`. A string tensor whose alias ends in `_bytes` is written as base64.
+        is_row_form: whether the request had `instances`.
+
+    Returns:
+        The body, bytes.
+
+    Raises:
+        ServingError: a dtype that JSON cannot hold; in row form, an output without batch or with another batch size.
+    """
+    if not tensors:
+        raise _invalid("Cannot convert empty tensor map to JSON")
+    tensors = dict(sorted(tensors.items()))
+    named = len(tensors) > 1
+    if not is_row_form:
+        values = [_nest(_leaves(*item, named), item[1].shape, 1 + named, False)[0] for item in tensors.items()]
+        outputs = _write_object(tensors, values, 1) if named else values[0]
+        return b'{\n    "outputs": ' + outputs + b"\n}"
+
+    batch = None
+    for alias, tensor in tensors.items():
+        if tensor.ndim == 0:
+            raise _invalid(f"Tensor name: {alias} has no shape information ")
+        if batch not in (None, len(tensor)):
+            raise _invalid(f"Tensor name: {alias} has inconsistent batch size: {len(tensor)} expecting: {batch}")
+        batch = len(tensor)
+    columns = [_nest(_leaves(*item, named), item[1].shape, 2 + named, True) for item in tensors.items()]
+    if named:
+        separator = b"\n        "
+        rows = (b"," + separator).join(_write_object(tensors, row, 2) for row in zip(*columns, strict=True))
+    else:
+        separator = b""
+        rows = b", ".join(columns[0])
+    return b'{\n    "predictions": [' + (separator + rows + b"\n    " if batch else b"") + b"]\n}"
+
+
+def json_type(value):
+    """RapidJSON's name of a value's type."""
+    if isinstance(value, dict):
+        return "Object"
+    return str(value) if isinstance(value, bool) else _JSON_TYPES[type(value)]
+
+
+def is_base64(value):
+    """Whether a value is `{"b64": "…"}`."""
+    return isinstance(value, dict) and len(members(value)) == 1 and isinstance(value.get("b64"), str)
+
+
+def read_bytes(value):
+    """The bytes of a JSON string or of `{"b64": "…"}`.
+
+    Raises:
+        ServingError: neither of them, or undecodable.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if not is_base64(value):
+        raise _invalid(f"JSON Value: {excerpt(value)} not formatted correctly for base64 data")
+    text = value["b64"].encode("utf-8", "surrogateescape")
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        pass  # white space, missing padding and "." for "=" are taken too
+    match = _BASE64.fullmatch(b"".join(text.split()))
+    if match:
+        digits, padding = match.groups()
+        missing = -len(digits) % 4
+        if missing < 3 and len(padding) in (0, missing):
+            return base64.b64decode(digits + b"=" * missing)
+    raise _invalid("Unable to base64 decode")
+
+
+def _invalid(text):
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+def _read_columns(value, dtypes):
+    if not isinstance(value, dict) or is_base64(value):
+        if len(dtypes) > 1:
+            raise _invalid(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+                "tensorinfo_map"
+            )
+        value = dict.fromkeys(dtypes, value)
+    tensors = {}
+    for alias, dtype in dtypes.items():
+        if alias not in value:
+            raise _invalid(f"Missing named input: {alias} in 'inputs' object.")
+        tensor = _in_bulk(value[alias], dtype)
+        if tensor is None:
+            shape, values = _value_by_value(value[alias], alias, dtype)
+            tensor = _array(values, dtype, shape)
+        tensors[alias] = tensor
+    return tensors
+
+
+def _read_rows(instances, dtypes):
+    if not isinstance(instances[0], dict) and len(dtypes) > 1:
+        raise _invalid(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map"
+        )
+    named = _is_row_object(instances[0])
+    if not named:
+        columns = {next(iter(dtypes)): instances}
+    elif all(type(row) is dict and row.keys() == dtypes.keys() for row in instances) and not any(
+        map(is_base64, instances)
+    ):
+        columns = {alias: [row[alias] for row in instances] for alias in dtypes}
+    else:
+        return _rows_value_by_value(instances, dtypes, named)
+    tensors = {alias: _in_bulk(column, dtypes[alias]) for alias, column in columns.items()}
+    if any(tensor is None for tensor in tensors.values()):
+        return _rows_value_by_value(instances, dtypes, named)
+    return tensors
+
+
+def _is_row_object(value):
+    return isinstance(value, dict) and not is_base64(value)
+
+
+def _rows_value_by_value(instances, dtypes, named):
+    """What `_read_rows` does, or the first fault, in the order of the original."""
+    values, shapes, sizes = {}, {}, {}
+
+    def add(item, alias):
+        if alias not in dtypes:
+            raise _invalid(f"JSON object: does not have named input: {alias}")
+        shape, found = _value_by_value(item, alias, dtypes[alias])
+        values.setdefault(alias, []).extend(found)
+        if alias not in shapes:
+            shapes[alias], sizes[alias] = shape, len(found)
+        elif sizes[alias] != len(found):
+            raise _invalid(f"Expecting tensor size: {sizes[alias]} but got: {len(found)}")
+        elif shapes[alias] != shape:
+            raise _invalid(f"Expecting shape {_shape_text(shapes[alias])} but got: {_shape_text(shape)}")
+
+    for place, row in enumerate(instances):
+        if named != _is_row_object(row):
+            got = "object but got list" if named else "value/list but got object"
+            raise _invalid(f"Expecting {got} at item {place} of input list")
+        pairs = members(row) if named else [(next(iter(dtypes)), row)]
+        for alias, item in pairs:
+            try:
+                add(item, alias)
+            except ServingError as error:
+                key = f" key: {alias}" if named else ""
+                raise _invalid(
+                    f"Failed to process element: {place}{key} of 'instances' list. "
+                    f"Error: {error.code.name}: {error.message}"
+                ) from None
+        if named and row.keys() != dtypes.keys():
+            raise _invalid(
+                f"Failed to process element: {place} of 'instances' list. JSON object: {excerpt(row)} "
+                f"keys must be equal to: {','.join(dtypes)}"
+            )
+    count = len(instances)  # a name repeated in a row gave too many values: the first ones count
+    return {
+        alias: _array(found[: count * sizes[alias]], dtypes[alias], [count, *shapes[alias]])
+        for alias, found in values.items()
+    }
+
+
+def _shape_text(shape):
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _in_bulk(value, dtype):
+    """A tensor of nested lists of equal lengths that hold what `dtype` takes; None for anything else."""
+    if type(value) is not list:
+        return None
+    shape, leaves = [len(value)], value
+    while leaves and type(leaves[0]) is list:
+        size = len(leaves[0])
+        if set(map(type, leaves)) != {list} or set(map(len, leaves)) != {size} or len(shape) == _MAX_RANK:
+            return None
+        shape.append(size)
+        leaves = list(itertools.chain.from_iterable(leaves))
+    types = set(map(type, leaves))
+    array = None
+    try:
+        if dtype in _DECIMALS and types <= {int, float}:
+            array = _array(leaves, dtype, shape)
+        elif dtype in _INTEGERS and types <= {int}:
+            low, high = _INTEGERS[dtype]
+            if not leaves or (low <= min(leaves) and max(leaves) < high):
+                array = _array(leaves, dtype, shape)
+        elif dtype == types_pb2.DT_BOOL and types <= {bool}:
+            array = _array(leaves, dtype, shape)
+        elif dtype == types_pb2.DT_STRING and types <= {str, dict}:
+            array = _array(list(map(read_bytes, leaves)), dtype, shape)
+    except (ServingError, OverflowError):
+        pass
+    return array
+
+
+def _array(values, dtype, shape):
+    """An array of a dtype from a flat list of values that it takes."""
+    if dtype == types_pb2.DT_STRING:
+        array = np.empty(len(values), object)
+        array[:] = values
+    else:
+        numpy_dtype = tf.as_dtype(dtype).as_numpy_dtype
+        wide = _INTEGERS.get(dtype)
+        wide = np.float64 if dtype in _DECIMALS else np.int64 if wide == _INT32 else numpy_dtype
+        with np.errstate(over="ignore"):  # beyond float32 is Infinity
+            array = np.array(values, wide).astype(numpy_dtype)
+    return array.reshape(shape)
+
+
+def _value_by_value(value, alias, dtype):
+    """`(shape, flat list of values)` of a tensor, or its first fault."""
+    shape = []
+    first = value
+    while isinstance(first, list):
+        shape.append(len(first))
+        if not first:
+            break
+        first = first[0]
+    if len(shape) > _MAX_RANK:
+        raise _invalid(f"tensor parsing error: {alias}: more than {_MAX_RANK} dimensions")
+    values = []
+    _walk(value, 0, shape, dtype, values)
+    return shape, values
+
+
+def _walk(value, level, shape, dtype, values):
+    rank = len(shape)
+    if not isinstance(value, list):
+        if level != rank:
+            raise _invalid(
+                f"JSON Value: {excerpt(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"Expected at level: {rank}"
+            )
+        values.append(_leaf(value, dtype))
+        return
+    if level >= rank:
+        raise _invalid(f"Encountered list at unexpected level: {level} expected < {rank}")
+    if len(value) != shape[level]:
+        raise _invalid(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+        )
+    for item in value:
+        _walk(item, level + 1, shape, dtype, values)
+
+
+def _leaf(value, dtype):
+    if dtype == types_pb2.DT_STRING and isinstance(value, (str, dict)):
+        return read_bytes(value)
+    is_integer = type(value) is int and not is_double(value)
+    if dtype in _DECIMALS:
+        if is_integer or is_double(value):
+            return read_double(value)
+    elif dtype in _INTEGERS:
+        if is_integer and _INTEGERS[dtype][0] <= value < _INTEGERS[dtype][1]:
+            return value
+    elif dtype == types_pb2.DT_BOOL:
+        if isinstance(value, bool):
+            return value
+    elif dtype != types_pb2.DT_STRING and not isinstance(value, dict):
+        raise ServingError(
+            grpc.StatusCode.UNIMPLEMENTED, f"Conversion of JSON Value: {excerpt(value)} to type: {_dtype_name(dtype)}"
+        )
+    raise _invalid(
+        f"JSON Value: {excerpt(value)} Type: {json_type(value)} is not of expected type: {_dtype_name(dtype)}"
+    )
+
+
+def _dtype_name(dtype):
+    return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
+
+
+def _leaves(alias, tensor, named):
+    """JSON of every value of a tensor, a flat list of bytes."""
+    values = tensor.ravel()
+    if not values.size:
+        return []
+    if values.dtype in (np.float32, np.float64):
+        return write_decimals(values)
+    if values.dtype == np.bool_:
+        return [b"true" if value else b"false" for value in values.tolist()]
+    if values.dtype.name in _WRITTEN_INTEGERS:
+        return [b"%d" % value for value in values.tolist()]
+    if values.dtype.kind not in "OS":
+        name = _dtype_name(tf.as_dtype(values.dtype).as_datatype_enum)
+        raise _invalid(f"Failed to write JSON value for tensor type: {name}")
+    if not alias.endswith("_bytes"):
+        return list(map(write_string, values.tolist()))
+    depth = 1 + named + tensor.ndim  # of the brackets around each
+    start, end = b'{\n%s"b64": "' % (b"    " * (depth + 1)), b'"\n%s}' % (b"    " * depth)
+    return [start + base64.b64encode(value) + end for value in values.tolist()]
+
+
+def _nest(texts, shape, depth, is_row_form):
+    """Brackets around a tensor's values.
+
+    Row form: on one line, and a list of the rows. Column form: a line for each value, and a list of the one tensor,
+    whose outermost bracket stands within `depth` others.
+    """
+    for axis in range(len(shape) - 1, 0 if is_row_form else -1, -1):
+        size, count = shape[axis], math.prod(shape[:axis])
+        line = b"\n" + b"    " * (depth + axis)
+        before, between, after = (b"", b", ", b"") if is_row_form else (line + b"    ", b"," + line + b"    ", line)
+        if size == 0:
+            before = after = b""
+        texts = [
+            b"[" + before + between.join(texts[place * size : (place + 1) * size]) + after + b"]"
+            for place in range(count)
+        ]
+    return texts
+
+
+def _write_object(names, values, depth):
+    """An object of written values that stands within `depth` brackets."""
+    line = b"\n" + b"    " * (depth + 1)
+    pairs = [line + write_string(name.encode()) + b": " + value for name, value in zip(names, values, strict=True)]
+    return b"{" + b",".join(pairs) + b"\n" + b"    " * depth + b"}"
