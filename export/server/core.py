@@ -1,15 +1,80 @@
 """What the front ends, gRPC and REST, call."""
 
+import asyncio
+import os
+
+import grpc
+from tensorflow.core.protobuf import config_pb2
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+)
+from tensorflow_serving.config import model_server_config_pb2
+
+from export.server import example_apis
+from export.server.batching import BatchingOptions
+from export.server.graph import Graph
+from export.server.metrics import Metrics
+from export.server.model_config import single_model_config
+from export.server.model_manager import ModelManager
+from export.server.run_scheduler import RunScheduler
+from export.server.servable import DEFAULT_SIGNATURE, Servable
+from export.server.serving_error import ServingError
+from export.server.warm_up import warm_up
+from export.serving_protos import BatchingParameters, read_text_proto
+
 
 class ServerCore:
     """The served models, and every call of TensorFlow Serving's APIs on them, free of any transport.
 
+    To be made and used on one event loop.
+
     Attributes:
         metrics: `Metrics` that the front ends report to.
+        models: `ModelManager`.
     """
 
-    def __init__(self, metrics):
-        self.metrics = metrics
+    def __init__(self, options, metrics=None):
+        """Args:
+        options: `ServeOptions`.
+        metrics: `Metrics`; None for new ones.
+
+        Raises:
+            ExportError: a file of the options cannot be used.
+        """
+        self.options = options
+        self.metrics = metrics or Metrics()
+        self._session_config = _session_config(options)
+        batching = _batching_options(options)
+        threads = batching.num_threads if batching else options.max_running_requests or 2 * max(2, os.cpu_count() or 1)
+        self._scheduler = RunScheduler(threads, batching, options.max_queued_requests)
+        self.models = ModelManager(self._load, options)
+
+    async def start(self):
+        """Loads what the options ask for; returns when each version was loaded, or failed to once.
+
+        Raises:
+            ExportError: the model config file cannot be read.
+            ServingError: the configuration is refused.
+        """
+        await self.models.start(self.read_config())
+
+    def read_config(self):
+        """The `ModelServerConfig` that the options ask for.
+
+        Raises:
+            ExportError: the file cannot be read.
+        """
+        if not self.options.model_config_file:
+            return single_model_config(self.options.model_name, self.options.model_base_path)
+        return read_text_proto(self.options.model_config_file, model_server_config_pb2.ModelServerConfig())
+
+    async def close(self):
+        """Unloads everything. The front ends must have stopped."""
+        await self.models.close()
+        self._scheduler.close()
 
     def servable(self, model_spec):
         """Context manager that gives the `Servable` a `ModelSpec` means and keeps it loaded meanwhile.
@@ -17,24 +82,202 @@ class ServerCore:
         Raises:
             ServingError: no name, unknown model, version or label.
         """
-        raise NotImplementedError
+        return self.models.hold(model_spec)
 
     async def classify(self, servable, signature_name, examples, deadline=None):
         """`ClassificationResult` of serialized `tf.train.Example`s (a list of bytes)."""
-        raise NotImplementedError
+        return await self._examples(servable, signature_name, example_apis.CLASSIFY, examples, deadline)
 
     async def regress(self, servable, signature_name, examples, deadline=None):
         """`RegressionResult` of serialized `tf.train.Example`s (a list of bytes)."""
-        raise NotImplementedError
+        return await self._examples(servable, signature_name, example_apis.REGRESS, examples, deadline)
+
+    def check_examples(self, servable, signature_name, method):
+        """Refuses a signature that cannot classify or regress.
+
+        Args:
+            servable: `Servable`.
+            signature_name: empty for `serving_default`.
+            method: `example_apis.CLASSIFY` or `REGRESS`.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT.
+
+        Returns:
+            Aliases of the outputs that are needed.
+        """
+        check = self.options.enable_signature_method_name_check
+        return example_apis.check_signature(servable.signatures, signature_name, method, check)[1]
+
+    async def multi_inference(self, request, deadline=None):
+        """`MultiInferenceResponse` to a `MultiInferenceRequest`; every task reads the same examples.
+
+        Raises:
+            ServingError: the tasks are none, of several models, or repeat a signature; or one of them failed.
+        """
+        spec = request.tasks[0].model_spec if request.tasks else None
+        if spec is None or not spec.name:
+            raise _invalid("ModelSpec has no name specified.")
+        with self.servable(spec) as servable:
+            self._check_tasks(servable, request.tasks)
+            examples = example_apis.examples_of(request.input)
+            response = inference_pb2.MultiInferenceResponse()
+            results = await asyncio.gather(
+                *(
+                    self._examples(servable, task.model_spec.signature_name, task.method_name, examples, deadline)
+                    for task in request.tasks
+                )
+            )
+            for task, result in zip(request.tasks, results, strict=True):
+                entry = response.results.add()
+                answered_by(entry.model_spec, servable, task.model_spec.signature_name)
+                if task.method_name == example_apis.CLASSIFY:
+                    entry.classification_result.CopyFrom(result)
+                else:
+                    entry.regression_result.CopyFrom(result)
+            return response
 
     def model_status(self, model_spec):
-        """`GetModelStatusResponse`."""
-        raise NotImplementedError
+        """`GetModelStatusResponse`; a label is not looked at.
+
+        Raises:
+            ServingError: NOT_FOUND; unknown model or version.
+        """
+        name = model_spec.name
+        versions = self.models.versions(name)
+        if not versions:
+            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}")
+        if model_spec.WhichOneof("version_choice") == "version":
+            number = model_spec.version.value
+            versions = [each for each in versions if each.version == number]
+            if not versions:
+                raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find version {number} of model {name}")
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for each in versions:
+            entry = response.model_version_status.add(version=each.version, state=int(each.state))
+            entry.status.error_code = each.error.code.value[0] if each.error else 0
+            entry.status.error_message = each.error.message if each.error else ""
+        return response
 
     def metadata(self, request):
-        """`GetModelMetadataResponse` to a `GetModelMetadataRequest`."""
-        raise NotImplementedError
+        """`GetModelMetadataResponse` to a `GetModelMetadataRequest`.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT for another field than `signature_def`; NOT_FOUND.
+        """
+        if not request.HasField("model_spec"):
+            raise _invalid("Missing ModelSpec")
+        if not request.metadata_field:
+            raise _invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != "signature_def":
+                raise _invalid(f"Metadata field {field} is not supported")
+        with self.servable(request.model_spec) as servable:
+            response = get_model_metadata_pb2.GetModelMetadataResponse()
+            response.model_spec.name = servable.name
+            response.model_spec.version.value = servable.version
+            signatures = get_model_metadata_pb2.SignatureDefMap()
+            for name, signature in servable.signatures.items():
+                signatures.signature_def[name].CopyFrom(signature)
+            response.metadata["signature_def"].Pack(signatures)
+            return response
 
     async def reload(self, request):
-        """`ReloadConfigResponse` to a `ReloadConfigRequest`, after the new models are available."""
-        raise NotImplementedError
+        """`ReloadConfigResponse` to a `ReloadConfigRequest`, after the new models are available.
+
+        Raises:
+            ServingError: the configuration is refused, or a new model could not be loaded.
+        """
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise _invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+                "supported"
+            )
+        before = self.metrics.counters()
+        await self.models.reload(request.config)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        after = self.metrics.counters()
+        for name in request.metric_names:
+            response.metric.add(name=name, int64_value_increase=after.get(name, 0) - before.get(name, 0))
+        return response
+
+    async def _examples(self, servable, signature_name, method, examples, deadline):
+        aliases = self.check_examples(servable, signature_name, method)
+        if not examples:
+            raise _invalid("Input is empty.")
+        outputs = await servable.run(signature_name, example_apis.as_inputs(examples), aliases, deadline)
+        return example_apis.RESULTS[method](outputs, len(examples))
+
+    def _check_tasks(self, servable, tasks):
+        seen, inputs = set(), set()
+        for task in tasks:
+            spec = task.model_spec
+            if not spec.name:
+                raise _invalid("Found ModelSpec with an empty model name.")
+            if spec.name != servable.name:
+                raise _invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+            name = spec.signature_name or DEFAULT_SIGNATURE
+            if name in seen:
+                raise _invalid(f"Duplicate evaluation of signature: {name}")
+            seen.add(name)
+            missing = "Requested signature not found in model graph: "
+            if name not in servable.signatures:
+                raise _invalid(f"{missing}{name}")
+            if task.method_name not in example_apis.RESULTS:
+                raise ServingError(
+                    grpc.StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}"
+                )
+            signature, _ = example_apis.check_signature(
+                servable.signatures,
+                name,
+                task.method_name,
+                self.options.enable_signature_method_name_check,
+                missing,
+            )
+            inputs.add(signature.inputs[example_apis.INPUTS].name)
+            if len(inputs) > 1:
+                raise _invalid("Input tensor must be the same for all Signatures.")
+
+    def _load(self, name, version, path):
+        graph = Graph.load(path, self.options.saved_model_tags.split(","), self._session_config)
+        try:
+            servable = Servable(name, version, graph, self._scheduler, self.metrics)
+            if self.options.enable_model_warmup:
+                warm_up(servable, path, self.options.num_request_iterations_for_warmup)
+            return servable
+        except BaseException:
+            graph.close()
+            raise
+
+
+def answered_by(model_spec, servable, signature_name):
+    """Fills the `ModelSpec` of an answer: model, signature, and the version that answered."""
+    model_spec.name = servable.name
+    model_spec.signature_name = signature_name or DEFAULT_SIGNATURE
+    model_spec.version.value = servable.version
+
+
+def _session_config(options):
+    config = config_pb2.ConfigProto()
+    if options.tensorflow_session_config_file:
+        read_text_proto(options.tensorflow_session_config_file, config)
+    intra, inter = options.tensorflow_intra_op_parallelism, options.tensorflow_inter_op_parallelism
+    if not (intra or inter):
+        intra = inter = options.tensorflow_session_parallelism
+    config.intra_op_parallelism_threads = intra or config.intra_op_parallelism_threads
+    config.inter_op_parallelism_threads = inter or config.inter_op_parallelism_threads
+    return config
+
+
+def _batching_options(options):
+    if not options.enable_batching:
+        return None
+    parameters = BatchingParameters()
+    if options.batching_parameters_file:
+        read_text_proto(options.batching_parameters_file, parameters)
+    return BatchingOptions.from_proto(parameters)
+
+
+def _invalid(message):
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -1,5 +1,19 @@
 """One loaded version of one model."""
 
+import asyncio
+import functools
+import time
+
+import grpc
+import tensorflow as tf
+from tensorflow.core.framework import types_pb2
+
+from export.server.serving_error import ServingError
+from export.server.tensor_protos import to_array
+
+DEFAULT_SIGNATURE = "serving_default"
+_CPP_NAMES = {types_pb2.DT_FLOAT: "float", types_pb2.DT_DOUBLE: "double", types_pb2.DT_HALF: "half"}
+
 
 class Servable:
     """One loaded version of one model.
@@ -10,18 +24,29 @@ class Servable:
         signatures: dict of name -> `SignatureDef`.
     """
 
-    def __init__(self, name, version, signatures):
+    def __init__(self, name, version, graph, scheduler, metrics=None):
+        """Args:
+        name: of the model.
+        version: its number.
+        graph: `Graph`.
+        scheduler: `RunScheduler` whose threads run it.
+        metrics: `Metrics` that learn how long the graph runs.
+        """
         self.name = name
         self.version = version
-        self.signatures = signatures
+        self.signatures = graph.signatures
+        self._graph = graph
+        self._scheduler = scheduler
+        self._metrics = metrics
+        self._queues = {}
 
     async def run(self, signature_name, inputs, outputs=None, deadline=None):
         """Runs a signature.
 
         Args:
-            signature_name: key of `signatures`.
+            signature_name: key of `signatures`; empty for `serving_default`.
             inputs: dict of alias -> `np.ndarray`; strings as object arrays of bytes.
-            outputs: aliases wanted; None for all.
+            outputs: aliases wanted; None or empty for all.
             deadline: time of the event loop (`loop.time()`) after which the request is not executed; None for none.
 
         Returns:
@@ -31,4 +56,101 @@ class Servable:
             ServingError: the request does not fit the signature, the model failed, the queue is full, the deadline
                 has passed.
         """
-        raise NotImplementedError
+        signature_name = signature_name or DEFAULT_SIGNATURE
+        signature = self.signature(signature_name)
+        inputs = _checked_inputs(signature, inputs)
+        outputs = _checked_outputs(signature, outputs)
+        queue = self._queues.get(signature_name)
+        if queue is None:
+            queue = self._scheduler.queue(functools.partial(self._execute, signature))
+            self._queues[signature_name] = queue
+        return await queue.submit(inputs, outputs, deadline)
+
+    def execute(self, signature_name, inputs, outputs=None):
+        """As `run`, but now, on the thread that calls; for warm-up."""
+        signature = self.signature(signature_name)
+        return self._execute(signature, _checked_inputs(signature, inputs), _checked_outputs(signature, outputs))
+
+    def signature(self, name):
+        """The `SignatureDef` of a name; empty for `serving_default`.
+
+        Raises:
+            ServingError: FAILED_PRECONDITION; there is none.
+        """
+        signature = self.signatures.get(name or DEFAULT_SIGNATURE)
+        if signature is None:
+            raise ServingError(
+                grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.'
+            )
+        return signature
+
+    async def drained(self):
+        """Waits until nothing of it runs: a request may be gone before its run has ended."""
+        while any(queue.running or queue.tasks for queue in self._queues.values()):
+            await asyncio.sleep(0.01)
+
+    def close(self):
+        """Frees its memory. Nothing may run any more."""
+        self._graph.close()
+
+    def _execute(self, signature, inputs, outputs):
+        started = time.perf_counter()
+        feeds = {signature.inputs[alias].name: array for alias, array in inputs.items()}
+        names = {alias: signature.outputs[alias].name for alias in outputs}
+        results = self._graph.run(feeds, names.values())
+        if self._metrics is not None:
+            self._metrics.observe_run(self.name, time.perf_counter() - started)
+        return {alias: results[name] for alias, name in names.items()}
+
+
+def _checked_inputs(signature, inputs):
+    wanted = signature.inputs
+    if len(inputs) > len(wanted) or len(inputs) < len(wanted) - len(signature.defaults):
+        extra, missing = sorted(set(inputs) - set(wanted)), sorted(set(wanted) - set(inputs) - set(signature.defaults))
+        raise _invalid(
+            f"input size does not match signature: {len(inputs)}!={len(wanted)} len({{{','.join(sorted(inputs))}}}) != "
+            f"len({{{','.join(sorted(wanted))}}}). Sent extra: {{{','.join(extra)}}}. Missing but required: "
+            f"{{{','.join(missing)}}}."
+        )
+    checked = {}
+    for index, alias in enumerate(sorted(wanted)):
+        if alias in inputs:
+            array = inputs[alias]
+        elif alias in signature.defaults:
+            array = to_array(signature.defaults[alias], alias)
+        else:
+            raise _invalid(
+                f"Signature input alias: {alias} not found in request and no default value provided. Inputs expected "
+                f"to be in the set {{{','.join(sorted(wanted))}}}."
+            )
+        got = types_pb2.DT_STRING if array.dtype.kind in "OSU" else tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+        if got != wanted[alias].dtype:
+            raise _invalid(
+                f"Expects arg[{index}] to be {_type_name(wanted[alias].dtype)} but {_type_name(got)} is provided"
+            )
+        checked[alias] = array
+    return checked
+
+
+def _checked_outputs(signature, outputs):
+    if not outputs:
+        return tuple(signature.outputs)
+    seen = set()
+    for alias in outputs:
+        if alias not in signature.outputs:
+            raise _invalid(
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
+                f"{{{','.join(sorted(signature.outputs))}}}."
+            )
+        if alias in seen:
+            raise _invalid(f"duplicate output tensor alias: {alias}")
+        seen.add(alias)
+    return tuple(outputs)
+
+
+def _type_name(number):
+    return _CPP_NAMES.get(number) or types_pb2.DataType.Name(number).removeprefix("DT_").lower()
+
+
+def _invalid(message):
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -1,0 +1,5 @@
+import sys
+
+from export.server.main import main
+
+sys.exit(main())

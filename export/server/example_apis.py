@@ -1,0 +1,143 @@
+"""Classify and Regress: `tf.train.Example`s in, classes and numbers out, by the rules of TensorFlow Serving."""
+
+import grpc
+import numpy as np
+from tensorflow_serving.apis import classification_pb2, regression_pb2
+
+from export.server.servable import DEFAULT_SIGNATURE
+from export.server.serving_error import ServingError
+
+CLASSIFY = "tensorflow/serving/classify"
+REGRESS = "tensorflow/serving/regress"
+_METHODS = {CLASSIFY: "classification", REGRESS: "regression"}
+INPUTS = "inputs"
+
+
+def examples_of(proto):
+    """The serialized examples of an `Input` message; a context is put before each, as its default.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; there is none.
+    """
+    kind = proto.WhichOneof("kind")
+    examples, context = [], b""
+    if kind == "example_list":
+        examples = proto.example_list.examples
+    elif kind == "example_list_with_context":
+        examples = proto.example_list_with_context.examples
+        context = proto.example_list_with_context.context.SerializeToString()
+    if not examples:
+        raise _invalid("Input is empty.")
+    return [context + example.SerializeToString() for example in examples]
+
+
+def check_signature(signatures, name, method, check_method=False, missing="No signature was found with the name: "):
+    """Finds the signature that a call means, and which of its outputs the answer needs.
+
+    Args:
+        signatures: dict of name -> `SignatureDef`.
+        name: as the request gave it; empty for `serving_default`.
+        method: `CLASSIFY` or `REGRESS`.
+        check_method: refuse signatures that were not exported for this method.
+        missing: text, before the name, where there is none.
+
+    Returns:
+        `(signature, aliases of its outputs)`.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT.
+    """
+    name = name or DEFAULT_SIGNATURE
+    if name not in signatures:
+        raise _invalid(f"{missing}{name}")
+    signature, what = signatures[name], _METHODS[method]
+    if check_method and signature.method_name != method:
+        raise _invalid(f"Expected {what} signature method_name to be {method}. Was: {signature.method_name}")
+    if len(signature.inputs) != 1:
+        raise _invalid("Expected one input Tensor.")
+    count = len(signature.outputs)
+    if method == CLASSIFY and count not in (1, 2):
+        raise _invalid(f"Expected one or two output Tensors, found {count}")
+    if method == REGRESS and count != 1:
+        raise _invalid("Expected one output Tensor.")
+    if INPUTS not in signature.inputs:
+        raise _invalid(f"No {what} inputs found in SignatureDef: {signature}")
+    if method == REGRESS:
+        if "outputs" not in signature.outputs:
+            raise _invalid(f"No regression outputs found in SignatureDef: {signature}")
+        return signature, ("outputs",)
+    aliases = tuple(alias for alias in ("classes", "scores") if alias in signature.outputs)
+    if not aliases:
+        raise _invalid(
+            'Expected classification signature outputs to contain at least one of "classes" or "scores". Signature '
+            f"was: {signature}"
+        )
+    return signature, aliases
+
+
+def as_inputs(examples):
+    """The input of a signature that takes serialized examples."""
+    array = np.empty(len(examples), object)
+    array[:] = examples
+    return {INPUTS: array}
+
+
+def classification_result(outputs, count):
+    """`ClassificationResult` from `classes` and/or `scores`, each (count, classes).
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; they have another shape or type.
+    """
+    for alias, kind in (("classes", "STRING"), ("scores", "FLOAT")):
+        array = outputs.get(alias)
+        if array is None:
+            continue
+        if array.ndim != 2:
+            raise _invalid(f"Expected Tensor shape: [batch_size num_classes] but got {list(array.shape)}")
+        if (array.dtype == object) != (kind == "STRING") or (kind == "FLOAT" and array.dtype != np.float32):
+            raise _invalid(f"Expected {alias} Tensor of DT_{kind}. Got: {array.dtype}")
+        if len(array) != count:
+            raise _invalid(f"Expected {alias} output batch size of {count}. Got: {len(array)}")
+    classes, scores = outputs.get("classes"), outputs.get("scores")
+    if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:
+        raise _invalid(
+            f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
+        )
+    result = classification_pb2.ClassificationResult()
+    for row in range(count):
+        classifications = result.classifications.add()
+        for column in range((classes if classes is not None else scores).shape[1]):
+            entry = classifications.classes.add()
+            if classes is not None:
+                entry.label = classes[row, column].decode("utf-8", "replace")
+            if scores is not None:
+                entry.score = scores[row, column]
+    return result
+
+
+def regression_result(outputs, count):
+    """`RegressionResult` from `outputs`, (count,) or (count, 1) float32.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; they have another shape or type.
+    """
+    array = outputs["outputs"]
+    if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
+        raise _invalid(
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {list(array.shape)}"
+        )
+    if len(array) != count:
+        raise _invalid(f"Input batch size did not match output batch size: {count} vs. {len(array)}")
+    if array.dtype != np.float32:
+        raise _invalid(f"Expected output Tensor of DT_FLOAT.  Got: {array.dtype}")
+    result = regression_pb2.RegressionResult()
+    for value in array.ravel().tolist():
+        result.regressions.add(value=value)
+    return result
+
+
+RESULTS = {CLASSIFY: classification_result, REGRESS: regression_result}
+
+
+def _invalid(message):
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

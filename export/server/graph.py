@@ -1,0 +1,158 @@
+"""A SavedModel's graph in a session."""
+
+import gc
+import hashlib
+import json
+import re
+import threading
+from pathlib import Path
+
+import grpc
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import config_pb2
+
+from export.server.serving_error import ServingError
+
+_MANIFEST = "manifest.json"
+_MOST_CALLABLES = 32  # a client chooses the outputs, so their combinations must have a bound
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class Graph:
+    """A SavedModel's graph in a session of its own.
+
+    The session loader takes every valid SavedModel, of TensorFlow 1 and 2 alike, as the one of TensorFlow Serving does.
+
+    Attributes:
+        signatures: dict of name -> `SignatureDef`.
+    """
+
+    def __init__(self, session, signatures):
+        self.signatures = signatures
+        self._session = session
+        self._callables = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, path, tags=("serve",), config=None):
+        """Loads a version's folder; takes as long as it takes, so not on the event loop.
+
+        Args:
+            path: folder with `saved_model.pb`. Where it has a `manifest.json` with SHA-256 sums of its files, these are
+                compared first: a flipped bit in a graph need not keep it from loading.
+            tags: of the graph.
+            config: `ConfigProto` of the session.
+
+        Raises:
+            ServingError: it cannot be loaded; the code as TensorFlow Serving's, no path of this machine in the text.
+        """
+        path = Path(path)
+        session = None
+        try:
+            _check_manifest(path)
+            graph = tf.Graph()
+            session = tf.compat.v1.Session(graph=graph, config=config)
+            with graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.load(session, list(tags), str(path))
+            signatures = {name: meta_graph.signature_def[name] for name in meta_graph.signature_def}
+            # Of their size, only the signatures are needed: the rest of the message would double the weights.
+            signatures = {name: type(each).FromString(each.SerializeToString()) for name, each in signatures.items()}
+            return cls(session, signatures)
+        except Exception as error:
+            if session is not None:
+                session.close()
+            raise _load_error(error, path) from error
+
+    def run(self, feeds, fetches):
+        """Runs the graph.
+
+        Args:
+            feeds: dict of tensor name -> array.
+            fetches: tensor names.
+
+        Returns:
+            Dict of tensor name -> array.
+
+        Raises:
+            ServingError: what the graph raised, with its code.
+        """
+        key = (tuple(sorted(feeds)), tuple(sorted(set(fetches))))
+        try:
+            call = self._callable(*key)
+            return dict(zip(key[1], call(*(feeds[name] for name in key[0])), strict=True))
+        except tf.errors.OpError as error:
+            raise ServingError(_code(error.error_code), error.message) from error
+        except (ValueError, TypeError, KeyError) as error:  # the signature names what the graph has not
+            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+
+    def close(self):
+        """Frees the session's memory; nothing must run any more."""
+        with self._lock:
+            self._callables.clear()  # they release their part of the session, so before it
+        self._session.close()
+        self._session = None
+        gc.collect()  # graphs are full of cycles
+
+    def _callable(self, feeds, fetches):
+        key = (feeds, fetches)
+        call = self._callables.get(key)
+        if call is None:
+            with self._lock:
+                call = self._callables.get(key)
+                if call is None:
+                    # Not `make_callable`: with feeds that is `Session.run`, which refuses shapes that the graph's own
+                    # kernels, and so TensorFlow Serving, would take.
+                    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+                    call = self._session._make_callable_from_options(options)
+                    if len(self._callables) >= _MOST_CALLABLES:
+                        self._callables.pop(next(iter(self._callables)))
+                    self._callables[key] = call
+        return call
+
+
+def _check_manifest(path):
+    try:
+        files = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        sums = {str(name): str(expected) for name, expected in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # not one of ours, or none
+    if not all(re.fullmatch("[0-9a-f]{64}", expected) for expected in sums.values()):
+        return
+    for name, expected in sums.items():
+        try:
+            with open(path / name, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            raise ServingError(grpc.StatusCode.NOT_FOUND, f"{name}, which {_MANIFEST} lists, is missing.") from None
+        if found != expected:
+            raise ServingError(grpc.StatusCode.DATA_LOSS, f"{name} is not the file that {_MANIFEST} describes.")
+
+
+def _load_error(error, path):
+    if isinstance(error, ServingError):
+        return error
+    status = grpc.StatusCode
+    if isinstance(error, tf.errors.OpError):
+        code, text = _code(error.error_code), error.message
+        if code is status.UNKNOWN and "No such file" in text:
+            code = status.NOT_FOUND
+    elif isinstance(error, OSError):
+        # Of these the loader raises two: there is no file, or it is no SavedModel.
+        code, text = (status.DATA_LOSS if "parse" in str(error) else status.NOT_FOUND), str(error)
+    elif isinstance(error, (DecodeError, UnicodeDecodeError)):
+        code, text = status.DATA_LOSS, f"saved_model.pb cannot be read: {error}"
+    elif isinstance(error, RuntimeError) and "tags" in str(error):
+        code, text = status.NOT_FOUND, f"Could not find meta graph def matching supplied tags: {error}"
+    elif isinstance(error, ValueError) and "checkpoint" in str(error):
+        code, text = status.NOT_FOUND, f"The variables are missing: {error}"
+    elif isinstance(error, (ValueError, TypeError, KeyError)):
+        code, text = status.INVALID_ARGUMENT, str(error)
+    else:
+        code, text = status.INTERNAL, f"{type(error).__name__}: {error}"
+    text = text.removeprefix("Graph execution error:").strip()
+    return ServingError(code, f"Cannot load the SavedModel: {text.replace(str(path), path.name)}")
+
+
+def _code(number):
+    return _CODES.get(number, grpc.StatusCode.UNKNOWN)

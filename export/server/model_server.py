@@ -1,0 +1,201 @@
+"""The server: the core and its two front ends."""
+
+import asyncio
+import ipaddress
+import logging
+import sys
+
+import grpc
+
+from export.errors import ExportError
+from export.server.core import ServerCore
+from export.server.grpc_frontend import GrpcFrontend
+from export.server.http_server import HttpServer
+from export.server.rest_app import create_rest_app
+from export.server.serving_error import ServingError
+from export.serving_protos import MonitoringConfig, SslConfig, read_text_proto
+
+_log = logging.getLogger("export.server")
+_PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
+
+
+class ModelServer:
+    """Serves what `ServeOptions` ask for; to be made and used on one event loop.
+
+    Attributes:
+        core: `ServerCore`.
+        grpc_port: in use.
+        rest_port: in use after `start`; None where REST is off.
+    """
+
+    def __init__(self, options, say=print):
+        """Binds the port of gRPC.
+
+        Args:
+            options: `ServeOptions`.
+            say: takes the lines that tell ports and progress.
+
+        Raises:
+            ExportError: a file cannot be used, or a port is taken.
+        """
+        self.options = options
+        self._say = say
+        token = _read_token(options.auth_token_file)
+        credentials = _read_credentials(options.ssl_config_file)
+        _warn_of_exposure(options, credentials, token)
+        self.core = ServerCore(options)
+        try:
+            self._grpc = GrpcFrontend(
+                self.core,
+                options.bind_address,
+                options.port,
+                socket_path=options.grpc_socket_path,
+                credentials=credentials,
+                token=token,
+                arguments=_channel_arguments(options.grpc_channel_arguments),
+            )
+        except RuntimeError as error:
+            raise ExportError(
+                f"Cannot listen at {options.bind_address}:{options.port} for gRPC: the address is in use or not of "
+                "this machine. Give another --port, or 0 for a free one."
+            ) from error
+        self.grpc_port = self._grpc.port
+        self.rest_port = None
+        self._http = None
+        if options.rest_api_port is not None:
+            app = create_rest_app(
+                self.core,
+                timeout_ms=options.rest_api_timeout_in_ms,
+                cors=options.rest_api_enable_cors_support,
+                monitoring_path=_monitoring_path(options.monitoring_config_file),
+                token=token,
+                max_body_bytes=options.rest_api_max_body_bytes,
+            )
+            self._http = HttpServer(app, options.bind_address, options.rest_api_port)
+        self._tasks = []
+
+    async def start(self):
+        """Loads the models that are there, then answers.
+
+        Raises:
+            ExportError: the configuration or a port cannot be used.
+        """
+        try:
+            await self.core.start()
+        except ServingError as error:
+            raise ExportError(f"Failed to start server. Error: {error.code.name}: {error.message}") from error
+        await self._grpc.start()
+        address = self.options.bind_address
+        self._say(f"Running gRPC ModelServer at {address}:{self.grpc_port} ...")
+        if self.options.grpc_socket_path:
+            self._say(f"Running gRPC ModelServer at UNIX socket {self.options.grpc_socket_path} ...")
+        if self._http is not None:
+            try:
+                await self._http.start()
+            except OSError as error:
+                raise ExportError(
+                    f"Cannot listen at {address}:{self.options.rest_api_port} for REST: {error.strerror or error}. "
+                    "Give another --rest_api_port, or 0 for a free one."
+                ) from error
+            self.rest_port = self._http.port
+            shown = "localhost" if address in ("127.0.0.1", "::1") else address
+            self._say(f"Exporting HTTP/REST API at:{shown}:{self.rest_port} ...")
+        self._tasks.append(asyncio.create_task(self._tell_when_available()))
+        seconds = self.options.model_config_file_poll_wait_seconds
+        if self.options.model_config_file and seconds > 0:
+            self._tasks.append(asyncio.create_task(self._poll_config(seconds)))
+
+    async def stop(self):
+        """Takes no new request, answers those it has, unloads everything."""
+        for task in self._tasks:
+            task.cancel()
+        grace = self.options.stop_grace_seconds
+        stops = [self._grpc.stop(grace)]
+        if self._http is not None:
+            stops.append(self._http.stop(grace))
+        await asyncio.gather(*stops)
+        await self.core.close()
+
+    async def _tell_when_available(self):
+        await self.core.models.wait_until_available()
+        self._say("All models are available.")
+
+    async def _poll_config(self, seconds):
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                config = self.core.read_config()
+                if config.WhichOneof("config") == "model_config_list":
+                    await self.core.models.reload(config)
+            except ExportError as error:
+                _log.error("Failed to read the model config file: %s", error)
+            except ServingError as error:
+                _log.error("The model config file was not taken: %s", error.message)
+            except Exception:
+                _log.exception("Reading the model config file failed")
+
+
+def _read_token(path):
+    if not path:
+        return None
+    try:
+        with open(path, encoding="ascii") as file:
+            token = file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"Cannot read the token in `{path}`: {error}.") from error
+    if not token or any(character.isspace() for character in token):
+        raise ExportError(f"`{path}` must hold one token: printable characters without spaces.")
+    return token
+
+
+def _read_credentials(path):
+    if not path:
+        return None
+    config = read_text_proto(path, SslConfig())
+    if not config.server_key or not config.server_cert:
+        raise ExportError(
+            f"`{path}` needs `server_key` and `server_cert`: the contents of the PEM files, not their names."
+        )
+    if config.client_verify and not config.custom_ca:
+        raise ExportError(
+            f"`{path}` asks for `client_verify`; it then needs `custom_ca`, by which clients are verified."
+        )
+    return grpc.ssl_server_credentials(
+        [(config.server_key.encode(), config.server_cert.encode())],
+        root_certificates=config.custom_ca.encode() or None,
+        require_client_auth=config.client_verify,
+    )
+
+
+def _monitoring_path(path):
+    if not path:
+        return None
+    config = read_text_proto(path, MonitoringConfig()).prometheus_config
+    return (config.path or _PROMETHEUS_PATH) if config.enable else None
+
+
+def _channel_arguments(text):
+    arguments = []
+    for each in filter(None, text.split(",")):
+        key, separator, value = each.partition("=")
+        if not separator:
+            raise ExportError(f"--grpc_channel_arguments are key=value, with commas between; got {each!r}.")
+        arguments.append((key, int(value) if value.lstrip("-").isdigit() else value))
+    return arguments
+
+
+def _warn_of_exposure(options, credentials, token):
+    try:
+        loopback = ipaddress.ip_address(options.bind_address).is_loopback
+    except ValueError:
+        loopback = options.bind_address == "localhost"
+    if loopback or token:
+        return
+    if credentials is None or options.rest_api_port is not None:
+        what = "REST is not encrypted" if credentials else "there is neither TLS nor a token"
+        print(
+            f"WARNING: listening at {options.bind_address}, beyond this machine, and {what}: whoever reaches the port "
+            "can use the models and reload the configuration. Give --ssl_config_file or --auth_token_file.",
+            file=sys.stderr,
+            flush=True,
+        )
