@@ -5,6 +5,9 @@ import os
 import signal
 import sys
 
+from export.errors import ExportError
+from export.server.options import add_serve_arguments
+
 
 def main(arguments=None):
     """Runs one sub-command; returns its exit status."""
@@ -14,16 +17,12 @@ def main(arguments=None):
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_savedmodel(commands)
     _add_inspect(commands)
+    _add_serve(commands)
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
-    from export.errors import ExportError
-    from vl_keras.config import ConfigError
-    from vl_keras.training.errors import TrainingError
-
     try:
         return options.run(options) or 0
-    except (ExportError, ConfigError, TrainingError) as error:
+    except ExportError as error:
         print(f"vl-export {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -65,17 +64,22 @@ def _add_savedmodel(commands):
 
 def _savedmodel(options):
     from export.savedmodel import export_savedmodel
+    from vl_keras.config import ConfigError
+    from vl_keras.training.errors import TrainingError
 
-    export_savedmodel(
-        options.run_dir,
-        options.out,
-        options.version,
-        options.weights,
-        options.weights_dtype,
-        tuple(options.batch_sizes),
-        options.set,
-        log=lambda line: print(line, flush=True),
-    )
+    try:
+        export_savedmodel(
+            options.run_dir,
+            options.out,
+            options.version,
+            options.weights,
+            options.weights_dtype,
+            tuple(options.batch_sizes),
+            options.set,
+            log=lambda line: print(line, flush=True),
+        )
+    except (ConfigError, TrainingError) as error:
+        raise ExportError(str(error)) from error
 
 
 def _add_inspect(commands):
@@ -98,3 +102,19 @@ def _inspect(options):
     inspection = inspect_savedmodel(options.folder)
     print(json.dumps(inspection._asdict(), indent=2) if options.json else format_inspection(inspection))
     return 1 if inspection.problems else 0
+
+
+def _add_serve(commands):
+    parser = commands.add_parser(
+        "serve",
+        help="a local server that speaks TensorFlow Serving's gRPC and REST",
+        description="Serves SavedModels as TensorFlow Serving 2.20 does, under tensorflow_model_server's own flags.",
+    )
+    add_serve_arguments(parser)
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options):
+    from export.server.main import serve
+
+    return serve(options)

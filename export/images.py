@@ -5,6 +5,9 @@ can make gigabytes. So the header is read with string operations first, and the 
 that drops the rows it raises for; the rest are put back in their places.
 """
 
+import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
+
+# isort: split
 import tensorflow as tf
 
 from vl_keras.data.image_ops import decode_image, resize

@@ -1,5 +1,8 @@
 """The gate before publishing: the written SavedModel answers what the model in memory answers."""
 
+import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
+
+# isort: split
 from typing import NamedTuple
 
 import numpy as np
@@ -34,8 +37,8 @@ class Parity(NamedTuple):
 def check_parity(folder, signatures, image_size, pictures):
     """Runs pictures through a SavedModel and through the functions it was made from.
 
-    At the same batch shape strings must be equal and numbers within 1e-5; of each row by itself, scores within 1e-4, and
-    strings equal unless their scores lie that close.
+    At the same batch shape strings must be equal and numbers within 1e-5; of each row by itself, scores within 1e-4,
+    and strings equal unless their scores lie that close.
 
     Args:
         folder: of the SavedModel.

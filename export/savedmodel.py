@@ -1,5 +1,8 @@
 """A trained run becomes a SavedModel that TensorFlow Serving answers from."""
 
+import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
+
+# isort: split
 import dataclasses
 import hashlib
 import json
@@ -135,12 +138,18 @@ def _store_weights(task, captioner, dtype, log):
 def _save(functions, task, folder):
     module = tf.Module()
     concrete = {name: function.get_concrete_function() for name, function in functions.items()}
-    read = {id(variable): variable for function in concrete.values() for variable in function.variables}
-    module.weights = list(read.values())
+    module.weights = _variables(concrete.values())
     if task.text_encoder is not None:
         module.preprocessor = task.text_encoder.preprocessor  # holds the vocabulary's lookup table
     default = next(iter(concrete.values()))
     tf.saved_model.save(module, str(folder), signatures={DEFAULT: default, **concrete})
+
+
+def _variables(functions):
+    """The variables that functions read, in the order in which they first do: `function.variables` has none."""
+    by_handle = {id(variable.handle): variable for function in functions for variable in function.variables}
+    handles = {id(capture): None for function in functions for capture in function.graph.external_captures}
+    return [by_handle[handle] for handle in handles if handle in by_handle]
 
 
 def _describe_run(run_dir):

@@ -12,8 +12,8 @@ _IMAGE, _IMAGE_BYTES = "image", "image_bytes"
 def serving_functions(signatures, image_size, max_pixels, weights=None):
     """Wraps what a task answers so that it takes what clients send.
 
-    `image` becomes `image_bytes`, and `status` `(B,)` is added to the outputs: `ok`, or why the row has no answer, whose
-    strings are then empty and whose numbers zero. Preprocessing is that of training.
+    `image` becomes `image_bytes`, and `status` `(B,)` is added to the outputs: `ok`, or why the row has no answer,
+    whose strings are then empty and whose numbers zero. Preprocessing is that of training.
 
     Args:
         signatures: dict of name -> `ServingSignature`.
@@ -31,19 +31,23 @@ def serving_functions(signatures, image_size, max_pixels, weights=None):
 def _function(name, signature, image_size, max_pixels, weights):
     names = [_IMAGE_BYTES if name == _IMAGE else name for name in signature.inputs]
 
-    def answer(*strings):
-        inputs = dict(zip(names, strings, strict=True))
-        status = tf.fill(tf.shape(strings[0]), OK)
+    def ask(*strings):
+        count = tf.shape(strings[0])[0]
+        # A batch without rows is answered by cutting off one that is: not every operation takes none.
+        extra = tf.fill([tf.maximum(1 - count, 0)], "")
+        inputs = {name: tf.concat([rows, extra], axis=0) for name, rows in zip(names, strings, strict=True)}
+        status = tf.fill(tf.shape(inputs[names[0]]), OK)
         if _IMAGE_BYTES in inputs:
             inputs[_IMAGE], status = decode_images(inputs.pop(_IMAGE_BYTES), image_size, max_pixels)
         good = status == OK
         with weights():
             outputs = signature.function(inputs)
-        return {**{key: _blank(value, good) for key, value in outputs.items()}, "status": status}
+        answer = {**{key: _blank(value, good) for key, value in outputs.items()}, "status": status}
+        return {key: value[:count] for key, value in answer.items()}
 
-    answer.__name__ = name
+    ask.__name__ = name
     specs = [tf.TensorSpec([None], tf.string, name=name) for name in names]
-    return tf.function(answer, input_signature=specs, autograph=False)
+    return tf.function(ask, input_signature=specs, autograph=False)
 
 
 def _blank(value, good):

@@ -8,47 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from vl_keras.config import load_config
-from vl_keras.training.train import train
+from small_run import SMALL, TINY
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ROOT / "configs" / "captioning" / "tiny.yaml"
-# Five updates an epoch, with everything on that has a state or an order.
-SMALL = (
-    "data.shapes.scenes=60",
-    "data.shapes.image_size=[24, 32]",
-    "data.image_size=[24, 32]",
-    "data.batch_size=6",
-    "data.captions_per_image=2",
-    "data.augment.flip=true",
-    "data.augment.word_swap=0.1",
-    "model.word_dropout=0.1",
-    "training.epochs=2",
-    "training.warmup_steps=3",
-    "training.accumulate_steps=2",
-    "training.evaluate_examples=5",
-    "generation.method=greedy",
-)
-
-
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="session")
-def small_config(data_dir):
-    """Function of overrides to the `Config` of a run of seconds."""
-    return lambda *overrides: load_config(TINY, (*SMALL, f"data.data_dir={data_dir}", *overrides))
-
-
-@pytest.fixture(scope="session")
-def trained_run(small_config, tmp_path_factory):
-    """Folder of a finished run of `small_config()`."""
-    run_dir = tmp_path_factory.mktemp("runs") / "trained"
-    train(small_config(), run_dir)
-    return run_dir
 
 
 @pytest.fixture

@@ -138,7 +138,9 @@ class CaptioningTask:
             source = self.source(split)
             views = config.image_encoder.cache_views if split == config.data.train_split else 1
             fingerprint = encoder_fingerprint(captioner.image_encoder)
-            key = (fingerprint, source.fingerprint, config.data.image_size, views, views > 1 and config.data.augment)
+            # Changes to captions do not change the pictures.
+            augment = dataclasses.replace(config.data.augment, synonym=0.0, word_deletion=0.0, word_swap=0.0)
+            key = (fingerprint, source.fingerprint, config.data.image_size, views, views > 1 and augment)
             digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
             name = config.data.manifest and Path(config.data.manifest).stem or config.data.dataset
             folder = Path(config.data.data_dir).expanduser() / "features" / f"{name}-{split}-{digest}"

@@ -1,0 +1,199 @@
+"""What was trained is what the SavedModel answers."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.errors import ExportError
+from export.golden import golden_pictures
+from export.inspect import format_inspection, inspect_savedmodel
+from export.savedmodel import export_savedmodel
+from export.warmup import WARMUP_FILE
+from vl_keras.training.predict import predict
+
+SERVED = ["generation.method=beam", "generation.min_length=4"]
+BAD = {"junk": b"junk", "empty": b"", "cut": golden_pictures()["landscape.jpg"][:2000]}
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    return tf.saved_model.load(str(exported.path)).signatures
+
+
+def _ask(signature, pictures):
+    return {key: value.numpy() for key, value in signature(image_bytes=tf.constant(list(pictures))).items()}
+
+
+def test_it_answers_what_predict_writes(trained_run, signatures, tmp_path):
+    for name, data in golden_pictures().items():
+        (tmp_path / name).write_bytes(data)
+    overrides = [*SERVED, "generation.num_captions=2", "generation.beam_size=2"]
+    written = {row.path.rpartition("/")[2]: row for row in predict(trained_run, [tmp_path], overrides=overrides)}
+    answer = _ask(signatures["caption_candidates"], golden_pictures().values())
+    for row, name in enumerate(golden_pictures()):
+        assert answer["status"][row] == b"ok"
+        assert [text.decode() for text in answer["captions"][row]] == list(written[name].captions)
+        assert answer["scores"][row, 0] == pytest.approx(written[name].score, abs=1e-4)
+
+
+def test_the_default_is_caption_and_all_signatures_agree(signatures):
+    pictures = list(golden_pictures().values())
+    caption, default = (_ask(signatures[name], pictures) for name in ("caption", "serving_default"))
+    explained, candidates = (_ask(signatures[f"caption_{name}"], pictures) for name in ("explain", "candidates"))
+    assert list(caption) == list(default) and all(np.array_equal(caption[key], default[key]) for key in caption)
+    np.testing.assert_array_equal(explained["caption"], caption["caption"])
+    np.testing.assert_array_equal(candidates["captions"][:, 0], caption["caption"])
+    assert (np.diff(candidates["scores"], axis=1) <= 0).all()
+    for caption, tokens, attention in zip(
+        explained["caption"], explained["tokens"], explained["attention"], strict=True
+    ):
+        count = int(np.sum(tokens != b""))
+        assert b" ".join(tokens[:count]).replace(b" ##", b"") == caption and not any(tokens[count:])
+        np.testing.assert_allclose(attention[:count].sum((1, 2)), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["caption", "caption_candidates", "caption_explain", "embed_image"])
+def test_a_bad_row_fails_alone(signatures, name):
+    good = list(golden_pictures().values())[:3]
+    mixed = [good[0], BAD["junk"], good[1], BAD["empty"], BAD["cut"], good[2]]
+    alone, answer = _ask(signatures[name], [good[0]] * 3 + good), _ask(signatures[name], mixed)
+    for key, value in answer.items():
+        for row, expected in ((0, 3), (2, 4), (5, 5)):
+            if value.dtype == object:
+                np.testing.assert_array_equal(value[row], alone[key][expected])
+            else:
+                np.testing.assert_allclose(value[row], alone[key][expected], atol=1e-5)
+        for row in (1, 3, 4):
+            if key == "status":
+                assert value[row] not in (b"ok", b"")
+            else:
+                assert not np.any(value[row] != (b"" if value.dtype == object else 0))
+
+
+@pytest.mark.parametrize("pictures", [[], list(BAD.values())], ids=["none", "only bad ones"])
+def test_batches_without_a_good_row(signatures, pictures):
+    answer = signatures["caption"](image_bytes=tf.constant(pictures, tf.string))
+    assert all(len(value) == len(pictures) for value in answer.values())
+
+
+def test_the_loader_of_the_server_answers_alike(exported, signatures):
+    """TensorFlow Serving runs a SavedModel in a session."""
+    pictures = [*golden_pictures().values(), *BAD.values()]
+    expected = _ask(signatures["caption"], pictures)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], str(exported.path))
+        signature = graph.signature_def["caption"]
+        names = {key: info.name for key, info in signature.outputs.items()}
+        answer = session.run(names, {signature.inputs["image_bytes"].name: pictures})
+    np.testing.assert_array_equal(answer["caption"], expected["caption"])
+    np.testing.assert_array_equal(answer["status"], expected["status"])
+    np.testing.assert_allclose(answer["score"], expected["score"], atol=1e-5)
+
+
+def test_the_warm_up_can_be_answered(exported, signatures):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    seen = []
+    for record in tf.data.TFRecordDataset(str(exported.path / WARMUP_FILE)):
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        name = request.model_spec.signature_name
+        rows = tf.make_ndarray(request.inputs["image_bytes"])
+        assert set(_ask(signatures[name], rows)["status"]) == {b"ok"}
+        seen.append((name, len(rows)))
+    names = ("caption", "caption_candidates", "caption_explain", "embed_image")
+    assert sorted(seen) == sorted((name, size) for name in names for size in (1, 4, 16))
+    assert exported.manifest["warmup"]["records"] == len(seen)
+
+
+def test_the_manifest_tells_what_it_is(exported, trained_run):
+    manifest = json.loads((exported.path / "manifest.json").read_text("utf-8"))
+    assert manifest == json.loads(json.dumps(exported.manifest))
+    measures = json.loads((trained_run / "measures.json").read_text("utf-8"))
+    assert manifest["run"]["measures"] == measures and "moving average" in manifest["weights"]
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((exported.path / name).read_bytes()).hexdigest() == digest
+    assert {"saved_model.pb", "variables/variables.index", WARMUP_FILE} <= set(manifest["files"])
+    assert manifest["fingerprint"] == inspect_savedmodel(exported.path).fingerprint
+
+
+def test_exported_again_by_another_process_it_is_the_same(exported, trained_run, tmp_path):
+    command = [sys.executable, "-m", "export", "savedmodel", trained_run, "--out", tmp_path / "captioner", "--set"]
+    done = subprocess.run([*command, *SERVED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    again = json.loads((tmp_path / "captioner" / "1" / "manifest.json").read_text("utf-8"))
+    assert again["fingerprint"] == exported.manifest["fingerprint"]
+    assert again["signatures"] == exported.manifest["signatures"]
+
+
+def test_the_server_has_all_of_it(exported):
+    inspection = inspect_savedmodel(exported.path)
+    assert inspection.problems == [] and inspection.text_operations == ["TFText>FastWordpieceDetokenize"]
+    text = format_inspection(inspection)
+    assert "image_bytes: string (any)" in text and "can run it" in text
+
+
+def _save(folder, function, specs):
+    module = tf.Module()
+    module.function = tf.function(function, input_signature=specs)
+    tf.saved_model.save(module, str(folder), signatures=module.function)
+    return inspect_savedmodel(folder).problems
+
+
+def test_inspect_finds_what_the_server_cannot_run(tmp_path):
+    numbers, strings = [tf.TensorSpec([None], tf.float32, name="x")], [tf.TensorSpec([], tf.string, name="x")]
+    compiled = tf.function(lambda x: x + 1, jit_compile=True)
+    python = _save(tmp_path / "a", lambda x: {"y": tf.py_function(lambda x: x, [x], tf.float32)}, numbers)
+    file = _save(tmp_path / "b", lambda x: {"y": tf.io.read_file(x)}, strings)
+    xla = _save(tmp_path / "c", lambda x: {"y": compiled(x)}, numbers)
+    hidden = _save(
+        tmp_path / "d",
+        lambda x: {"y": tf.while_loop(lambda y: True, lambda y: (compiled(y),), (x,), 1, True, False, 3)[0]},
+        numbers,
+    )
+    fine = _save(tmp_path / "e", lambda x: {"y": x + 1}, numbers)
+    assert "needs Python" in python[0] and "files" in file[0] and "XLA" in xla[0] and "XLA" in hidden[0] and not fine
+
+
+@pytest.mark.parametrize("content, says", [(None, "no saved_model.pb"), (b"\xff\xff junk", "broken"), (b"", "serve")])
+def test_inspect_says_what_is_wrong_with_a_folder(tmp_path, content, says):
+    if content is not None:
+        (tmp_path / "saved_model.pb").write_bytes(content)
+    with pytest.raises(ExportError, match=says):
+        inspect_savedmodel(tmp_path)
+
+
+def test_a_graph_that_answers_something_else_is_not_published(trained_run, tmp_path, monkeypatch):
+    """Weights that change between the two sides of the gate stand for any difference."""
+    from export import savedmodel
+
+    def save_then_change(functions, task, folder):
+        save(functions, task, folder)
+        for variable in next(iter(functions.values())).get_concrete_function().variables:
+            variable.assign(variable * 1.1)
+
+    save = savedmodel._save
+    monkeypatch.setattr(savedmodel, "_save", save_then_change)
+    with pytest.raises(ExportError, match="the model in memory"):
+        export_savedmodel(trained_run, tmp_path / "captioner")
+    assert [path.name for path in (tmp_path / "captioner").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("dtype, smaller", [("bfloat16", 0.75), ("int8", 0.6)])
+def test_weights_in_fewer_bits(trained_run, exported, tmp_path, dtype, smaller):
+    lines = []
+    result = export_savedmodel(
+        trained_run, tmp_path / "captioner", weights_dtype=dtype, batch_sizes=(1,), overrides=SERVED, log=lines.append
+    )
+
+    def size(path):
+        return sum(file.stat().st_size for file in (path / "variables").iterdir())
+
+    assert size(result.path) < smaller * size(exported.path)
+    measured = result.manifest["weights_dtype_measures"]
+    assert measured["float32"].keys() == measured[dtype].keys() and any("CIDEr-D" in line for line in lines)
+    assert result.manifest["fingerprint"] != exported.manifest["fingerprint"]
