@@ -53,8 +53,8 @@ class Inspection(NamedTuple):
     """A SavedModel.
 
     Attributes:
-        signatures: dict of name -> `{"method": …, "inputs": {alias: {"dtype", "shape"}}, "outputs": …}`; None in a shape
-            is any size.
+        signatures: dict of name -> `{"method": …, "inputs": {alias: {"dtype", "shape"}}, "outputs": …}`; None in a
+            shape is any size.
         operations: sorted names of the operations that the signatures reach.
         text_operations: those of them that belong to tensorflow-text.
         written_by: version of TensorFlow that wrote it.

@@ -36,7 +36,8 @@ class StoredWeights:
     def __init__(self, layers, dtype):
         self._stored = {}
         self._places = []
-        for layer in {id(part): part for layer in layers for part in layer._flatten_layers()}.values():
+        parts = {id(part): part for layer in layers for part in layer._flatten_layers()}
+        for layer in parts.values():
             for name, value in vars(layer).items():
                 if isinstance(value, tf.Variable) and value.dtype == tf.float32 and value.shape.rank >= 2:
                     if id(value) not in self._stored:
