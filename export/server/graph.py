@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import grpc
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2
@@ -80,7 +81,8 @@ class Graph:
         key = (tuple(sorted(feeds)), tuple(sorted(set(fetches))))
         try:
             call = self._callable(*key)
-            return dict(zip(key[1], call(*(feeds[name] for name in key[0])), strict=True))
+            values = call(*(feeds[name] for name in key[0]))
+            return {name: _as_array(value) for name, value in zip(key[1], values, strict=True)}
         except tf.errors.OpError as error:
             raise ServingError(_code(error.error_code), error.message) from error
         except (ValueError, TypeError, KeyError) as error:  # the signature names what the graph has not
@@ -109,6 +111,15 @@ class Graph:
                         self._callables.pop(next(iter(self._callables)))
                     self._callables[key] = call
         return call
+
+
+def _as_array(value):
+    """The session gives a single string as bytes."""
+    if isinstance(value, bytes):
+        array = np.empty((), object)
+        array[()] = value
+        return array
+    return np.asarray(value)
 
 
 def _check_manifest(path):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
 from export.server.serving_error import ServingError
-from export.server.tensor_protos import to_array
+from export.server.tensor_protos import base_dtype, to_array
 
 DEFAULT_SIGNATURE = "serving_default"
 _CPP_NAMES = {types_pb2.DT_FLOAT: "float", types_pb2.DT_DOUBLE: "double", types_pb2.DT_HALF: "half"}
@@ -124,10 +124,9 @@ def _checked_inputs(signature, inputs):
                 f"to be in the set {{{','.join(sorted(wanted))}}}."
             )
         got = types_pb2.DT_STRING if array.dtype.kind in "OSU" else tf.dtypes.as_dtype(array.dtype).as_datatype_enum
-        if got != wanted[alias].dtype:
-            raise _invalid(
-                f"Expects arg[{index}] to be {_type_name(wanted[alias].dtype)} but {_type_name(got)} is provided"
-            )
+        expected = base_dtype(wanted[alias].dtype)
+        if got != expected:
+            raise _invalid(f"Expects arg[{index}] to be {_type_name(expected)} but {_type_name(got)} is provided")
         checked[alias] = array
     return checked
 

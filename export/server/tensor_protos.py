@@ -12,6 +12,7 @@ from export.server.serving_error import ServingError
 # A value list may be shorter than the shape: its last value is repeated. So 17 bytes can ask for gigabytes; what is
 # not in the message itself may take this many bytes.
 MAX_UNFOLDED_BYTES = 2**24
+_REF = types_pb2.DT_FLOAT_REF - types_pb2.DT_FLOAT
 _MAX_RANK = 254  # TensorShape's own bound
 _STRING_BYTES = 32  # of an empty string in a tensor
 
@@ -67,6 +68,7 @@ def to_proto(array, dtype, as_content=False):
         dtype: its number in `types_pb2`.
         as_content: as raw bytes; strings, which have none, stay a list.
     """
+    dtype = base_dtype(dtype)
     proto = tensor_pb2.TensorProto(dtype=dtype)
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -87,6 +89,11 @@ def to_proto(array, dtype, as_content=False):
             grpc.StatusCode.UNIMPLEMENTED, f"Outputs of {types_pb2.DataType.Name(dtype)} cannot be sent."
         )
     return proto
+
+
+def base_dtype(number):
+    """The plain type of a reference to a variable, which signatures of TensorFlow 1 may name; others as they are."""
+    return number - _REF if number > _REF else number
 
 
 def _to_array(proto, alias):
