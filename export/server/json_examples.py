@@ -1,4 +1,4 @@
-"""Bodies of classify and regress requests and answers, as TensorFlow Serving's REST front end has them."""
+"""The examples in the body of a classify or regress request, as TensorFlow Serving reads them."""
 
 import grpc
 import numpy as np
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from export.server.json_reader import is_double, members, read_double
 from export.server.json_tensors import is_base64, json_type, read_bytes
-from export.server.json_writer import excerpt, write_decimals, write_string
+from export.server.json_writer import excerpt
 from export.server.serving_error import ServingError
 
 
@@ -36,31 +36,6 @@ def read_examples(document):
     if problem:
         raise _invalid(f"JSON Value: {excerpt(document)} {problem}")
     return [context + _read_example(example) for example in examples]  # serialized messages merge by concatenation
-
-
-def write_classifications(result):
-    """The answer to a classify request, from its `ClassificationResult`."""
-    if not result.classifications:
-        raise _invalid("Cannot convert empty ClassificationResults to JSON")
-    rows = [
-        b"[" + b", ".join(b"[%s, %s]" % pair for pair in zip(labels, scores, strict=True)) + b"]"
-        for labels, scores in (
-            ([write_string(row_class.label.encode()) for row_class in row.classes], _decimals(row.classes, "score"))
-            for row in result.classifications
-        )
-    ]
-    return b'{\n    "results": [' + b", ".join(rows) + b"\n    ]\n}"
-
-
-def write_regressions(result):
-    """The answer to a regress request, from its `RegressionResult`."""
-    if not result.regressions:
-        raise _invalid("Cannot convert empty RegressionResults to JSON")
-    return b'{\n    "results": [' + b", ".join(_decimals(result.regressions, "value")) + b"]\n}"
-
-
-def _decimals(messages, field):
-    return write_decimals(np.array([getattr(message, field) for message in messages], np.float32))
 
 
 def _invalid(text):

@@ -5,6 +5,7 @@ again by `_read_exactly`, which finds RapidJSON's result or its error and byte o
 decimals are rounded correctly (RapidJSON's fast path is up to 3 units off in the last place), and nesting is limited.
 """
 
+import itertools
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from export.server.serving_error import ServingError
 
 MAX_DEPTH = 500  # of lists and objects; a tensor has at most 254 dimensions
 _MAX_CONTAINERS = 3_000_000  # lists and objects of one document: about 300 MB of them
+_MAX_EXACT = 200_000  # values that `_read_exactly` looks at: about a second of them
 
 _SPACE = re.compile(rb"[ \n\r\t]*")
 _PLAIN_TEXT = re.compile(rb'[^"\\\x00-\x1f]*')
@@ -54,15 +56,16 @@ def read_json(body):
         )
     start = _skip_byte_order_mark(body)
     first = _skip_space(body, start)
+    too_long = "more values than are read beside escaped surrogates."
     if body[first : first + 1] in (b"{", b"[") and not _SURROGATE_ESCAPE.search(body):
         text = body[first:].decode("utf-8", "surrogateescape")
         try:
             return _DECODER.raw_decode(text)[0]
         except RecursionError:
             raise _too_deep() from None
-        except ValueError:
-            pass  # read again for the exact error, or for what only RapidJSON accepts
-    return _read_exactly(body, start)
+        except ValueError as error:  # read again for the exact error, or for what only RapidJSON accepts
+            too_long = f"Invalid value. at offset: {first + getattr(error, 'pos', 0)}"
+    return _read_exactly(body, start, too_long)
 
 
 def members(value):
@@ -120,12 +123,15 @@ def _skip_byte_order_mark(body):
     return position
 
 
-def _read_exactly(body, position):
+def _read_exactly(body, position, too_long=""):
+    """`read_json` by RapidJSON's rules alone; `too_long` is the error where there are too many values for that."""
     position = _skip_space(body, position)
     if body[position : position + 1] in (b"", b"\0"):
         raise _error("The document is empty.", position)
     open_containers = []  # (list, None), or (list of pairs, name of the member to come)
-    while True:
+    for count in itertools.count():
+        if count == _MAX_EXACT:
+            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"JSON Parse error: {too_long}")
         first = body[position : position + 1]
         if first == b"[":
             position = _skip_space(body, position + 1)

@@ -1,4 +1,4 @@
-"""Tensors from the body of a predict request, and its answer from tensors.
+"""The tensors in the body of a predict request.
 
 The rules, the order in which faults are found and their texts are those of TensorFlow Serving 2.20
 (https://www.tensorflow.org/tfx/serving/api_rest, `util/json_tensor.cc`). Tensors that are as they should be are
@@ -7,8 +7,8 @@ converted in bulk; only where that fails are they walked value by value, to find
 
 import base64
 import binascii
+import contextlib
 import itertools
-import math
 import re
 
 import grpc
@@ -17,10 +17,11 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
 from export.server.json_reader import is_double, members, read_double
-from export.server.json_writer import excerpt, write_decimals, write_string
+from export.server.json_writer import excerpt
 from export.server.serving_error import ServingError
 
 _MAX_RANK = 254  # of TensorFlow's tensors
+_CHUNK = 4096  # values that are walked one by one to find a fault among them
 _INT32, _UINT32, _INT64, _UINT64 = ((-(2**31), 2**31), (0, 2**32), (-(2**63), 2**63), (0, 2**64))
 _INTEGERS = {  # dtype -> range of the JSON numbers it takes; narrower types take any int32 and wrap
     types_pb2.DT_INT32: _INT32,
@@ -32,7 +33,6 @@ _INTEGERS = {  # dtype -> range of the JSON numbers it takes; narrower types tak
     types_pb2.DT_UINT64: _UINT64,
 }
 _DECIMALS = (types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE)
-_WRITTEN_INTEGERS = ("int32", "int16", "int8", "uint8", "int64", "uint32", "uint64")
 _JSON_TYPES = {type(None): "Null", list: "Array", str: "String", int: "Number", float: "Number"}
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
 
@@ -87,43 +87,9 @@ def read_tensors(document, tensor_infos, signature_name):
     return _read_rows(instances, dtypes), True
 
 
-def write_tensors(tensors, is_row_form):
-    """The answer to a predict request, pretty-printed as TensorFlow Serving does.
-
-    Args:
-        tensors: dict of alias -> `np.ndarray`. A string tensor whose alias ends in `_bytes` is written as base64.
-        is_row_form: whether the request had `instances`.
-
-    Returns:
-        The body, bytes.
-
-    Raises:
-        ServingError: a dtype that JSON cannot hold; in row form, an output without batch or with another batch size.
-    """
-    if not tensors:
-        raise _invalid("Cannot convert empty tensor map to JSON")
-    tensors = dict(sorted(tensors.items()))
-    named = len(tensors) > 1
-    if not is_row_form:
-        values = [_nest(_leaves(*item, named), item[1].shape, 1 + named, False)[0] for item in tensors.items()]
-        outputs = _write_object(tensors, values, 1) if named else values[0]
-        return b'{\n    "outputs": ' + outputs + b"\n}"
-
-    batch = None
-    for alias, tensor in tensors.items():
-        if tensor.ndim == 0:
-            raise _invalid(f"Tensor name: {alias} has no shape information ")
-        if batch not in (None, len(tensor)):
-            raise _invalid(f"Tensor name: {alias} has inconsistent batch size: {len(tensor)} expecting: {batch}")
-        batch = len(tensor)
-    columns = [_nest(_leaves(*item, named), item[1].shape, 2 + named, True) for item in tensors.items()]
-    if named:
-        separator = b"\n        "
-        rows = (b"," + separator).join(_write_object(tensors, row, 2) for row in zip(*columns, strict=True))
-    else:
-        separator = b""
-        rows = b", ".join(columns[0])
-    return b'{\n    "predictions": [' + (separator + rows + b"\n    " if batch else b"") + b"]\n}"
+def dtype_name(dtype):
+    """TensorFlow's own name of a `DataType`, e.g. `float`."""
+    return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
 def json_type(value):
@@ -268,22 +234,28 @@ def _in_bulk(value, dtype):
             return None
         shape.append(size)
         leaves = list(itertools.chain.from_iterable(leaves))
+    leaves = _leaves_in_bulk(leaves, dtype)
+    return None if leaves is None else _array(leaves, dtype, shape)
+
+
+def _leaves_in_bulk(leaves, dtype):
+    """The values of a flat list that holds only what `dtype` takes; None for any other list."""
     types = set(map(type, leaves))
-    array = None
-    try:
-        if dtype in _DECIMALS and types <= {int, float}:
-            array = _array(leaves, dtype, shape)
-        elif dtype in _INTEGERS and types <= {int}:
-            low, high = _INTEGERS[dtype]
-            if not leaves or (low <= min(leaves) and max(leaves) < high):
-                array = _array(leaves, dtype, shape)
-        elif dtype == types_pb2.DT_BOOL and types <= {bool}:
-            array = _array(leaves, dtype, shape)
-        elif dtype == types_pb2.DT_STRING and types <= {str, dict}:
-            array = _array(list(map(read_bytes, leaves)), dtype, shape)
-    except (ServingError, OverflowError):
-        pass
-    return array
+    if dtype in _DECIMALS:
+        if types <= {int, float}:
+            with contextlib.suppress(OverflowError):
+                return list(map(float, leaves)) if int in types else leaves
+    elif dtype in _INTEGERS:
+        low, high = _INTEGERS[dtype]
+        if types <= {int} and (not leaves or (low <= min(leaves) and max(leaves) < high)):
+            return leaves
+    elif dtype == types_pb2.DT_STRING:
+        if types <= {str, dict}:
+            with contextlib.suppress(ServingError):
+                return list(map(read_bytes, leaves))
+    elif types <= ({bool} if dtype == types_pb2.DT_BOOL else set()):
+        return leaves
+    return None
 
 
 def _array(values, dtype, shape):
@@ -332,8 +304,18 @@ def _walk(value, level, shape, dtype, values):
         raise _invalid(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
-    for item in value:
-        _walk(item, level + 1, shape, dtype, values)
+    if level + 1 < rank:
+        for item in value:
+            _walk(item, level + 1, shape, dtype, values)
+        return
+    for start in range(0, len(value), _CHUNK):
+        chunk = value[start : start + _CHUNK]
+        good = _leaves_in_bulk(chunk, dtype)
+        if good is not None:
+            values.extend(good)
+            continue
+        for item in chunk:
+            _walk(item, rank, shape, dtype, values)
 
 
 def _leaf(value, dtype):
@@ -351,59 +333,8 @@ def _leaf(value, dtype):
             return value
     elif dtype != types_pb2.DT_STRING and not isinstance(value, dict):
         raise ServingError(
-            grpc.StatusCode.UNIMPLEMENTED, f"Conversion of JSON Value: {excerpt(value)} to type: {_dtype_name(dtype)}"
+            grpc.StatusCode.UNIMPLEMENTED, f"Conversion of JSON Value: {excerpt(value)} to type: {dtype_name(dtype)}"
         )
     raise _invalid(
-        f"JSON Value: {excerpt(value)} Type: {json_type(value)} is not of expected type: {_dtype_name(dtype)}"
+        f"JSON Value: {excerpt(value)} Type: {json_type(value)} is not of expected type: {dtype_name(dtype)}"
     )
-
-
-def _dtype_name(dtype):
-    return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
-
-
-def _leaves(alias, tensor, named):
-    """JSON of every value of a tensor, a flat list of bytes."""
-    values = tensor.ravel()
-    if not values.size:
-        return []
-    if values.dtype in (np.float32, np.float64):
-        return write_decimals(values)
-    if values.dtype == np.bool_:
-        return [b"true" if value else b"false" for value in values.tolist()]
-    if values.dtype.name in _WRITTEN_INTEGERS:
-        return [b"%d" % value for value in values.tolist()]
-    if values.dtype.kind not in "OS":
-        name = _dtype_name(tf.as_dtype(values.dtype).as_datatype_enum)
-        raise _invalid(f"Failed to write JSON value for tensor type: {name}")
-    if not alias.endswith("_bytes"):
-        return list(map(write_string, values.tolist()))
-    depth = 1 + named + tensor.ndim  # of the brackets around each
-    start, end = b'{\n%s"b64": "' % (b"    " * (depth + 1)), b'"\n%s}' % (b"    " * depth)
-    return [start + base64.b64encode(value) + end for value in values.tolist()]
-
-
-def _nest(texts, shape, depth, is_row_form):
-    """Brackets around a tensor's values.
-
-    Row form: on one line, and a list of the rows. Column form: a line for each value, and a list of the one tensor,
-    whose outermost bracket stands within `depth` others.
-    """
-    for axis in range(len(shape) - 1, 0 if is_row_form else -1, -1):
-        size, count = shape[axis], math.prod(shape[:axis])
-        line = b"\n" + b"    " * (depth + axis)
-        before, between, after = (b"", b", ", b"") if is_row_form else (line + b"    ", b"," + line + b"    ", line)
-        if size == 0:
-            before = after = b""
-        texts = [
-            b"[" + before + between.join(texts[place * size : (place + 1) * size]) + after + b"]"
-            for place in range(count)
-        ]
-    return texts
-
-
-def _write_object(names, values, depth):
-    """An object of written values that stands within `depth` brackets."""
-    line = b"\n" + b"    " * (depth + 1)
-    pairs = [line + write_string(name.encode()) + b": " + value for name, value in zip(names, values, strict=True)]
-    return b"{" + b",".join(pairs) + b"\n" + b"    " * depth + b"}"

@@ -11,9 +11,10 @@ import grpc
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2
 
-from export.server.json_examples import read_examples, write_classifications, write_regressions
+from export.server.json_answers import write_classifications, write_regressions, write_tensors
+from export.server.json_examples import read_examples
 from export.server.json_reader import read_json
-from export.server.json_tensors import read_signature_name, read_tensors, write_tensors
+from export.server.json_tensors import read_signature_name, read_tensors
 from export.server.json_writer import write_error
 from export.server.request_body import BodyTooLarge, Disconnected, gunzip, is_gzipped, read_body
 from export.server.rest_target import BadVersion, RestTarget

@@ -1,0 +1,129 @@
+"""Answers to predict, classify and regress requests, printed as TensorFlow Serving prints them."""
+
+import base64
+import math
+
+import grpc
+import numpy as np
+import tensorflow as tf
+
+from export.server.json_tensors import dtype_name
+from export.server.json_writer import write_decimals, write_string
+from export.server.serving_error import ServingError
+
+_INTEGERS = ("int32", "int16", "int8", "uint8", "int64", "uint32", "uint64")
+
+
+def write_tensors(tensors, is_row_form):
+    """The answer to a predict request, pretty-printed as TensorFlow Serving does.
+
+    Args:
+        tensors: dict of alias -> `np.ndarray`. A string tensor whose alias ends in `_bytes` is written as base64.
+        is_row_form: whether the request had `instances`.
+
+    Returns:
+        The body, bytes.
+
+    Raises:
+        ServingError: a dtype that JSON cannot hold; in row form, an output without batch or with another batch size.
+    """
+    if not tensors:
+        raise _invalid("Cannot convert empty tensor map to JSON")
+    tensors = dict(sorted(tensors.items()))
+    named = len(tensors) > 1
+    if not is_row_form:
+        values = [_nest(_leaves(*item, named), item[1].shape, 1 + named, False)[0] for item in tensors.items()]
+        outputs = _write_object(tensors, values, 1) if named else values[0]
+        return b'{\n    "outputs": ' + outputs + b"\n}"
+
+    batch = None
+    for alias, tensor in tensors.items():
+        if tensor.ndim == 0:
+            raise _invalid(f"Tensor name: {alias} has no shape information ")
+        if batch not in (None, len(tensor)):
+            raise _invalid(f"Tensor name: {alias} has inconsistent batch size: {len(tensor)} expecting: {batch}")
+        batch = len(tensor)
+    columns = [_nest(_leaves(*item, named), item[1].shape, 2 + named, True) for item in tensors.items()]
+    if named:
+        separator = b"\n        "
+        rows = (b"," + separator).join(_write_object(tensors, row, 2) for row in zip(*columns, strict=True))
+    else:
+        separator = b""
+        rows = b", ".join(columns[0])
+    return b'{\n    "predictions": [' + (separator + rows + b"\n    " if batch else b"") + b"]\n}"
+
+
+def write_classifications(result):
+    """The answer to a classify request, from its `ClassificationResult`."""
+    if not result.classifications:
+        raise _invalid("Cannot convert empty ClassificationResults to JSON")
+    rows = [
+        b"[" + b", ".join(b"[%s, %s]" % pair for pair in zip(labels, scores, strict=True)) + b"]"
+        for labels, scores in (
+            ([write_string(row_class.label.encode()) for row_class in row.classes], _decimals(row.classes, "score"))
+            for row in result.classifications
+        )
+    ]
+    return b'{\n    "results": [' + b", ".join(rows) + b"\n    ]\n}"
+
+
+def write_regressions(result):
+    """The answer to a regress request, from its `RegressionResult`."""
+    if not result.regressions:
+        raise _invalid("Cannot convert empty RegressionResults to JSON")
+    return b'{\n    "results": [' + b", ".join(_decimals(result.regressions, "value")) + b"]\n}"
+
+
+def _decimals(messages, field):
+    return write_decimals(np.array([getattr(message, field) for message in messages], np.float32))
+
+
+def _invalid(text):
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+def _leaves(alias, tensor, named):
+    """JSON of every value of a tensor, a flat list of bytes."""
+    values = tensor.ravel()
+    if not values.size:
+        return []
+    if values.dtype in (np.float32, np.float64):
+        return write_decimals(values)
+    if values.dtype == np.bool_:
+        return [b"true" if value else b"false" for value in values.tolist()]
+    if values.dtype.name in _INTEGERS:
+        return [b"%d" % value for value in values.tolist()]
+    if values.dtype.kind not in "OS":
+        name = dtype_name(tf.as_dtype(values.dtype).as_datatype_enum)
+        raise _invalid(f"Failed to write JSON value for tensor type: {name}")
+    if not alias.endswith("_bytes"):
+        return list(map(write_string, values.tolist()))
+    depth = 1 + named + tensor.ndim  # of the brackets around each
+    start, end = b'{\n%s"b64": "' % (b"    " * (depth + 1)), b'"\n%s}' % (b"    " * depth)
+    return [start + base64.b64encode(value) + end for value in values.tolist()]
+
+
+def _nest(texts, shape, depth, is_row_form):
+    """Brackets around a tensor's values.
+
+    Row form: on one line, and a list of the rows. Column form: a line for each value, and a list of the one tensor,
+    whose outermost bracket stands within `depth` others.
+    """
+    for axis in range(len(shape) - 1, 0 if is_row_form else -1, -1):
+        size, count = shape[axis], math.prod(shape[:axis])
+        line = b"\n" + b"    " * (depth + axis)
+        before, between, after = (b"", b", ", b"") if is_row_form else (line + b"    ", b"," + line + b"    ", line)
+        if size == 0:
+            before = after = b""
+        texts = [
+            b"[" + before + between.join(texts[place * size : (place + 1) * size]) + after + b"]"
+            for place in range(count)
+        ]
+    return texts
+
+
+def _write_object(names, values, depth):
+    """An object of written values that stands within `depth` brackets."""
+    line = b"\n" + b"    " * (depth + 1)
+    pairs = [line + write_string(name.encode()) + b": " + value for name, value in zip(names, values, strict=True)]
+    return b"{" + b",".join(pairs) + b"\n" + b"    " * depth + b"}"

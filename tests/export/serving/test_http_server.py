@@ -1,0 +1,303 @@
+"""The HTTP server: limits, connections, deadlines, tokens and the stop, over real sockets."""
+
+import asyncio
+import contextlib
+import gzip
+import http.client
+import json
+import socket
+import threading
+import time
+import tracemalloc
+
+import grpc
+import numpy as np
+import pytest
+import serving_models
+from served import Served, call
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+
+from export.server.metrics import Metrics
+from export.server.options import ServeOptions
+from export.server.request_body import gunzip
+from export.server.serving_error import ServingError
+
+PREDICT = "/v1/models/half/versions/1:predict"
+BODY = b'{"instances": [2.0]}'
+
+
+@pytest.fixture(scope="module")
+def options(written, tmp_path_factory):
+    """`ServeOptions` of one model, `half`."""
+    base = tmp_path_factory.mktemp("http") / "half"
+    serving_models.publish(written["half_2"], base, 1)
+    return ServeOptions(model_base_path=str(base), model_name="half")
+
+
+@pytest.fixture(scope="module")
+def served(options):
+    http = {"max_header_bytes": 8000, "read_timeout_s": 1, "keep_alive_s": 2}
+    with Served(options, http=http, max_body_bytes=100_000, monitoring_path="/metrics") as server:
+        yield server
+
+
+def _send(address, data, timeout=10):
+    """Everything the server says to raw bytes until it closes the connection or is silent for a second."""
+    with socket.create_connection(address, timeout=timeout) as connection:
+        connection.sendall(data)
+        connection.settimeout(1)
+        received = b""
+        with contextlib.suppress(TimeoutError, ConnectionResetError):
+            while chunk := connection.recv(65536):
+                received += chunk
+        return received
+
+
+def _request(body=BODY, more=b""):
+    return b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n%s\r\n%s" % (PREDICT.encode(), len(body), more, body)
+
+
+def _closes_within(address, data, seconds):
+    with socket.create_connection(address, timeout=seconds) as connection:
+        connection.sendall(data)
+        while connection.recv(65536):
+            pass
+
+
+def test_keep_alive(served):
+    connection = http.client.HTTPConnection(*served.address)
+    sockets = set()
+    for _ in range(5):
+        connection.request("POST", PREDICT, BODY)
+        assert json.loads(connection.getresponse().read()) == {"predictions": [3.0]}
+        sockets.add(connection.sock.getsockname())
+    assert len(sockets) == 1
+    connection.close()
+
+
+def test_pipelined_requests_are_answered_in_order(served):
+    bodies = [b'{"instances": [%d]}' % number for number in range(20)]
+    answers = _send(served.address, b"".join(map(_request, bodies)))
+    values = [json.loads(b"{" + part.split(b"{", 1)[1])["predictions"] for part in answers.split(b"HTTP/1.1 200")[1:]]
+    assert values == [[number / 2 + 2] for number in range(20)]
+
+
+def test_chunked_bodies(served):
+    head = b"POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % PREDICT.encode()
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (BODY[:7], BODY[7:]))
+    assert b"[3.0\n" in _send(served.address, head + chunks + b"0\r\n\r\n")
+
+
+def test_a_body_that_is_too_large_is_refused(served):
+    status, headers, body = call(served.address, "POST", PREDICT, b" " * 100_001)
+    assert status == 413 and "100000 bytes" in json.loads(body)["error"]
+    assert headers["content-type"] == "application/json"
+    head = b"POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % PREDICT.encode()
+    assert b" 413 " in _send(served.address, head + b"ffff\r\n" + b" " * 0xFFFF + b"\r\n" + b"ffff\r\n" + b" " * 0xFFFF)
+    assert call(served.address, "POST", PREDICT, b" " * 90_000 + BODY)[0] == 200
+
+
+def test_long_headers_and_paths_are_refused(served):
+    answer = _send(served.address, _request(more=b"X: " + b"a" * 9000 + b"\r\n"))
+    assert b" 431 " in answer and b'"error"' in answer
+    answer = _send(served.address, _request(more=b"X: a\r\n" * 2000))
+    assert b" 431 " in answer
+    assert b" 414 " in _send(served.address, b"GET /v1/models/" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x16\x03\x01", b"HELLO\r\n\r\n", b"GET\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n", b"FOO /v1/ HTTP/1.1\r\n\r\n"],
+)
+def test_what_is_no_http_gets_an_error(served, data):
+    answer = _send(served.address, data + b"\r\n" * 10)
+    assert answer.startswith(b"HTTP/1.1 400") and b"application/json" in answer and b'"error"' in answer
+
+
+def test_slow_clients_are_let_go(served):
+    _closes_within(served.address, b"", 5)  # nothing at all
+    _closes_within(served.address, b"POST /v1/models", 5)  # never the end of the headers
+    _closes_within(served.address, _request()[:-5], 5)  # never the end of the body
+    _closes_within(served.address, _request(), 5)  # nothing after a request
+
+
+def test_upgrades_are_ignored(served):
+    more = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: YQ==\r\nSec-WebSocket-Version: 13\r\n"
+    assert b"101" not in _send(served.address, _request(more=more))[:20]
+
+
+def test_requests_are_counted(served):
+    call(served.address, "POST", "/v1/models/none:regress", b'{"examples": [{}]}')
+    call(served.address, "GET", "/v1/models/half")
+    text = call(served.address, "GET", "/metrics")[2].decode()
+    assert ':tensorflow:serving:request_count{model_name="none",status="NOT_FOUND"} 1\n' in text
+    assert ':tensorflow:serving:request_count{model_name="half",status="OK"}' in text
+    assert call(served.address, "GET", "/monitoring/prometheus/metrics")[0] == 404
+
+
+def test_a_bearer_token(options):
+    with Served(options, token="secret", monitoring_path="/metrics") as served:
+        for given in (None, "secret", "Bearer", "Bearer wrong", "Basic secret", "Bearer secret2", "Bearer é"):
+            headers = {"Authorization": given.encode()} if given else {}
+            for path in ("/v1/models/half", "/metrics", "/other"):
+                status, found, body = call(served.address, "GET", path, headers=headers)
+                assert status == 401 and "error" in json.loads(body) and found["www-authenticate"] == "Bearer"
+        for given in ("Bearer secret", "bearer  secret"):
+            assert call(served.address, "GET", "/v1/models/half", headers={"Authorization": given.encode()})[0] == 200
+
+
+def test_size_bombs_are_refused_at_once():
+    spaces = gzip.compress(b" " * (100 * 2**20 - 1))
+    zeros = gzip.compress(b'{"instances": [' + b"0," * (30 * 2**20) + b"0]}", 1)
+    beyond = gzip.compress(bytes(101 * 2**20), 1)
+    lying = beyond[:-4] + b"\x10\0\0\0"
+    tracemalloc.start()
+    for bomb in (spaces, zeros, beyond, lying):
+        start = time.perf_counter()
+        assert gunzip(bomb) == b""
+        assert time.perf_counter() - start < 0.2
+    assert tracemalloc.get_traced_memory()[1] < 5 * 2**20
+    tracemalloc.stop()
+    noise = np.random.default_rng(0).integers(48, 58, 2**20, np.uint8).tobytes()
+    assert gunzip(gzip.compress(noise)) == noise
+    assert gunzip(gzip.compress(b" " * 15 * 2**20)) == b" " * 15 * 2**20
+
+
+class _Gate:
+    """A core whose one servable waits until the test lets it go on, and notes what became of each run."""
+
+    def __init__(self):
+        self.metrics = Metrics()
+        self.signatures = {"serving_default": meta_graph_pb2.SignatureDef()}
+        self.signatures["serving_default"].inputs["x"].dtype = types_pb2.DT_FLOAT
+        self.open = threading.Event()
+        self.started = threading.Event()
+        self.became = []
+
+    @contextlib.contextmanager
+    def servable(self, model_spec):
+        yield self
+
+    async def run(self, signature_name, inputs, outputs=None, deadline=None):
+        self.started.set()
+        try:
+            while not self.open.is_set():
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            self.became.append("cancelled")
+            raise
+        self.became.append("done")
+        if inputs["x"].ravel()[0] == 500:
+            raise RuntimeError("secret text of /home/somebody/model.py")
+        if inputs["x"].ravel()[0] == 503:
+            raise ServingError(grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue is full.")
+        return {"y": inputs["x"]}
+
+
+@pytest.fixture
+def gate():
+    return _Gate()
+
+
+def test_a_client_that_goes_cancels_its_request(gate):
+    with Served(gate) as served:
+        with socket.create_connection(served.address) as connection:
+            connection.sendall(_request())
+            assert gate.started.wait(10)
+        for _ in range(200):
+            if gate.became and b'status="CANCELLED"} 1' in gate.metrics.text():
+                break
+            time.sleep(0.01)
+        assert gate.became == ["cancelled"]
+        assert b'status="CANCELLED"} 1' in gate.metrics.text()
+
+
+def test_the_timeout(gate):
+    with Served(gate, timeout_ms=200) as served:
+        start = time.perf_counter()
+        status, _, body = call(served.address, "POST", PREDICT, BODY)
+        assert status == 504 and json.loads(body)["error"] == "Timed out waiting for notification"
+        assert 0.15 < time.perf_counter() - start < 5
+        assert gate.became == ["cancelled"]
+
+
+def test_faults_of_the_server_say_nothing_of_it(gate, caplog):
+    gate.open.set()
+    with Served(gate) as served:
+        status, headers, body = call(served.address, "POST", PREDICT, b'{"instances": [500]}')
+        assert status == 500 and json.loads(body) == {"error": "Internal error."}
+        assert headers["content-type"] == "application/json"
+        assert "secret text" in caplog.text
+        status, _, body = call(served.address, "POST", PREDICT, b'{"instances": [503]}')
+        assert status == 503 and "queue is full" in json.loads(body)["error"]
+
+
+def test_large_bodies_do_not_hold_up_others(gate):
+    """While 6 MB of numbers are read, short requests go on."""
+    gate.open.set()
+    numbers = np.random.default_rng(0).normal(size=300_000).round(9).tolist()
+    body = json.dumps({"instances": numbers}).encode()
+    with Served(gate) as served:
+        call(served.address, "POST", PREDICT, BODY)
+        large = threading.Thread(target=call, args=(served.address, "POST", PREDICT, body))
+        large.start()
+        waits = []
+        while large.is_alive():
+            start = time.perf_counter()
+            assert call(served.address, "POST", PREDICT, BODY)[0] == 200
+            waits.append(time.perf_counter() - start)
+        large.join()
+    assert len(waits) > 3 and np.median(waits) < 0.5
+
+
+def test_a_stop_answers_everything_that_was_accepted(gate):
+    with Served(gate) as served:
+        results = []
+        callers = [
+            threading.Thread(target=lambda: results.append(call(served.address, "POST", PREDICT, BODY)))
+            for _ in range(8)
+        ]
+        idle = http.client.HTTPConnection(*served.address)
+        idle.request("GET", "/other")
+        idle.getresponse().read()
+        for caller in callers:
+            caller.start()
+        assert gate.started.wait(10)
+        time.sleep(0.3)
+        stop = threading.Thread(target=lambda: served.do(served.server.stop(20)))
+        stop.start()
+        time.sleep(0.5)
+        with pytest.raises(OSError):
+            call(served.address, "GET", "/v1/models/half")
+        assert stop.is_alive() and not results
+        gate.open.set()
+        stop.join(20)
+        for caller in callers:
+            caller.join(10)
+        assert [status for status, _, _ in results] == [200] * 8
+        assert {headers["connection"] for _, headers, _ in results} == {"close"}
+
+
+def test_a_stop_does_not_wait_for_ever(gate):
+    with Served(gate) as served:
+        results = []
+        caller = threading.Thread(target=lambda: results.append(call(served.address, "POST", PREDICT, BODY)))
+        caller.start()
+        assert gate.started.wait(10)
+        start = time.perf_counter()
+        served.do(served.server.stop(0.2))
+        assert time.perf_counter() - start < 5
+        caller.join(10)
+        assert results[0][0] == 503 and "shutting down" in results[0][2].decode()
+
+
+def test_a_port_in_use_is_an_error(served, gate):
+    with pytest.raises(OSError):
+        Served(gate, http={"port": served.server.port}).__enter__()
+
+
+def test_it_runs_on_uvloop(options):
+    uvloop = pytest.importorskip("uvloop")
+    with Served(options, uvloop.new_event_loop) as served:
+        assert call(served.address, "POST", PREDICT, BODY)[0] == 200
