@@ -1,0 +1,84 @@
+"""A SavedModel with every signature of a captioner and almost no work: it names a picture's colours."""
+
+import json
+
+import tensorflow as tf
+
+from export.images import OK, decode_images
+
+WORDS = ("grey", "red", "green", "blue", "bright", "dark", "wide", "small")
+SIZE = (8, 12)
+CANDIDATES, LENGTH, MAP, WIDTH = 3, 4, (2, 3), 5
+MAX_PIXELS = 10**6
+
+
+class TinyCaptioner(tf.Module):
+    """Its variable makes answers of two versions different: `shift` moves every score."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = tf.Variable(float(shift))
+        self.words = tf.constant(WORDS)
+
+    def caption(self, image_bytes):
+        numbers, status = self._read(image_bytes)
+        return {"caption": self._sentence(numbers, 0), "score": self._score(numbers, 0), "status": status}
+
+    def caption_with_context(self, image_bytes, context):
+        answer = self.caption(image_bytes)
+        return {**answer, "caption": tf.strings.join([answer["caption"], " beside ", context])}
+
+    def caption_candidates(self, image_bytes):
+        numbers, status = self._read(image_bytes)
+        captions = tf.stack([self._sentence(numbers, k) for k in range(CANDIDATES)], 1)
+        scores = tf.stack([self._score(numbers, k) for k in range(CANDIDATES)], 1)
+        return {"captions": captions, "scores": scores, "status": status}
+
+    def caption_explain(self, image_bytes):
+        numbers, status = self._read(image_bytes)
+        blank = tf.zeros_like(status)
+        tokens = tf.stack([blank + "a", self._word(numbers, 0), self._word(numbers, 1), blank], 1)
+        attention = tf.nn.softmax(tf.reshape(numbers, [-1, 1, 3]) * tf.reshape(tf.range(8.0), [1, 8, 1]) / 99)
+        attention = tf.reshape(attention, [-1, LENGTH, *MAP]) / 2
+        answer = {"caption": self._sentence(numbers, 0), "score": self._score(numbers, 0), "status": status}
+        return {**answer, "tokens": tokens, "attention": attention}
+
+    def embed_image(self, image_bytes):
+        numbers, status = self._read(image_bytes)
+        return {"embedding": tf.concat([numbers, numbers[:, :2]], 1), "status": status}
+
+    def _read(self, image_bytes):
+        images, status = decode_images(image_bytes, SIZE, MAX_PIXELS)
+        return tf.reduce_mean(images, [1, 2]), status
+
+    def _word(self, numbers, place):
+        return tf.gather(self.words, tf.cast(numbers[:, place], tf.int64) % len(WORDS))
+
+    def _sentence(self, numbers, rank):
+        words = [self._word(numbers, (rank + place) % 3) for place in range(2)]
+        return tf.where(numbers[:, 0] > 0, tf.strings.join([tf.fill(tf.shape(words[0]), "a"), *words], " "), "")
+
+    def _score(self, numbers, rank):
+        return -tf.reduce_mean(numbers, 1) / 99 - float(rank) + self.shift
+
+
+def write_tiny_captioner(folder, shift=0.0, fingerprint="tiny"):
+    """Saves one version to `folder`, with the part of a manifest that the commands read."""
+    module = TinyCaptioner(shift)
+    signatures = {}
+    for name in ("caption", "caption_with_context", "caption_candidates", "caption_explain", "embed_image"):
+        inputs = ("image_bytes", "context") if name == "caption_with_context" else ("image_bytes",)
+        specs = [tf.TensorSpec([None], tf.string, name=each) for each in inputs]
+        signatures[name] = tf.function(getattr(module, name), input_signature=specs).get_concrete_function()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": signatures["caption"], **signatures})
+    manifest = {
+        "model": folder.parent.name,
+        "version": int(folder.name),
+        "fingerprint": fingerprint,
+        "warmup": {"batch_sizes": [1, 4, 16]},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+__all__ = ["CANDIDATES", "LENGTH", "MAP", "OK", "WIDTH", "write_tiny_captioner"]
