@@ -152,7 +152,7 @@ def test_inspect_finds_what_the_server_cannot_run(tmp_path):
     xla = _save(tmp_path / "c", lambda x: {"y": compiled(x)}, numbers)
     hidden = _save(
         tmp_path / "d",
-        lambda x: {"y": tf.while_loop(lambda y: True, lambda y: (compiled(y),), (x,), 1, True, False, 3)[0]},
+        lambda x: {"y": tf.while_loop(lambda y: True, lambda y: (compiled(y),), (x,), maximum_iterations=3)[0]},
         numbers,
     )
     fine = _save(tmp_path / "e", lambda x: {"y": x + 1}, numbers)

@@ -1,0 +1,183 @@
+"""The local server against the same SavedModel called in process: latency, throughput, cold start.
+
+    python benchmarks/serving.py MODEL_FOLDER [--rounds 7]
+
+MODEL_FOLDER holds the versions of an exported captioner, e.g. runs/demo/models/captioner. Served and in-process calls
+get the same picture and the same thread settings, and alternate in every round; a ratio is the median over rounds.
+"""
+
+import argparse
+import asyncio
+import concurrent.futures
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from base64 import b64encode
+from pathlib import Path
+
+import grpc
+import tensorflow as tf
+import tensorflow_text  # noqa: F401  registers the operations of exported captioners
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from export.golden import golden_pictures
+from export.publish import versions
+
+CLIENTS = 16
+CALLS = 15  # of each side in a round of latency
+GRPC_LIMIT, REST_LIMIT, THROUGHPUT_LIMIT = 1.10, 1.25, 0.95
+BATCHING = f"max_batch_size {{ value: {CLIENTS} }} batch_timeout_micros {{ value: 2000 }}"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("model", type=Path, help="folder with the versions of an exported captioner")
+    parser.add_argument("--rounds", type=int, default=7, help="each figure is a median over them (at least 5)")
+    options = parser.parse_args(arguments)
+    rounds = max(options.rounds, 5)
+    picture = golden_pictures()["landscape.jpg"]
+    caption = tf.saved_model.load(str(options.model / str(versions(options.model)[-1]))).signatures["caption"]
+    held = latency(options.model, caption, picture, rounds)
+    held &= throughput(options.model, caption, picture, rounds)
+    return 0 if held else 1
+
+
+class Server:
+    """`vl-export serve` in a process of its own."""
+
+    def __init__(self, model, *flags):
+        command = [sys.executable, "-m", "export", "serve", "--port=0", "--rest_api_port=0", "--model_name=captioner"]
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [*command, f"--model_base_path={model.resolve()}", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line)
+            ports = re.findall(r"at:?\s?[\w.]+:(\d+) \.\.\.", "".join(lines))
+            if "All models are available" in line:
+                break
+        else:
+            raise SystemExit("The server did not start:\n" + "".join(lines))
+        self.grpc_port, self.rest_port = ports[:2]
+        self.loaded_s = time.perf_counter() - started
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+
+
+def latency(model, caption, picture, rounds):
+    """p50 of one caption, served and in process."""
+    tensor = tf.constant([picture])
+    request, body = _request(picture), _body(picture)
+    with Server(model) as server:
+        started = time.perf_counter()
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            url = f"http://127.0.0.1:{server.rest_port}/v1/models/captioner:predict"
+
+            def rest():
+                with urllib.request.urlopen(urllib.request.Request(url, body)) as answer:
+                    return json.load(answer)["predictions"][0]["caption"]
+
+            sides = {
+                "in process": lambda: caption(image_bytes=tensor)["caption"].numpy()[0].decode(),
+                "gRPC": lambda: stub.Predict(request).outputs["caption"].string_val[0].decode(),
+                "REST": rest,
+            }
+            sides["gRPC"]()
+            seconds = server.loaded_s + time.perf_counter() - started
+            print(f"cold start    {seconds:.1f} s to the first answer, warmed up")
+            answers = {name: call() for name, call in sides.items()}
+            if len(set(answers.values())) != 1:
+                raise SystemExit(f"The answers differ: {answers}")
+            medians = {name: [] for name in sides}
+            for _ in range(rounds):
+                times = {name: [] for name in sides}
+                for _ in range(CALLS):
+                    for name, call in sides.items():
+                        begun = time.perf_counter()
+                        call()
+                        times[name].append(time.perf_counter() - begun)
+                for name, values in times.items():
+                    medians[name].append(statistics.median(values))
+    base = medians["in process"]
+    print(f"latency       {statistics.median(base) * 1e3:.1f} ms in process (p50)")
+    held = True
+    for name, limit in (("gRPC", GRPC_LIMIT), ("REST", REST_LIMIT)):
+        ratio = statistics.median(served / alone for served, alone in zip(medians[name], base, strict=True))
+        held &= _report(f"{name} / in process", ratio, limit, ratio <= limit)
+    return held
+
+
+def throughput(model, caption, picture, rounds):
+    """Captions a second: 16 clients of one picture each, batched by the server, against calls of 16 in process."""
+    tensor, request = tf.constant([picture] * CLIENTS), _request(picture)
+    caption(image_bytes=tensor)
+    config = model.parent / ".serving-benchmark.batching"
+    config.write_text(BATCHING)
+    ratios = []
+    try:
+        with Server(model, "--enable_batching", f"--batching_parameters_file={config}") as server:
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                for number in range(rounds + 1):
+                    count = 6 * CLIENTS
+                    begun = time.perf_counter()
+                    for _ in range(count // CLIENTS):
+                        caption(image_bytes=tensor)
+                    alone = count / (time.perf_counter() - begun)
+                    served = count / pool.submit(asyncio.run, _load(server.grpc_port, request, count)).result()
+                    if number:  # the first round warms up both
+                        ratios.append((served / alone, served, alone))
+    finally:
+        config.unlink()
+    ratio, served, alone = (statistics.median(column) for column in zip(*ratios, strict=True))
+    print(f"throughput    {served:.1f} captions/s to {CLIENTS} clients, {alone:.1f} in process, batches of {CLIENTS}")
+    return _report("served / in process", ratio, THROUGHPUT_LIMIT, ratio >= THROUGHPUT_LIMIT)
+
+
+async def _load(port, request, count):
+    """Seconds that 16 clients take for `count` requests."""
+    waiting = iter(range(count))
+
+    async def client(stub):
+        for _ in waiting:
+            await stub.Predict(request)
+
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        await stub.Predict(request)
+        begun = time.perf_counter()
+        await asyncio.gather(*(client(stub) for _ in range(CLIENTS)))
+        return time.perf_counter() - begun
+
+
+def _request(picture):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "captioner"
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([picture], tf.string))
+    return request
+
+
+def _body(picture):
+    return json.dumps({"instances": [{"image_bytes": {"b64": b64encode(picture).decode()}}]}).encode()
+
+
+def _report(name, ratio, limit, held):
+    print(f"  {name:24} {ratio:.3f}  (target {limit:.2f}: {'held' if held else 'MISSED'})")
+    return held
+
+
+if __name__ == "__main__":
+    sys.exit(main())
