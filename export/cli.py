@@ -18,6 +18,8 @@ def main(arguments=None):
     _add_savedmodel(commands)
     _add_inspect(commands)
     _add_serve(commands)
+    _add_request(commands)
+    _add_deploy(commands)
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -118,3 +120,91 @@ def _serve(options):
     from export.server.main import serve
 
     return serve(options)
+
+
+def _add_request(commands):
+    parser = commands.add_parser(
+        "request",
+        help="ask a served model about pictures",
+        description="Sends pictures to TensorFlow Serving, or to `vl-export serve`, and prints what the model answers; "
+        "exit status 1 if no picture could be read.",
+    )
+    parser.add_argument("url", metavar="URL", help="grpc://HOST:PORT, http://HOST:PORT, grpcs://… or https://…")
+    parser.add_argument(
+        "--image", nargs="+", action="extend", default=[], metavar="FILE", help="files, and folders at any depth"
+    )
+    parser.add_argument("--context", metavar="TEXT", help="that the model reads beside every picture")
+    parser.add_argument("--question", metavar="TEXT", help="about every picture")
+    parser.add_argument("--text", metavar="TEXT", help="for models that read text")
+    parser.add_argument("--signature", metavar="NAME", help="default: the one that takes what is given")
+    parser.add_argument("--candidates", action="store_true", help="several captions, with their scores")
+    parser.add_argument("--explain", metavar="OUT.png", help="draw where the model looked for each word")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line, with every output whole")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="of each request; default: 60")
+    _add_client_arguments(parser)
+    parser.set_defaults(run=_request)
+
+
+def _add_client_arguments(parser):
+    parser.add_argument("--model", default="captioner", metavar="NAME", help="default: captioner")
+    parser.add_argument("--version", type=int, metavar="N", help="of the model; default: the newest")
+    parser.add_argument("--label", metavar="NAME", help="of a version")
+    parser.add_argument("--token-file", metavar="FILE", help="with the token that the server asks for")
+    parser.add_argument("--ca-file", metavar="FILE", help="PEM; who signed the server's certificate")
+    parser.add_argument(
+        "--certificate-file", metavar="FILE", help="PEM; the client's own, where the server asks for it"
+    )
+    parser.add_argument("--key-file", metavar="FILE", help="PEM; of that certificate")
+
+
+def _client_options(options):
+    names = ("model", "version", "label", "ca_file", "certificate_file", "key_file")
+    chosen = {name: getattr(options, name) for name in names}
+    if options.token_file is not None:
+        try:
+            with open(options.token_file, encoding="utf-8") as file:
+                chosen["token"] = file.read().strip()
+        except OSError as error:
+            raise ExportError(f"Cannot read `{options.token_file}`: {error.strerror}.") from error
+    return chosen
+
+
+def _request(options):
+    import json
+
+    from export.request import OK, format_rows, request
+
+    texts = {name: getattr(options, name) for name in ("context", "question", "text")}
+    rows = request(
+        options.url,
+        options.image,
+        {name: text for name, text in texts.items() if text is not None},
+        options.signature or ("caption_candidates" if options.candidates else None),
+        options.explain,
+        timeout_s=options.timeout,
+        **_client_options(options),
+    )
+    print("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) if options.json else format_rows(rows))
+    return 0 if any(row["status"] == OK for row in rows) else 1
+
+
+def _add_deploy(commands):
+    parser = commands.add_parser(
+        "deploy",
+        help="write the files that run TensorFlow Serving",
+        description="Writes TensorFlow Serving's own configuration for one or several models, and docker-compose.yaml, "
+        "kubernetes.yaml and kserve.yaml, which use its published image.",
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="folders of models, e.g. models/captioner")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--claim", default="models", metavar="NAME", help="PersistentVolumeClaim with these folders; default: models"
+    )
+    parser.set_defaults(run=_deploy)
+
+
+def _deploy(options):
+    from export.serving_config import write_serving_config
+
+    for path in write_serving_config(options.models, options.out, options.claim):
+        print(path)

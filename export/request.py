@@ -1,0 +1,179 @@
+"""Asks a served model about picture files."""
+
+import contextlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from export.client import Client
+from export.client.results import OK
+from export.errors import ExportError
+
+_DEFAULT = "serving_default"
+_MOST_LINES = 20  # of one output of one picture in a table
+
+
+def request(url, images=(), texts=None, signature=None, explain=None, **options):
+    """Sends pictures, and texts beside them, to a served model.
+
+    Args:
+        url: `grpc://HOST:PORT`, `http://HOST:PORT`, or with TLS `grpcs://`, `https://`.
+        images: files and folders; folders are searched for pictures at any depth.
+        texts: dict of input name -> a string for every picture, e.g. `{"context": "…"}`.
+        signature: name of the one to call; None: the default one, or the one that takes exactly these inputs.
+        explain: PNG file that shows where the model looked for each word; the signature is then `caption_explain`. For
+            several pictures each gets its own, with its name put before the ending.
+        options: of `Client`: `model`, `version`, `label`, `timeout_s`, `token`, `ca_file`, ….
+
+    Returns:
+        A list of dicts, one a picture (or one, where only texts are asked): `image`, `status`, and the outputs as
+        Python values; `explanation` is the PNG's path.
+
+    Raises:
+        ExportError: nothing to send, the model has no such signature, or the server gave no answer.
+    """
+    paths = _find_pictures(images)
+    texts = dict(texts or {})
+    if images and not paths:
+        raise ExportError(f"There is no picture in {', '.join(map(str, images))}.")
+    if not paths and not texts:
+        raise ExportError("There is nothing to send: give --image, or a text.")
+    if explain is not None and Path(explain).suffix.lower() != ".png":
+        raise ExportError(f"An explanation is a PNG file; `{explain}` does not end in .png.")
+    given = {*texts, *(["image_bytes"] if paths else [])}
+    with Client(url, **options) as client:
+        signature = _choose(client.metadata(), signature or ("caption_explain" if explain else None), given)
+        rows = client.predict_rows(signature, paths or None, texts)
+    results = []
+    drawings = _drawing_paths(explain, paths)
+    for place, row in enumerate(rows):
+        result = {"image": str(paths[place])} if paths else {}
+        if row["status"] == OK and drawings:
+            draw_attention(row, paths[place], drawings[place])
+            row = {**row, "explanation": str(drawings[place])}
+        results.append(result | {name: _plain(value) for name, value in row.items()})
+    return results
+
+
+def draw_attention(row, path, drawing):
+    """Writes the PNG of one picture's `caption_explain`."""
+    from PIL import Image, ImageOps
+
+    from vl_keras.training.attention_drawing import draw_explanation
+
+    words = [word for word in map(_plain, row["tokens"]) if word]
+    with Image.open(path) as file:
+        picture = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+    explanation = SimpleNamespace(
+        caption=_plain(row["caption"]),
+        words=words,
+        attention=np.asarray(row["attention"], np.float32)[: len(words)],
+        probabilities=None,
+        grad_cam=None,
+    )
+    draw_explanation(explanation, picture, drawing, Path(path).name)
+
+
+def format_rows(rows):
+    """What `request` gives as a table: a picture's name, then its strings and numbers, a candidate a line."""
+    table = []
+    for row in rows:
+        name = Path(row["image"]).name if "image" in row else ""
+        if row["status"] != OK:
+            table.append((name, row["status"]))
+            continue
+        outputs = {key: value for key, value in row.items() if key not in ("image", "status")}
+        columns = [_lines(key, value) for key, value in _strings_first(outputs)]
+        height = max(map(len, columns), default=1)
+        cells = zip(*([*column, *[""] * (height - len(column))] for column in columns), strict=True)
+        table += [(name if number == 0 else "", *line) for number, line in enumerate(cells)]
+    widths = [max(len(line[place]) for line in table if len(line) > place + 1) for place in range(_widest(table) - 1)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)), line[-1]]).rstrip()
+        for line in table
+    )
+
+
+def _widest(table):
+    return max(map(len, table), default=1)
+
+
+def _strings_first(outputs):
+    def rank(item):
+        value = item[1]
+        while isinstance(value, list) and value:
+            value = value[0]
+        return not isinstance(value, str)
+
+    return sorted(outputs.items(), key=rank)
+
+
+def _lines(name, value):
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        return [f"{value:.4f}" if isinstance(value, float) else str(value)]
+    shape = np.shape(value)
+    if name == "tokens":
+        return [" ".join(word for word in value if word)]
+    if len(shape) == 1 and len(value) <= _MOST_LINES:
+        return [line for item in value for line in _lines("", item)]
+    return [f"{name}: {' x '.join(map(str, shape))} values"]
+
+
+def _choose(metadata, wanted, given):
+    """The signature to call."""
+    known = {name: set(signature.inputs) for name, signature in metadata.signatures.items()}
+    if wanted is not None:
+        if wanted not in known:
+            raise ExportError(f"{metadata.name} has no signature `{wanted}`; it has {', '.join(known)}.")
+        if known[wanted] != given:
+            raise ExportError(f"`{wanted}` takes {_names(known[wanted])}; given: {_names(given)}.")
+        return wanted
+    if known.get(_DEFAULT) == given:
+        return _DEFAULT
+    fitting = [name for name, inputs in known.items() if inputs == given]
+    if len(fitting) == 1:
+        return fitting[0]
+    lines = "; ".join(f"`{name}` takes {_names(inputs)}" for name, inputs in known.items())
+    why = f"{len(fitting)} signatures take" if fitting else "no signature takes"
+    raise ExportError(f"{why[0].upper()}{why[1:]} {_names(given)}; choose one with --signature: {lines}.")
+
+
+def _names(names):
+    return " and ".join(sorted(names))
+
+
+def _find_pictures(images):
+    from vl_keras.training.picture_files import find_pictures
+
+    return find_pictures(images)
+
+
+def _drawing_paths(explain, paths):
+    if explain is None:
+        return []
+    explain = Path(explain).expanduser()
+    with contextlib.suppress(FileExistsError):
+        explain.parent.mkdir(parents=True)
+    if len(paths) == 1:
+        return [explain]
+    names, taken = [], set()
+    for path in paths:
+        name, number = path.stem, 1
+        while name in taken:
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken.add(name)
+        names.append(explain.with_name(f"{explain.stem}-{name}.png"))
+    return names
+
+
+def _plain(value):
+    """Python's own value of an output: text, numbers, lists."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value] if value.dtype == object else value.tolist()
+    return value.item() if isinstance(value, np.generic) else value

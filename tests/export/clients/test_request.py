@@ -1,0 +1,120 @@
+"""The command that asks a served model about files."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.cli import main
+from export.client import Client
+from export.errors import ExportError
+from export.request import format_rows, request
+
+DOORS = pytest.mark.parametrize("door", ["grpc", "http"])
+
+
+@pytest.fixture
+def photos(pictures, tmp_path):
+    """Folder with two good pictures and a broken one."""
+    folder = tmp_path / "photos"
+    (folder / "deeper").mkdir(parents=True)
+    for name in ("landscape.jpg", "deeper/turned.jpg"):
+        (folder / name).write_bytes(pictures[name.split("/")[-1]])
+    (folder / "broken.jpg").write_bytes(pictures["grey.jpg"][:200])
+    return folder
+
+
+@DOORS
+def test_rows_are_what_the_client_gives(door, urls, photos, capsys):
+    assert main(["request", urls[door], "--image", str(photos), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    paths = sorted(str(path) for path in photos.rglob("*.jpg"))
+    assert [row["image"] for row in rows] == paths
+    with Client(urls[door]) as client:
+        for row, expected in zip(rows, client.caption(paths), strict=True):
+            assert row["status"] == expected.status
+            if expected.status == "ok":
+                assert row["caption"] == expected.caption
+                assert row["score"] == pytest.approx(expected.score, abs=1e-6)
+
+
+def test_a_table(urls, photos, capsys):
+    assert main(["request", urls["grpc"], "--image", str(photos), "--candidates"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 3 + 3
+    assert lines[0].split("  ")[0] == "broken.jpg" and "damaged" in lines[0]
+    with Client(urls["grpc"]) as client:
+        found = client.candidates(photos / "landscape.jpg")
+    assert lines[-3].startswith("landscape.jpg") and f"{found.scores[0]:.4f}" in lines[-3]
+    assert [found.captions[k] in lines[-3 + k] for k in range(3)] == [True] * 3
+    assert len({line.index("-") for line in lines[-3:]}) == 1  # scores stand below each other
+
+
+def test_a_context_finds_its_signature(urls, photos, capsys):
+    assert main(["request", urls["http"], "--image", str(photos / "landscape.jpg"), "--context", "a wall"]) == 0
+    assert "beside a wall" in capsys.readouterr().out
+
+
+def test_large_outputs_are_named(urls, photos):
+    rows = request(urls["grpc"], [photos / "landscape.jpg"], signature="embed_image")
+    assert len(rows[0]["embedding"]) == 5
+    rows[0]["embedding"] *= 10
+    assert "embedding: 50 values" in format_rows(rows)
+
+
+def test_explanations_are_drawn(urls, photos, tmp_path):
+    rows = request(urls["grpc"], [photos], explain=tmp_path / "new" / "out.png")
+    drawn = [row.get("explanation") for row in rows]
+    assert drawn == [None, str(tmp_path / "new/out-turned.png"), str(tmp_path / "new/out-landscape.png")]
+    picture = np.asarray(Image.open(drawn[1]))
+    assert picture.std() > 10  # something is drawn
+
+
+def test_what_cannot_be_asked_is_said(urls, photos, tmp_path):
+    picture = [photos / "landscape.jpg"]
+    with pytest.raises(ExportError, match="nothing to send"):
+        request(urls["grpc"])
+    with pytest.raises(ExportError, match="no picture in"):
+        request(urls["grpc"], [_empty(tmp_path)])
+    with pytest.raises(ExportError, match="No signature takes image_bytes and question; choose"):
+        request(urls["grpc"], picture, {"question": "where?"})
+    with pytest.raises(ExportError, match="has no signature `answer`; it has caption, "):
+        request(urls["grpc"], picture, signature="answer")
+    with pytest.raises(ExportError, match="`caption` takes image_bytes; given: context and image_bytes"):
+        request(urls["grpc"], picture, {"context": "x"}, signature="caption")
+    with pytest.raises(ExportError, match="does not end in .png"):
+        request(urls["grpc"], picture, explain="out.jpg")
+
+
+def test_errors_cost_one_line(photos, capsys):
+    picture = str(photos / "landscape.jpg")
+    assert main(["request", "grpc://127.0.0.1:1", "--image", picture, "--timeout", "0.3"]) == 1
+    assert capsys.readouterr().err.startswith("vl-export request: UNAVAILABLE: ")
+    assert main(["request", "host:1", "--image", picture]) == 1
+    assert "grpc://HOST:PORT" in capsys.readouterr().err
+
+
+def test_the_exit_status_tells_that_nothing_could_be_read(urls, photos, capsys):
+    assert main(["request", urls["grpc"], "--image", str(photos / "broken.jpg")]) == 1
+    assert "damaged" in capsys.readouterr().out
+
+
+def test_asking_needs_no_tensorflow(urls, photos):
+    import os
+    import subprocess
+
+    code = (
+        "import sys; from export.cli import main\n"
+        f"code = main(['request', {urls['grpc']!r}, '--image', {str(photos)!r}, '--explain', {str(photos / 'x.png')!r}])\n"
+        "assert code == 0\nassert 'tensorflow' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
+    assert done.returncode == 0, done.stderr
+
+
+def _empty(tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir(exist_ok=True)
+    return folder
