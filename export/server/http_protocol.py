@@ -17,10 +17,14 @@ class HttpProtocol(HttpToolsProtocol):
     Args:
         limits: `HttpServer`: its `max_header_bytes`, `read_timeout_s`, `is_stopping`.
         args, kwargs: of uvicorn.
+
+    Attributes:
+        is_new: whether no request has come yet.
     """
 
     def __init__(self, limits, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.is_new = True
         self._limits = limits
         self._header_bytes = 0
         self._refusal = None
@@ -63,6 +67,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self):
         super().on_headers_complete()
+        self.is_new = False
         if self._limits.is_stopping:
             self.cycle.keep_alive = False
 

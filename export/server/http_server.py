@@ -1,14 +1,20 @@
 """An HTTP server around an ASGI application."""
 
 import asyncio
+import contextlib
+import ctypes
 import functools
 import socket
+import struct
+import sys
 
 import uvicorn
 
 from export.server.http_protocol import HttpProtocol
 
 _LAST_WORD_S = 0.1  # what clients sent before they could know of the stop is still taken
+_SO_ATTACH_FILTER = 26  # of Linux
+_FIRST_WORD_S = 1  # who has connected and said nothing yet is waited for so long
 
 
 class HttpServer:
@@ -74,7 +80,16 @@ class HttpServer:
         if self._server is None:
             return
         self.is_stopping = True
+        for listener in self._sockets:
+            _admit_no_more(listener)  # those that the system has admitted are accepted below
         await asyncio.sleep(_LAST_WORD_S)
+        for listening in self._server.servers:
+            listening.close()
+        patience = asyncio.get_running_loop().time() + min(_FIRST_WORD_S, grace_s)
+        while asyncio.get_running_loop().time() < patience:
+            if not any(connection.is_new for connection in self._server.server_state.connections):
+                break
+            await asyncio.sleep(0.01)
         self._config.timeout_graceful_shutdown = max(grace_s, 0.001)
         self._ticks.cancel()
         await self._server.shutdown(self._sockets)
@@ -84,3 +99,18 @@ class HttpServer:
         for connection in list(self._server.server_state.connections):
             connection.transport.abort()
         self._server = None
+
+
+def _admit_no_more(listener):
+    """Lets the system admit no new connection, while those waiting can still be accepted.
+
+    Closing a listener resets connections that it was about to give, and their requests are lost. So first a filter
+    lets it drop every packet that comes for it (the client tries again, and is refused); where the system knows no
+    filters, its queue is made as short as can be.
+    """
+    listener.listen(0)
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError):
+        drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0), 8)  # "return 0 bytes of the packet"
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop)))

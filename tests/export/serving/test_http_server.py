@@ -282,6 +282,42 @@ def test_a_stop_answers_everything_that_was_accepted(gate):
         assert {headers["connection"] for _, headers, _ in results} == {"close"}
 
 
+def test_a_stop_loses_no_request(options):
+    """Clients that connect anew for each request, or keep their connection, are answered or cannot connect at all."""
+    results = []
+
+    def ask(address, keep):
+        connection = None
+        while True:
+            try:
+                if connection is None:
+                    connection = http.client.HTTPConnection(*address, timeout=20)
+                    connection.connect()
+            except ConnectionRefusedError:
+                return
+            try:
+                connection.request("POST", PREDICT, BODY)
+                answer = connection.getresponse()
+                answer.read()
+                results.append(answer.status)
+            except OSError as error:
+                results.append(repr(error))
+                return
+            if not keep or answer.getheader("connection") == "close":
+                connection.close()
+                connection = None
+
+    with Served(options) as served:
+        clients = [threading.Thread(target=ask, args=(served.address, place % 2)) for place in range(8)]
+        for client in clients:
+            client.start()
+        time.sleep(0.3)
+        served.do(served.server.stop(20))
+        for client in clients:
+            client.join(20)
+    assert len(results) >= 8 and set(results) == {200}
+
+
 def test_a_stop_does_not_wait_for_ever(gate):
     with Served(gate) as served:
         results = []
