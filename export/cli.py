@@ -20,6 +20,8 @@ def main(arguments=None):
     _add_serve(commands)
     _add_request(commands)
     _add_deploy(commands)
+    _add_batch(commands)
+    _add_app(commands)
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -208,3 +210,63 @@ def _deploy(options):
 
     for path in write_serving_config(options.models, options.out, options.claim):
         print(path)
+
+
+def _add_batch(commands):
+    parser = commands.add_parser(
+        "batch",
+        help="run a SavedModel over any number of pictures",
+        description="Writes what a SavedModel answers to every picture that a pattern matches to a Parquet dataset, "
+        "with Apache Beam: in this process, or with Beam's own flags after -- on a cluster. A run that was stopped "
+        "goes on where it was.",
+    )
+    parser.add_argument("--model", required=True, metavar="DIR", help="folder of a model or of one version")
+    parser.add_argument("--input", required=True, metavar="PATTERN", help="folder or pattern, e.g. 'photos/**.jpg'")
+    parser.add_argument("--output", required=True, metavar="DIR", help="e.g. captions.parquet")
+    parser.add_argument("--signature", default="serving_default", metavar="NAME", help="default: serving_default")
+    parser.add_argument("--context", metavar="TEXT", help="that the model reads beside every picture")
+    parser.add_argument("--question", metavar="TEXT", help="about every picture")
+    parser.add_argument("--batch-size", type=int, metavar="B", help="default: the largest that it was warmed up with")
+    parser.add_argument("beam_flags", nargs="*", metavar="-- FLAG", help="of Beam, e.g. -- --runner=DataflowRunner")
+    parser.set_defaults(run=_batch)
+
+
+def _batch(options):
+    import vl_keras  # noqa: F401  settles TensorFlow's environment before it is imported
+    from export.batch import run_batch
+
+    texts = {name: getattr(options, name) for name in ("context", "question")}
+    summary = run_batch(
+        options.model,
+        options.input,
+        options.output,
+        options.signature,
+        {name: text for name, text in texts.items() if text is not None},
+        options.batch_size,
+        beam_flags=options.beam_flags,
+    )
+    print(f"{options.output}: {summary.written} written, {summary.skipped} were there already.")
+    if summary.quarantined:
+        print(f"{summary.quarantined} could not be read, see {summary.quarantine}.")
+
+
+def _add_app(commands):
+    parser = commands.add_parser(
+        "app",
+        help="a page on which people try a served captioner",
+        description="Serves a page over a served captioner: drop a photo, read captions with their scores, see where "
+        "the model looked for each word.",
+    )
+    parser.add_argument(
+        "--server", required=True, metavar="URL", help="of the model server, e.g. grpc://localhost:8500"
+    )
+    parser.add_argument("--port", type=int, default=7860, metavar="N", help="of the page; 0: a free one; default: 7860")
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on; default: 127.0.0.1")
+    _add_client_arguments(parser)
+    parser.set_defaults(run=_app)
+
+
+def _app(options):
+    from export.app import run_app
+
+    run_app(options.server, options.port, options.host, **_client_options(options))

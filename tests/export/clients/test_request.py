@@ -105,9 +105,10 @@ def test_asking_needs_no_tensorflow(urls, photos):
     import os
     import subprocess
 
+    url, drawing = urls["grpc"], str(photos / "x.png")
     code = (
         "import sys; from export.cli import main\n"
-        f"code = main(['request', {urls['grpc']!r}, '--image', {str(photos)!r}, '--explain', {str(photos / 'x.png')!r}])\n"
+        f"code = main(['request', {url!r}, '--image', {str(photos)!r}, '--explain', {drawing!r}])\n"
         "assert code == 0\nassert 'tensorflow' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})

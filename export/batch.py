@@ -1,0 +1,278 @@
+"""Runs a SavedModel over any number of pictures, as an Apache Beam pipeline that can be stopped and gone on with."""
+
+import concurrent.futures
+import contextlib
+import hashlib
+import io
+import json
+import os
+import threading
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.ml.inference.base import RunInference
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from export.errors import ExportError
+from export.savedmodel_handler import OK, SavedModelHandler
+
+_PART, _QUARANTINE, _ABOUT = "part-", "_quarantine", "_written_by.json"
+_SHARD = 128  # pictures: what a kill may cost, and rows of an output file
+_POLL_S = 1.0
+_TYPES = {
+    "string": pa.string(),
+    "float": pa.float32(),
+    "half": pa.float32(),
+    "bfloat16": pa.float32(),
+    "double": pa.float64(),
+    "int8": pa.int8(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "uint8": pa.uint8(),
+    "bool": pa.bool_(),
+}
+
+
+class Summary(NamedTuple):
+    """What became of the pictures.
+
+    Attributes:
+        written: how many this run wrote.
+        skipped: how many an earlier run had written.
+        quarantined: how many cannot be read.
+        quarantine: JSONL file with `name` and `reason` of each, or None.
+    """
+
+    written: int
+    skipped: int
+    quarantined: int
+    quarantine: str | None
+
+
+def run_batch(
+    model, pattern, output, signature="serving_default", texts=None, batch_size=None, shard_size=_SHARD, beam_flags=()
+):
+    """Writes a signature's outputs for every picture that a pattern matches to a Parquet dataset.
+
+    `output` becomes a folder that Parquet's readers take for one table: `name`, then the signature's outputs. Each of
+    its files appears whole or not at all, and a run goes on where an earlier one stopped: names that are there already
+    are skipped. Pictures that cannot be read are no rows of it; they are listed, with the reason, beside it in
+    `<output's stem>.quarantine.jsonl`, and tried again by the next run.
+
+    Args:
+        model: folder of a model or of one version.
+        pattern: Beam's file pattern, `**` for folders at any depth, e.g. `photos/**` or `gs://bucket/photos/**.jpg`;
+            or a folder. What it matches is taken whatever its name.
+        output: folder, local or on any file system of Beam's, e.g. `captions.parquet`.
+        signature: one that takes `image_bytes` and the names in `texts`.
+        texts: dict of input name -> a string for every picture.
+        batch_size: pictures in one call of the model; None: the largest it was warmed up with.
+        shard_size: pictures in an output file.
+        beam_flags: Beam's own, e.g. `--runner=DataflowRunner`; without a runner the pipeline runs in this process.
+            Workers elsewhere need this package, TensorFlow, and the model under the same path.
+
+    Returns:
+        `Summary`.
+
+    Raises:
+        ExportError: no such model or signature, nothing matches, or `output` was written by another model.
+    """
+    folder = _version_folder(model)
+    columns, about = _describe(folder, signature, dict(texts or {}))
+    names = _match(pattern)
+    if not names:
+        raise ExportError(f"No file matches {pattern!r}; `**` stands for folders at any depth.")
+    output = output.rstrip("/")
+    _prepare(output, about)
+    done = _written_names(output)
+    waiting = [name for name in names if name not in done]
+    shards = [tuple(waiting[start : start + shard_size]) for start in range(0, len(waiting), shard_size)]
+    shards = {_PART + hashlib.sha256("\n".join(shard).encode()).hexdigest()[:20]: shard for shard in shards}
+    if shards:
+        size = batch_size or _largest_batch(folder)
+        handler = SavedModelHandler(str(folder), signature, about["texts"], size)
+        with _shown(output, shards):
+            _run(shards, handler, output, pa.schema(columns), beam_flags)
+    bad = _collect_quarantine(output)
+    return Summary(len(waiting) - bad[0], len(names) - len(waiting), *bad)
+
+
+def _run(shards, handler, output, schema, beam_flags):
+    options = PipelineOptions(list(beam_flags))
+    runner = None
+    if options.view_as(StandardOptions).runner is None:
+        # Beam's own default looks for a binary to download.
+        from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+        runner = FnApiRunner()
+    with beam.Pipeline(runner=runner, options=options) as pipeline:
+        _ = (
+            pipeline
+            | "Shards" >> beam.Create([[shard] for shard in shards.items()])
+            | "Model" >> RunInference(handler)
+            | "Write" >> beam.Map(_write_shard, output=output, schema=schema)
+        )
+
+
+def _write_shard(result, output, schema):
+    """Writes a shard's files. Their names follow from their contents, so that doing it twice changes nothing."""
+    part, rows = result.example[0], result.inference
+    bad = [{"name": name, "reason": reason} for name, reason, _ in rows if reason != OK]
+    if bad:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
+        _write_whole(f"{output}/{_QUARANTINE}/{part}.jsonl", text.encode())
+    good = [{"name": name, **_plain(outputs)} for name, reason, outputs in rows if reason == OK]
+    if good:
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(good, schema), buffer, compression="zstd")
+        _write_whole(f"{output}/{part}.parquet", buffer.getvalue())
+
+
+def _write_whole(path, data):
+    folder, _, name = path.rpartition("/")
+    with contextlib.suppress(OSError):  # it is there
+        FileSystems.mkdirs(folder)
+    temporary = f"{folder}/_{name}.{uuid.uuid4().hex}.tmp"  # readers skip names that begin so
+    with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        file.write(data)
+    FileSystems.rename([temporary], [path])
+
+
+def _plain(outputs):
+    return {
+        name: value.decode("utf-8", "replace")
+        if isinstance(value, bytes)
+        else [_plain({"": item})[""] for item in value]
+        if isinstance(value, np.ndarray) and value.dtype == object
+        else value.tolist()
+        for name, value in outputs.items()
+    }
+
+
+def _read(path):
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return file.read()
+
+
+def _list(pattern):
+    return [found.path for found in FileSystems.match([pattern])[0].metadata_list]
+
+
+def _match(pattern):
+    return sorted(set(_list(f"{pattern.rstrip('/')}/**" if os.path.isdir(pattern) else pattern)))
+
+
+def _prepare(output, about):
+    """Makes the folder, or sees that it is this model's; removes what a killed run left."""
+    if os.path.isfile(output):
+        raise ExportError(f"`{output}` is a file; the output is a folder of Parquet files.")
+    path = f"{output}/{_ABOUT}"
+    if FileSystems.exists(path):
+        found = json.loads(_read(path))
+        if found != about:
+            changed = [name for name in about if found.get(name) != about[name]]
+            raise ExportError(
+                f"`{output}` was written with another {' and '.join(changed)}; give another --output, or delete it."
+            )
+    elif FileSystems.exists(output) and _list(f"{output}/**"):
+        raise ExportError(f"`{output}` holds files that this command has not written; give another --output.")
+    else:
+        _write_whole(path, json.dumps(about, indent=2).encode())
+    left = [*_list(f"{output}/_*.tmp"), *_list(f"{output}/{_QUARANTINE}/*")]
+    if left:
+        FileSystems.delete(left)
+
+
+def _written_names(output):
+    names = set()
+    for path in _list(f"{output}/{_PART}*.parquet"):
+        names.update(pq.read_table(io.BytesIO(_read(path)), columns=["name"])["name"].to_pylist())
+    return names
+
+
+def _collect_quarantine(output):
+    """Joins the shards' quarantines in one file; `(number of pictures, path or None)`."""
+    folder, _, name = output.rpartition("/")
+    path = f"{folder}/" if folder or output.startswith("/") else ""
+    path += f"{name.removesuffix('.parquet')}.quarantine.jsonl"
+    parts = sorted(_list(f"{output}/{_QUARANTINE}/{_PART}*.jsonl"))
+    lines = [line for part in parts for line in _read(part).splitlines(keepends=True)]
+    if not lines:
+        if FileSystems.exists(path):
+            FileSystems.delete([path])
+        return 0, None
+    _write_whole(path if "/" in path else f"./{path}", b"".join(sorted(lines)))
+    FileSystems.delete(parts)
+    return len(lines), path
+
+
+def _describe(folder, signature, texts):
+    """The output's columns, and what tells this work from other work."""
+    from export.inspect import inspect_savedmodel
+
+    inspection = inspect_savedmodel(folder)
+    known = inspection.signatures.get(signature)
+    if known is None:
+        raise ExportError(f"`{folder}` has no signature `{signature}`; it has {', '.join(inspection.signatures)}.")
+    if set(known["inputs"]) != {"image_bytes", *texts}:
+        raise ExportError(
+            f"`{signature}` takes {' and '.join(known['inputs'])}; given: {' and '.join(['image_bytes', *texts])}."
+        )
+    columns = [("name", pa.string())]
+    for name, info in known["outputs"].items():
+        if name == "status":
+            continue
+        if info["dtype"] not in _TYPES or info["shape"] is None:
+            raise ExportError(f"Output `{name}` of `{signature}` ({info['dtype']}) has no Parquet column.")
+        kind = _TYPES[info["dtype"]]
+        for _ in info["shape"][1:]:
+            kind = pa.list_(kind)
+        columns.append((name, kind))
+    return columns, {"model": inspection.fingerprint, "signature": signature, "texts": texts}
+
+
+def _version_folder(model):
+    folder = Path(model).expanduser().resolve()
+    if (folder / "saved_model.pb").is_file() or not folder.is_dir():
+        return folder  # a missing one is refused, with a reason, where it is read
+    versions = [path for path in folder.iterdir() if path.name.isdecimal()]
+    return max(versions, key=lambda path: int(path.name), default=folder)
+
+
+def _largest_batch(folder):
+    try:
+        return max(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["warmup"]["batch_sizes"])
+    except (OSError, ValueError, KeyError):
+        return 16
+
+
+@contextlib.contextmanager
+def _shown(output, shards):
+    """Shows progress, by the files that are there: that works whoever writes them."""
+    from vl_keras.training.progress import Progress
+
+    stop = threading.Event()
+    total = sum(map(len, shards.values()))
+
+    def watch():
+        with Progress("pictures", total, "picture") as progress:
+            while not stop.wait(_POLL_S):
+                found = [*_list(f"{output}/{_PART}*"), *_list(f"{output}/{_QUARANTINE}/{_PART}*")]
+                parts = {path.rpartition("/")[2].partition(".")[0] for path in found}
+                progress.to(sum(len(shards[part]) for part in parts if part in shards))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(watch)
+        try:
+            yield
+        finally:
+            stop.set()
+    watching.result()
