@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -22,6 +23,7 @@ from export.server.serving_error import ServingError
 from export.server.tensor_protos import to_array, to_proto
 
 _log = logging.getLogger("export.server")
+_INLINE_BYTES = 2**18
 _MOST_TEXT = 1024  # bytes of an error
 _SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 _MESSAGE_BYTES = 2**31 - 1
@@ -102,6 +104,7 @@ class GrpcFrontend:
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, core):
         self._core = core
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="grpc-tensors")
 
     async def Predict(self, request, context):
         return await _answer(self._core, "Predict", request.model_spec.name, context, self._predict, request)
@@ -113,29 +116,33 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return await _answer(self._core, "Regress", request.model_spec.name, context, self._regress, request)
 
     async def MultiInference(self, request, context):
-        name = request.tasks[0].model_spec.name if request.tasks else ""
-        return await _answer(self._core, "MultiInference", name, context, self._core.multi_inference, request)
+        return await _answer(self._core, None, "", context, self._core.multi_inference, request)
 
     async def GetModelMetadata(self, request, context):
         async def metadata(request, deadline):
             return self._core.metadata(request)
 
-        return await _answer(self._core, "GetModelMetadata", request.model_spec.name, context, metadata, request)
+        return await _answer(self._core, None, "", context, metadata, request)
 
     async def _predict(self, request, deadline):
         _need_model_spec(request)
         with self._core.servable(request.model_spec) as servable:
             name = request.model_spec.signature_name
             signature = servable.signature(name)
-            inputs = {alias: to_array(tensor, alias) for alias, tensor in request.inputs.items()}
+            inputs = await self._convert(request.ByteSize(), _read_inputs, request)
             outputs = await servable.run(name, inputs, list(request.output_filter), deadline)
             response = predict_pb2.PredictResponse()
             answered_by(response.model_spec, servable, name)
             as_content = self._core.options.enable_serialization_as_tensor_content
-            for alias, array in outputs.items():
-                proto = to_proto(array, signature.outputs[alias].dtype, as_content)
-                response.outputs[alias].CopyFrom(proto)
+            size = sum(array.nbytes for array in outputs.values())
+            await self._convert(size, _write_outputs, response, outputs, signature, as_content)
             return response
+
+    async def _convert(self, size, work, *arguments):
+        """Runs a conversion, of so many bytes; large ones on a thread, so that small requests go on."""
+        if size < _INLINE_BYTES:
+            return work(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     async def _classify(self, request, deadline):
         _need_model_spec(request)
@@ -198,7 +205,7 @@ class _TokenInterceptor(grpc.aio.ServerInterceptor):
 
 
 async def _answer(core, api, model, context, work, request):
-    """Runs a call, and turns what it raises into the status of the answer."""
+    """Runs a call, and turns what it raises into the status of the answer; counts it where `api` has a name."""
     started = time.perf_counter()
     left = context.time_remaining()
     deadline = None if left is None else asyncio.get_running_loop().time() + left
@@ -217,6 +224,15 @@ async def _answer(core, api, model, context, work, request):
         if api is not None:
             core.metrics.observe(model, api, "GRPC", code.name, time.perf_counter() - started)
     await context.abort(code, _cut(text))
+
+
+def _read_inputs(request):
+    return {alias: to_array(tensor, alias) for alias, tensor in request.inputs.items()}
+
+
+def _write_outputs(response, outputs, signature, as_content):
+    for alias, array in outputs.items():
+        response.outputs[alias].CopyFrom(to_proto(array, signature.outputs[alias].dtype, as_content))
 
 
 def _need_model_spec(request):

@@ -67,6 +67,7 @@ class ModelManager:
         self._load = load
         self._options = options
         self._configs = {}
+        self._away = set()  # models whose folder cannot be read
         self._models = {}  # name -> version -> ModelVersion; also what is gone
         self._changed = asyncio.Condition()
         self._polling = asyncio.Lock()
@@ -118,8 +119,11 @@ class ModelManager:
                     present = await loop.run_in_executor(self._files, version_folder.list_versions, config.base_path)
                 except OSError as error:
                     # What is loaded stays: the folder may be away for a moment.
-                    _log.warning("Could not find base path %s for servable %s: %s", config.base_path, name, error)
+                    level = logging.DEBUG if name in self._away else logging.ERROR
+                    self._away.add(name)
+                    _log.log(level, "Could not find base path %s for servable %s: %s", config.base_path, name, error)
                     continue
+                self._away.discard(name)
                 if self._configs.get(name) == config:
                     wanted = config.wanted(present)
                     if not wanted:

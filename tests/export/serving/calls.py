@@ -33,11 +33,13 @@ class Calls:
     """A client of one server.
 
     Attributes:
+        port: of the server.
         predictions: stub of the PredictionService.
         models: stub of the ModelService.
     """
 
     def __init__(self, port, credentials=None, options=()):
+        self.port = port
         address = f"localhost:{port}"
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), *options]
         make = grpc.insecure_channel if credentials is None else grpc.secure_channel
