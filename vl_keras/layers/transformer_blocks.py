@@ -77,7 +77,7 @@ class TransformerEncoderBlock(_Block):
         mask: `(B, R)` bool, True = real token.
 
     Returns:
-        `(B, R, hidden_dim)`.
+        `(B, R, hidden_dim)`, and `(B, H, R, R)` attention weights where `return_attention_scores=True`.
     """
 
     def __init__(self, hidden_dim, num_heads, intermediate_dim, dropout=0.0, **kwargs):
@@ -85,12 +85,13 @@ class TransformerEncoderBlock(_Block):
         # Reading one's own modality is the same arithmetic with query and value alike.
         self._attention = CrossModalAttention(hidden_dim, num_heads, name="self_attention", dtype=self.dtype_policy)
 
-    def call(self, tokens, mask=None, training=None):
+    def call(self, tokens, mask=None, return_attention_scores=False, training=None):
         normed = self._norms[0](tokens)
-        read = self._attention(normed, normed, mask)
+        read, weights = self._attention(normed, normed, mask, return_attention_scores=True)
         tokens = tokens + self._dropout(read, training=training)
         written = self._feed_forward(self._norms[1](tokens))
-        return tokens + self._dropout(written, training=training)
+        tokens = tokens + self._dropout(written, training=training)
+        return (tokens, weights) if return_attention_scores else tokens
 
 
 @keras.saving.register_keras_serializable("vl_keras")

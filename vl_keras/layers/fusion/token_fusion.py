@@ -1,0 +1,42 @@
+"""What the fusions of two sequences share."""
+
+import tensorflow as tf
+import tf_keras as keras
+
+
+class TokenFusion(keras.layers.Layer):
+    """Joins the words of a text with the regions of a picture, after a linear map of each to one width.
+
+    Args:
+        hidden_dim: that width, D.
+
+    Args of call:
+        text_tokens: `(B, T, D1)` float.
+        text_mask: `(B, T)` bool, True = real token.
+        image_tokens: `(B, R, D2)` float.
+        image_mask: `(B, R)` bool, True = real region.
+
+    Returns:
+        `(B, W)`, W as the fusion's docstring says; and where the words looked, `(B, T, R)` float32, where
+        `return_attention_scores=True`.
+    """
+
+    reads = "tokens"
+
+    def __init__(self, hidden_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_dim = hidden_dim
+        self._text = keras.layers.Dense(hidden_dim, name="text", dtype=self.dtype_policy)
+        self._image = keras.layers.Dense(hidden_dim, name="image", dtype=self.dtype_policy)
+
+    def call(self, text_tokens, text_mask, image_tokens, image_mask, return_attention_scores=False, training=None):
+        text, image = self._text(text_tokens), self._image(image_tokens)
+        fused, weights = self.fuse(text, text_mask, image, image_mask, training)
+        return (fused, tf.cast(weights, tf.float32)) if return_attention_scores else fused
+
+    def fuse(self, text, text_mask, image, image_mask, training):
+        """The fusion's formula, of words `(B, T, D)` and regions `(B, R, D)`: `(B, W)` and `(B, T, R)`."""
+        raise NotImplementedError
+
+    def get_config(self):
+        return {**super().get_config(), "hidden_dim": self.hidden_dim}
