@@ -18,7 +18,8 @@ class BatchingOptions:
     """When requests are run together; the defaults are those of TensorFlow's shared batch scheduler.
 
     Attributes:
-        max_batch_size: rows.
+        max_batch_size: rows that are run at once.
+        max_request_size: rows of a request; None: as many as a batch. A larger request than a batch is run in parts.
         timeout: seconds that the first request waits for others while a thread is free.
         max_enqueued_batches: full batches that may wait, of one model, version and signature.
         num_threads: batches that run at once.
@@ -27,6 +28,7 @@ class BatchingOptions:
     """
 
     max_batch_size: int = 1000
+    max_request_size: int | None = None
     timeout: float = 0.0
     max_enqueued_batches: int = 10
     num_threads: int = os.cpu_count() or 1
@@ -44,11 +46,16 @@ class BatchingOptions:
             "max_batch_size": "max_batch_size",
             "max_enqueued_batches": "max_enqueued_batches",
             "num_batch_threads": "num_threads",
+            "max_execution_batch_size": "max_execution_size",
         }
         values = {ours: getattr(parameters, name).value for name, ours in given.items() if parameters.HasField(name)}
         for name, ours in given.items():
             if values.get(ours, 1) < 1:
                 raise ExportError(f"`{name}` must be at least 1; got {values[ours]}.")
+        largest = values.pop("max_execution_size", None)
+        if parameters.enable_large_batch_splitting.value:
+            values["max_request_size"] = values.get("max_batch_size", cls.max_batch_size)
+            values["max_batch_size"] = min(largest or values["max_request_size"], values["max_request_size"])
         options = cls(
             timeout=max(0, parameters.batch_timeout_micros.value) / 1e6,
             allowed_sizes=tuple(parameters.allowed_batch_sizes),
@@ -84,9 +91,16 @@ def count_rows(inputs, options):
     if len(sizes) > 1:
         raise _invalid("Batching Run() input tensors must have equal 0th-dimension size.")
     rows = sizes.pop() if sizes else 0
-    if rows > options.max_batch_size:
-        raise _invalid(f"Task size {rows} is larger than maximum input batch size {options.max_batch_size}")
+    most = options.max_request_size or options.max_batch_size
+    if rows > most:
+        raise _invalid(f"Task size {rows} is larger than maximum input batch size {most}")
     return rows
+
+
+def parts_of(inputs, rows, options):
+    """Cuts a request that is larger than a batch into requests that are not."""
+    size = options.max_batch_size
+    return [{alias: array[start : start + size] for alias, array in inputs.items()} for start in range(0, rows, size)]
 
 
 def kind_of(inputs, options):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import enum
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,45 +9,10 @@ import grpc
 
 from export.server import version_folder
 from export.server.model_config import ModelConfig, check_platforms, parse_models
+from export.server.model_version import ModelVersion, State
 from export.server.serving_error import ServingError
 
 _log = logging.getLogger("export.server")
-
-
-class State(enum.IntEnum):
-    """Of a version; the numbers of `ModelVersionStatus.State`."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-class ModelVersion:
-    """One version of a model, from when it was first seen.
-
-    Attributes:
-        version: its number.
-        path: its folder.
-        state: a `State`.
-        error: the `ServingError` that ended it, or None.
-        wanted: whether the policy still asks for it.
-        servable: the loaded `Servable`, while it is available or unloading.
-        holders: requests that use it.
-    """
-
-    def __init__(self, version, path):
-        self.version = version
-        self.path = path
-        self.state = State.START
-        self.error = None
-        self.wanted = True
-        self.servable = None
-        self.holders = 0
-        self.attempted = asyncio.Event()  # loaded, or failed to once
-        self.look = None  # of its files, when it failed
-        self.task = None
 
 
 class ModelManager:

@@ -114,6 +114,17 @@ def test_lengths_are_padded_where_asked_for(batched):
     assert [answer.outputs["width"].int_val[0] for answer in answers] == [5, 5]
 
 
+def test_a_large_request_is_run_in_parts_where_asked_for(batched):
+    more = "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 3 }"
+    client = batched(text(max_batch_size=8, timeout=0, more=more))
+    answer = client.predict("tools", x(*range(8)), "positive")
+    assert answer.outputs["y"].float_val == [2 * value for value in range(8)]
+    assert max(answer.outputs["rows"].int_val) == 3
+    got, details = refused(client.predict, "tools", x(*range(9)), "positive")
+    assert got == code.INVALID_ARGUMENT
+    assert "Task size 9 is larger than maximum input batch size 8" in details
+
+
 @pytest.mark.parametrize(
     "inputs, signature, expected, part",
     [
