@@ -15,11 +15,9 @@ SERVE = [
     "grpcio-health-checking>=1.75,<2",
     "grpcio-reflection>=1.75,<2",
     "httptools>=0.6,<1",
-    "prometheus-client>=0.21,<1",
+    "httpx>=0.27,<1",
     "requests>=2.32,<3",
-    "starlette>=1,<2",
     "uvicorn>=0.40,<1",
-    "uvloop>=0.21,<1; sys_platform != 'win32'",
 ]
 BATCH = ["apache-beam>=2.77,<3", "pyarrow>=18,<26"]
 APP = ["gradio>=6,<7"]
