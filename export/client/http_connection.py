@@ -27,7 +27,7 @@ class HttpConnection:
         self._session.headers.update({**_JSON, **headers})
         self._session.mount(self._base, HTTPAdapter(pool_maxsize=_MOST_CONNECTIONS))
         ca, certificate, key = _existing(tls)
-        self._session.verify = ca or True
+        self._verify = ca  # by request: a session's own would give way to REQUESTS_CA_BUNDLE
         self._session.cert = (certificate, key) if certificate and key else certificate
 
     def send(self, call, timeout):
@@ -36,7 +36,7 @@ class HttpConnection:
         errors = self._requests.exceptions
         try:
             answer = self._session.request(
-                method, self._base + path, data=call.body, timeout=timeout, allow_redirects=False
+                method, self._base + path, data=call.body, timeout=timeout, verify=self._verify, allow_redirects=False
             )
         except errors.SSLError as error:  # will not mend itself
             return Failure("FAILED_PRECONDITION", str(error))

@@ -351,6 +351,59 @@ def test_tokens(door, tiny_models, tmp_path, pictures):
             assert raised.value.code == "UNAUTHENTICATED"
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """PEM files of a certificate for localhost and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    files = folder / "server.crt", folder / "server.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=DNS:localhost", "-out", str(files[0]), "-keyout", str(files[1])],
+        check=True,
+        capture_output=True,
+    )
+    return files
+
+
+def test_tls_over_grpc(certificate, tiny_models, tmp_path, pictures):
+    from export.server.local_server import LocalServer
+    from export.serving_protos import SslConfig
+
+    pem, key = (path.read_text() for path in certificate)
+    (tmp_path / "ssl.config").write_text(str(SslConfig(server_cert=pem, server_key=key)))
+    with LocalServer(tiny_models, model_name="captioner", ssl_config_file=str(tmp_path / "ssl.config")) as server:
+        url = f"grpcs://localhost:{server.grpc_port}"
+        with Client(url, ca_file=certificate[0]) as client:
+            assert client.caption(pictures["grey.jpg"]).status == "ok"
+        with Client(url, retries=0) as client, pytest.raises(CallError):  # who signed it is not known
+            client.status()
+    with pytest.raises(ExportError, match="no-such.pem"):
+        Client(url, ca_file="no-such.pem")
+
+
+def test_tls_over_http(certificate):
+    import ssl
+
+    with FailingHttp() as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        url = server.url.replace("http://127.0.0.1", "https://localhost")
+
+        async def ask(**options):
+            async with AsyncClient(url, retries=0, **options) as client:
+                return await client.status()
+
+        with Client(url, ca_file=certificate[0]) as client:
+            assert client.status() == asyncio.run(ask(ca_file=certificate[0]))
+        with Client(url, retries=0) as client, pytest.raises(CallError, match="CERTIFICATE_VERIFY_FAILED"):
+            client.status()
+        with pytest.raises(CallError, match="CERTIFICATE_VERIFY_FAILED"):
+            asyncio.run(ask())
+        with pytest.raises(ExportError, match="no-such.pem"):
+            Client(url, ca_file="no-such.pem")
+
+
 # Against servers that fail.
 
 
