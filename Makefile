@@ -7,13 +7,22 @@ RUN := runs/demo
 
 .PHONY: demo test test-slow lint bench clean
 
+# Train, measure, export, serve, ask over gRPC and REST, stop.
 demo: $(INSTALLED)
 	rm -rf $(RUN)
 	$(BIN)/vl-keras train configs/captioning/shapes.yaml --run-dir $(RUN)
 	$(BIN)/vl-keras evaluate $(RUN) --split test
+	$(BIN)/vl-export savedmodel $(RUN) --out $(RUN)/models/captioner
+	$(BIN)/python -c "from vl_keras.data.builders.shapes_scene import draw_scene, sample_scene; \
+	    draw_scene(sample_scene('demo', 96, 96)).save('$(RUN)/scene.jpg')"
+	@$(BIN)/vl-export serve --port=18500 --rest_api_port=18501 --model_name=captioner \
+	    --model_base_path=$(abspath $(RUN)/models/captioner) & server=$$!; \
+	trap 'kill $$server; wait $$server' EXIT; \
+	$(BIN)/vl-export request grpc://localhost:18500 --wait 120 --image $(RUN)/scene.jpg && \
+	$(BIN)/vl-export request http://localhost:18501 --image $(RUN)/scene.jpg
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow

@@ -56,7 +56,17 @@ setup(
         "serve": SERVE,
         "batch": BATCH,
         "app": [*SERVE, *APP],
-        "dev": [*AUGMENT, *SERVE, *BATCH, *APP, "hypothesis>=6", "playwright>=1.50", "pytest>=8", "ruff==0.17.6"],
+        "dev": [
+            *AUGMENT,
+            *SERVE,
+            *BATCH,
+            *APP,
+            "hypothesis>=6",
+            "playwright>=1.50",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff==0.17.6",
+        ],
     },
     entry_points={"console_scripts": ["vl-keras=vl_keras.cli:main", "vl-export=export.cli:main"]},
 )

@@ -20,8 +20,11 @@ from base64 import b64encode
 from pathlib import Path
 
 import grpc
-import tensorflow as tf
-import tensorflow_text  # noqa: F401  registers the operations of exported captioners
+
+import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
+
+import tensorflow as tf  # isort: skip
+import tensorflow_text  # noqa: F401  registers the operations of exported captioners  # isort: skip
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from export.golden import golden_pictures

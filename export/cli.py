@@ -143,6 +143,7 @@ def _add_request(commands):
     parser.add_argument("--explain", metavar="OUT.png", help="draw where the model looked for each word")
     parser.add_argument("--json", action="store_true", help="a JSON object a line, with every output whole")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="of each request; default: 60")
+    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="for the model to become available")
     _add_client_arguments(parser)
     parser.set_defaults(run=_request)
 
@@ -183,6 +184,7 @@ def _request(options):
         {name: text for name, text in texts.items() if text is not None},
         options.signature or ("caption_candidates" if options.candidates else None),
         options.explain,
+        options.wait,
         timeout_s=options.timeout,
         **_client_options(options),
     )

@@ -14,7 +14,7 @@ _DEFAULT = "serving_default"
 _MOST_LINES = 20  # of one output of one picture in a table
 
 
-def request(url, images=(), texts=None, signature=None, explain=None, **options):
+def request(url, images=(), texts=None, signature=None, explain=None, wait_s=0.0, **options):
     """Sends pictures, and texts beside them, to a served model.
 
     Args:
@@ -24,6 +24,7 @@ def request(url, images=(), texts=None, signature=None, explain=None, **options)
         signature: name of the one to call; None: the default one, or the one that takes exactly these inputs.
         explain: PNG file that shows where the model looked for each word; the signature is then `caption_explain`. For
             several pictures each gets its own, with its name put before the ending.
+        wait_s: seconds to wait for the model to become available first.
         options: of `Client`: `model`, `version`, `label`, `timeout_s`, `token`, `ca_file`, ….
 
     Returns:
@@ -43,6 +44,8 @@ def request(url, images=(), texts=None, signature=None, explain=None, **options)
         raise ExportError(f"An explanation is a PNG file; `{explain}` does not end in .png.")
     given = {*texts, *(["image_bytes"] if paths else [])}
     with Client(url, **options) as client:
+        if wait_s:
+            client.wait_until_available(wait_s)
         signature = _choose(client.metadata(), signature or ("caption_explain" if explain else None), given)
         rows = client.predict_rows(signature, paths or None, texts)
     results = []

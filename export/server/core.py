@@ -22,6 +22,7 @@ from export.server.model_manager import ModelManager
 from export.server.run_scheduler import RunScheduler
 from export.server.servable import DEFAULT_SIGNATURE, Servable
 from export.server.serving_error import ServingError
+from export.server.text_operations import load_text_operations
 from export.server.warm_up import warm_up
 from export.serving_protos import BatchingParameters, read_text_proto
 
@@ -59,6 +60,7 @@ class ServerCore:
             ExportError: the model config file cannot be read.
             ServingError: the configuration is refused.
         """
+        load_text_operations()
         await self.models.start(self.read_config())
 
     def read_config(self):

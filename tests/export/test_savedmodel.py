@@ -185,14 +185,8 @@ def test_a_graph_that_answers_something_else_is_refused(trained_run, exported):
         check_parity(exported.path, signatures, size, {"moving": moving.getvalue()})
 
 
-@pytest.mark.parametrize(
-    "dtype, smaller",
-    [
-        ("int8", 0.6),
-        pytest.param("bfloat16", 0.75, marks=pytest.mark.slow),
-        pytest.param("float16", 0.75, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype, smaller", [("int8", 0.6), ("bfloat16", 0.75), ("float16", 0.75)])
 def test_weights_in_fewer_bits(trained_run, exported, tmp_path, dtype, smaller):
     lines = []
     result = export_savedmodel(

@@ -334,9 +334,3 @@ def test_a_stop_does_not_wait_for_ever(gate):
 def test_a_port_in_use_is_an_error(served, gate):
     with pytest.raises(OSError):
         Served(gate, http={"port": served.server.port}).__enter__()
-
-
-def test_it_runs_on_uvloop(options):
-    uvloop = pytest.importorskip("uvloop")
-    with Served(options, uvloop.new_event_loop) as served:
-        assert call(served.address, "POST", PREDICT, BODY)[0] == 200
