@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 
 from export.errors import ExportError
 from export.server.options import add_serve_arguments
@@ -23,7 +24,9 @@ def main(arguments=None):
     _add_batch(commands)
     _add_app(commands)
     options = parser.parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # What TensorFlow and TensorFlow Hub print about missing GPUs and old packages is nothing the user can mend.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     try:
         return options.run(options) or 0
     except ExportError as error:

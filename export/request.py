@@ -1,6 +1,5 @@
 """Asks a served model about picture files."""
 
-import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +8,7 @@ import numpy as np
 from export.client import Client
 from export.client.results import OK
 from export.errors import ExportError
+from vl_keras.training.picture_files import drawing_paths, find_pictures
 
 _DEFAULT = "serving_default"
 _MOST_LINES = 20  # of one output of one picture in a table
@@ -34,7 +34,7 @@ def request(url, images=(), texts=None, signature=None, explain=None, wait_s=0.0
     Raises:
         ExportError: nothing to send, the model has no such signature, or the server gave no answer.
     """
-    paths = _find_pictures(images)
+    paths = find_pictures(images)
     texts = dict(texts or {})
     if images and not paths:
         raise ExportError(f"There is no picture in {', '.join(map(str, images))}.")
@@ -49,7 +49,7 @@ def request(url, images=(), texts=None, signature=None, explain=None, wait_s=0.0
         signature = _choose(client.metadata(), signature or ("caption_explain" if explain else None), given)
         rows = client.predict_rows(signature, paths or None, texts)
     results = []
-    drawings = _drawing_paths(explain, paths)
+    drawings = drawing_paths(explain, paths)
     for place, row in enumerate(rows):
         result = {"image": str(paths[place])} if paths else {}
         if row["status"] == OK and drawings:
@@ -146,31 +146,6 @@ def _choose(metadata, wanted, given):
 
 def _names(names):
     return " and ".join(sorted(names))
-
-
-def _find_pictures(images):
-    from vl_keras.training.picture_files import find_pictures
-
-    return find_pictures(images)
-
-
-def _drawing_paths(explain, paths):
-    if explain is None:
-        return []
-    explain = Path(explain).expanduser()
-    with contextlib.suppress(FileExistsError):
-        explain.parent.mkdir(parents=True)
-    if len(paths) == 1:
-        return [explain]
-    names, taken = [], set()
-    for path in paths:
-        name, number = path.stem, 1
-        while name in taken:
-            number += 1
-            name = f"{path.stem}-{number}"
-        taken.add(name)
-        names.append(explain.with_name(f"{explain.stem}-{name}.png"))
-    return names
 
 
 def _plain(value):

@@ -54,3 +54,26 @@ def find_pictures(paths):
         else:
             found[path] = None
     return list(found)
+
+
+def drawing_paths(explain, paths):
+    """Where each picture's explanation is drawn, `explain` itself for a single one; its folder is made.
+
+    Several pictures get a path each, with the picture's name put before the ending, different from the others; None
+    gives no path at all.
+    """
+    if explain is None:
+        return []
+    explain = Path(explain).expanduser()
+    explain.parent.mkdir(parents=True, exist_ok=True)
+    if len(paths) == 1:
+        return [explain]
+    names, taken = [], set()
+    for path in paths:
+        name, number = path.stem, 1
+        while name in taken:
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken.add(name)
+        names.append(explain.with_name(f"{explain.stem}-{name}.png"))
+    return names

@@ -14,7 +14,7 @@ from vl_keras.tasks.caption_writer import CaptionWriter
 from vl_keras.training.attention_drawing import draw_explanation
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.explain import Explainer
-from vl_keras.training.picture_files import SUFFIXES, PictureFiles, find_pictures
+from vl_keras.training.picture_files import SUFFIXES, PictureFiles, drawing_paths, find_pictures
 from vl_keras.training.progress import Progress
 from vl_keras.training.run_dir import load_run
 
@@ -79,7 +79,7 @@ def predict(run_dir, images, context="", explain=None, out=None, overrides=(), w
     data = dataclasses.replace(config.data, max_bad_share=1.0)
     files = PictureFiles(paths)
     size = min(_BATCH, len(files))
-    drawings = _drawing_paths(explain, paths)
+    drawings = drawing_paths(explain, paths)
     write = CaptionWriter(captioner, task.tokenizer, task.generation_settings(), size)
     if explain is not None:
         write = Explainer(task, captioner, size)
@@ -131,25 +131,6 @@ def _batch(row, files, task, write, context, drawings):
             picture = decode_image(tf.constant(files.read_images([index])[0])).numpy()
             draw_explanation(explanations[place], picture, drawing, Path(path).name)
         yield Prediction(path, OK, texts[0], float(written.scores[place, 0]), tuple(texts), drawing)
-
-
-def _drawing_paths(explain, paths):
-    """A PNG path for each picture, different from the others."""
-    if explain is None:
-        return []
-    explain = Path(explain).expanduser()
-    explain.parent.mkdir(parents=True, exist_ok=True)
-    if len(paths) == 1:
-        return [explain]
-    names, taken = [], set()
-    for path in paths:
-        name, number = path.stem, 1
-        while name in taken:
-            number += 1
-            name = f"{path.stem}-{number}"
-        taken.add(name)
-        names.append(explain.with_name(f"{explain.stem}-{name}.png"))
-    return names
 
 
 def _open_for_writing(out):

@@ -4,31 +4,22 @@ import tensorflow as tf
 import tf_keras as keras
 
 from vl_keras.layers.cross_modal_attention import CrossModalAttention
-from vl_keras.layers.fusion.token_fusion import TokenFusion
+from vl_keras.layers.fusion.transformer_fusion import TransformerFusion
 from vl_keras.layers.masked_mean import masked_mean
 from vl_keras.layers.transformer_blocks import FeedForward
 
 
 @keras.saving.register_keras_serializable("vl_keras")
-class CoAttentionFusion(TokenFusion):
+class CoAttentionFusion(TransformerFusion):
     """Two streams; in each layer a stream's queries are its own, keys and values the other's.
 
     The co-attentional Transformer layer of ViLBERT (Lu et al., 2019, section 2.2, figure 2b), both streams of a layer
     reading what the layer before left of the other: `x + attend(x, y)`, normalised, then feed-forward, added and
-    normalised. The result is `[mean(T); mean(V)]`, `(B, 2*hidden_dim)`. See `TokenFusion`.
-
-    Args:
-        hidden_dim: D; divides by `num_heads`.
-        num_heads, num_layers, intermediate_dim: of each stream.
-        dropout: of what attention and feed-forward add.
+    normalised. The result is `[mean(T); mean(V)]`, `(B, 2*hidden_dim)`. See `TransformerFusion`.
     """
 
     def __init__(self, hidden_dim, num_heads=4, num_layers=2, intermediate_dim=512, dropout=0.1, **kwargs):
-        super().__init__(hidden_dim, **kwargs)
-        self.num_heads = num_heads
-        self.num_layers = num_layers
-        self.intermediate_dim = intermediate_dim
-        self.dropout = dropout
+        super().__init__(hidden_dim, num_heads, num_layers, intermediate_dim, dropout, **kwargs)
         streams = ("text", "image")
         policy = {"dtype": self.dtype_policy}
         self._reads, self._feeds, self._norms = [], [], []
@@ -63,12 +54,3 @@ class CoAttentionFusion(TokenFusion):
             tokens = after
         vectors = [masked_mean(hidden, mask) for hidden, mask in zip(tokens, masks, strict=True)]
         return tf.concat(vectors, axis=-1), tf.add_n(looked) / len(looked)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "num_layers": self.num_layers,
-            "intermediate_dim": self.intermediate_dim,
-            "dropout": self.dropout,
-        }

@@ -3,28 +3,20 @@
 import tensorflow as tf
 import tf_keras as keras
 
-from vl_keras.layers.fusion.token_fusion import TokenFusion
+from vl_keras.layers.fusion.transformer_fusion import TransformerFusion
 from vl_keras.layers.transformer_blocks import TransformerEncoderBlock
 
 
 @keras.saving.register_keras_serializable("vl_keras")
-class EarlyFusion(TokenFusion):
+class EarlyFusion(TransformerFusion):
     """Words and regions as one sequence `[S; T + e_text; V + e_image]` before a Transformer encoder.
 
     As in VisualBERT (Li et al., 2019, section 3.2): a learned vector for each modality marks its tokens, and a learned
-    summary token S, which reads all of them in every block, is the result, `(B, hidden_dim)`. See `TokenFusion`.
-
-    Args:
-        hidden_dim: D; divides by `num_heads`.
-        num_heads, num_layers, intermediate_dim, dropout: of the Transformer blocks.
+    summary token S, which reads all of them in every block, is the result, `(B, hidden_dim)`. See `TransformerFusion`.
     """
 
     def __init__(self, hidden_dim, num_heads=4, num_layers=2, intermediate_dim=512, dropout=0.1, **kwargs):
-        super().__init__(hidden_dim, **kwargs)
-        self.num_heads = num_heads
-        self.num_layers = num_layers
-        self.intermediate_dim = intermediate_dim
-        self.dropout = dropout
+        super().__init__(hidden_dim, num_heads, num_layers, intermediate_dim, dropout, **kwargs)
         policy = {"dtype": self.dtype_policy}
         self._blocks = [
             TransformerEncoderBlock(hidden_dim, num_heads, intermediate_dim, dropout, name=f"block_{i}", **policy)
@@ -49,12 +41,3 @@ class EarlyFusion(TokenFusion):
             tokens, weights = block(tokens, mask, return_attention_scores=True, training=training)
             looked.append(tf.reduce_mean(weights, axis=1)[:, 1 : length + 1, length + 1 :])
         return self._norm(tokens[:, 0]), tf.add_n(looked) / len(looked)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "num_layers": self.num_layers,
-            "intermediate_dim": self.intermediate_dim,
-            "dropout": self.dropout,
-        }

@@ -3,29 +3,21 @@
 import tensorflow as tf
 import tf_keras as keras
 
-from vl_keras.layers.fusion.token_fusion import TokenFusion
+from vl_keras.layers.fusion.transformer_fusion import TransformerFusion
 from vl_keras.layers.masked_mean import masked_mean
 from vl_keras.layers.transformer_blocks import TransformerEncoderBlock
 
 
 @keras.saving.register_keras_serializable("vl_keras")
-class InteractiveFusion(TokenFusion):
+class InteractiveFusion(TransformerFusion):
     """`[T; V]`, then `num_layers` times multi-head self-attention and feed-forward; the mean of what is real.
 
     Unlike `EarlyFusion` nothing marks the modality of a token and no token is added. `(B, hidden_dim)`. See
-    `TokenFusion`.
-
-    Args:
-        hidden_dim: D; divides by `num_heads`.
-        num_heads, num_layers, intermediate_dim, dropout: of the Transformer blocks.
+    `TransformerFusion`.
     """
 
     def __init__(self, hidden_dim, num_heads=4, num_layers=2, intermediate_dim=512, dropout=0.1, **kwargs):
-        super().__init__(hidden_dim, **kwargs)
-        self.num_heads = num_heads
-        self.num_layers = num_layers
-        self.intermediate_dim = intermediate_dim
-        self.dropout = dropout
+        super().__init__(hidden_dim, num_heads, num_layers, intermediate_dim, dropout, **kwargs)
         policy = {"dtype": self.dtype_policy}
         self._blocks = [
             TransformerEncoderBlock(hidden_dim, num_heads, intermediate_dim, dropout, name=f"block_{i}", **policy)
@@ -41,12 +33,3 @@ class InteractiveFusion(TokenFusion):
             tokens, weights = block(tokens, mask, return_attention_scores=True, training=training)
             looked.append(tf.reduce_mean(weights, axis=1)[:, :length, length:])
         return masked_mean(tokens, mask), tf.add_n(looked) / len(looked)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "num_layers": self.num_layers,
-            "intermediate_dim": self.intermediate_dim,
-            "dropout": self.dropout,
-        }
