@@ -24,8 +24,8 @@ def main(arguments=None):
     _add_batch(commands)
     _add_app(commands)
     options = parser.parse_args(arguments)
-    # What TensorFlow and TensorFlow Hub print about missing GPUs and old packages is nothing the user can mend.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # notices go, errors stay, as in `vl_keras`
+    # TensorFlow Hub's warning of its own import is nothing the user can mend.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     try:
         return options.run(options) or 0

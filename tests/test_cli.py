@@ -82,11 +82,11 @@ def test_what_the_user_can_mend_costs_one_line(arguments, words, capsys, tmp_pat
 
 def test_a_file_that_the_system_refuses_is_named(monkeypatch, capsys):
     def refused(*args, **kwargs):
-        raise PermissionError(13, "Permission denied", "/root/run")
+        raise PermissionError(13, "Permission denied", "runs/mine")
 
     monkeypatch.setattr("vl_keras.training.train.train", refused)
     assert main(["train", TINY]) == 2
-    assert capsys.readouterr().err == "vl-keras: /root/run: Permission denied\n"
+    assert capsys.readouterr().err == "vl-keras: runs/mine: Permission denied\n"
 
 
 def test_train(replaced, capsys):

@@ -1,7 +1,6 @@
 """The `vl-keras` command: parses its line, calls one function, prints what came of it."""
 
 import argparse
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -15,8 +14,7 @@ _RUN_OVERRIDE_HELP = "data.… and generation.… settings that win over the run
 def main(arguments=None):
     """Runs one command; returns the exit status: 0, 1 where no picture could be read, 2 for what the user can mend."""
     options = _parser().parse_args(arguments)
-    # What TensorFlow and TensorFlow Hub print about missing GPUs and old packages is nothing the user can mend.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow Hub's warning of its own import is nothing the user can mend.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     try:
         return options.command(options) or 0

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from vl_keras.layers.masked_softmax import masked_softmax
+
 
 def scaled_dot_product_attention(query, key, value, mask=None):
     """Softmax of scaled inner products, applied to the values (Vaswani et al., 2017, section 3.2.1, equation 1).
@@ -15,13 +17,9 @@ def scaled_dot_product_attention(query, key, value, mask=None):
         `(B, H, T, d)` in the dtype of `value`, and the weights `(B, H, T, S)` float32.
     """
     scale = tf.math.rsqrt(tf.cast(tf.shape(query)[-1], query.dtype))
+    scores = tf.matmul(query * scale, key, transpose_b=True)
     # The softmax runs in float32: in half precision a long row of small weights does not sum to one.
-    scores = tf.cast(tf.matmul(query * scale, key, transpose_b=True), tf.float32)
-    if mask is None:
-        weights = tf.nn.softmax(scores)
-    else:
-        kept = tf.cast(mask, tf.float32)
-        weights = tf.nn.softmax(scores + (kept - 1.0) * 1e9) * kept
+    weights = tf.nn.softmax(tf.cast(scores, tf.float32)) if mask is None else masked_softmax(scores, mask)
     return tf.matmul(tf.cast(weights, value.dtype), value), weights
 
 
