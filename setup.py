@@ -49,6 +49,7 @@ setup(
         "pycocoevalcap==1.2",
         "pyyaml>=6,<7",
         "safetensors>=0.4,<1",
+        "scikit-learn>=1.6,<2",
         "tqdm>=4.66,<5",
     ],
     extras_require={
