@@ -146,7 +146,7 @@ def prepare(config):
     The records lie in `data_dir/prepared/NAME-FINGERPRINT`, the fingerprint being that of the builder, its settings and
     its input files. Two processes that ask at the same time prepare once.
     """
-    name = "manifest" if config.manifest else config.dataset
+    name = _builder_name(config)
     if name not in BUILDERS:
         raise DataError(f"`data.dataset` must be one of {', '.join(BUILDERS)}; got {name!r}.")
     builder_class = BUILDERS[name]
@@ -161,6 +161,12 @@ def prepare(config):
     except OSError as error:  # a full disk, a folder that cannot be written, a download that fails
         raise DataError(f"`{name}` cannot be prepared in `data.data_dir` ({data_dir}): {error}") from error
     return builder
+
+
+def _builder_name(config):
+    if config.manifest:
+        return "image_text_pairs" if Path(config.manifest).suffix.lower() == ".tsv" else "manifest"
+    return config.dataset
 
 
 def _title(config):

@@ -36,10 +36,10 @@ def read_names(content):
     return list(dict.fromkeys(line.strip() for line in content.decode("utf-8").splitlines() if line.strip()))
 
 
-def read_json(content, path):
-    """Parsed JSON; raises `DataError` that names `path`."""
+def read_json(content, path, object_hook=None):
+    """Parsed JSON; raises `DataError` that names `path`. `object_hook` as of `json.loads`."""
     try:
-        return json.loads(content)
+        return json.loads(content, object_hook=object_hook)
     except ValueError as error:
         raise DataError(f"`{path}` is no JSON ({error}); get the file again.") from None
 

@@ -3,7 +3,7 @@
 from vl_keras.data.builders.caption_files import read_json, read_karpathy
 from vl_keras.data.builders.example import DataError, make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder, input_stamp
-from vl_keras.data.builders.manual_files import ManualFiles, manual_folder, read_images
+from vl_keras.data.builders.manual_files import folders_or_zips, manual_folder, read_images
 
 KARPATHY = "dataset_coco.json"
 YEARS = ("2017", "2014")
@@ -82,14 +82,17 @@ def _open(settings):
             f"`data.manual_dir` ({folder}) has no COCO captions: it must hold annotations/captions_train2017.json and "
             f"annotations/captions_val2017.json (from annotations_trainval2017.zip), the same of 2014, or {KARPATHY}."
         )
-    folders = [folder / f"{part}{year}" for year in years for part in _OFFICIAL]
-    images = ManualFiles([path.with_name(f"{path.name}.zip") for path in folders], folders)
+    return folder, texts, coco_images(folder, [f"{part}{year}" for year in years for part in _OFFICIAL])
+
+
+def coco_images(folder, names):
+    """`ManualFiles` of COCO's image folders or zips `names` in `folder`; raises `DataError` where there is no image."""
+    images = folders_or_zips(folder, names)
     if not len(images):
-        wanted = ", ".join(path.name for path in folders)
         raise DataError(
-            f"`data.manual_dir` ({folder}) has no COCO images: it must hold {wanted} (folders or .zip files)."
+            f"`data.manual_dir` ({folder}) has no COCO images: it must hold {', '.join(names)} (folders or .zip files)."
         )
-    return folder, texts, images
+    return images
 
 
 def _annotations(folder, name):

@@ -3,7 +3,7 @@
 from vl_keras.data.builders.caption_files import hashed_share, read_karpathy, read_names, read_tokens
 from vl_keras.data.builders.example import DataError, make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder, input_stamp
-from vl_keras.data.builders.manual_files import ManualFiles, manual_folder, read_images
+from vl_keras.data.builders.manual_files import folders_or_zips, manual_folder, read_images
 
 KARPATHY = "dataset_flickr30k.json"
 TOKENS = ("results_20130124.token", "results_20130124.token.txt")
@@ -79,7 +79,7 @@ def _open(settings):
         raise DataError(
             f"`data.manual_dir` ({folder}) has no Flickr30k captions: it must hold {KARPATHY} or {TOKENS[0]}."
         )
-    images = ManualFiles([folder / f"{name}.zip" for name in _FOLDERS], [folder / name for name in _FOLDERS])
+    images = folders_or_zips(folder, _FOLDERS)
     if not len(images):
         raise DataError(
             f"`data.manual_dir` ({folder}) has no Flickr30k photos: it must hold the folder flickr30k-images, which "

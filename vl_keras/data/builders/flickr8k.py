@@ -11,6 +11,7 @@ LISTS = {
     "test": "Flickr_8k.testImages.txt",
 }
 TOKENS = "Flickr8k.token.txt"
+_TEXTS = "Flickr8k_text.zip"
 _WANTED = "Flickr8k_Dataset.zip and Flickr8k_text.zip (or what they unpack to: Flicker8k_Dataset/ and the .txt files)"
 
 
@@ -57,7 +58,7 @@ def _open(settings):
         [folder / "Flickr8k_Dataset.zip"],
         [folder / "Flicker8k_Dataset", folder / "Flickr8k_Dataset", folder / "Flickr8k_Dataset" / "Flicker8k_Dataset"],
     )
-    texts = _TextFiles([folder / "Flickr8k_text.zip"], [folder / "Flickr8k_text", folder])
+    texts = ManualFiles([folder / _TEXTS], [folder / "Flickr8k_text", folder], only={TOKENS, *LISTS.values(), _TEXTS})
     if not len(images):
         raise DataError(
             f"`data.manual_dir` ({folder}) has no Flickr8k photos: it must hold Flickr8k_Dataset.zip, or the folder "
@@ -69,11 +70,3 @@ def _open(settings):
             f"{TOKENS} and at least one of {', '.join(LISTS.values())}."
         )
     return images, texts
-
-
-class _TextFiles(ManualFiles):
-    """The caption and list files only, so that other files in the same folder do not count as changes."""
-
-    def stamp(self):
-        known = {TOKENS, *LISTS.values(), "Flickr8k_text.zip"}
-        return [row for row in super().stamp() if row[0] in known]

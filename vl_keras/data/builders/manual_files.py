@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from vl_keras.data.builders.caption_files import read_json
 from vl_keras.data.builders.example import DataError
 from vl_keras.data.builders.example_builder import input_stamp
 
@@ -15,13 +16,14 @@ class ManualFiles:
     Args:
         archives: zip files; absent ones are passed over.
         folders: folders whose direct files count; absent ones are passed over.
+        only: names of the files that count, so that others in the same places are no change; None for all.
 
     Raises:
         DataError: an archive is no zip file or was not downloaded to its end.
     """
 
-    def __init__(self, archives=(), folders=()):
-        self._stamp, self._places = [], {}
+    def __init__(self, archives=(), folders=(), only=None):
+        self._stamp, self._places, self._only = [], {}, only
         for path in map(Path, archives):
             if path.is_file():
                 self._add_archive(path)
@@ -53,16 +55,34 @@ class ManualFiles:
         except (zipfile.BadZipFile, OSError) as error:
             raise DataError(f"`{path}` cannot be opened ({error}); get the archive again.") from None
         for entry in archive.infolist():
-            if not entry.is_dir() and not entry.filename.startswith("__MACOSX/"):
-                self._places[os.path.basename(entry.filename)] = (archive, entry)
+            name = os.path.basename(entry.filename)
+            if not entry.is_dir() and not entry.filename.startswith("__MACOSX/") and self._counts(name):
+                self._places[name] = (archive, entry)
         self._stamp.append(input_stamp(path))
 
     def _add_folder(self, folder):
         with os.scandir(folder) as entries:
-            files = sorted((entry for entry in entries if entry.is_file()), key=lambda entry: entry.name)
-        for file in files:
+            files = [entry for entry in entries if self._counts(entry.name) and entry.is_file()]
+        for file in sorted(files, key=lambda entry: entry.name):
             self._places[file.name] = Path(file.path)
             self._stamp.append([file.name, file.stat().st_size, file.stat().st_mtime_ns])
+
+    def _counts(self, name):
+        return self._only is None or name in self._only
+
+
+def folders_or_zips(folder, names):
+    """`ManualFiles` of the folders `names` in `folder`, each unpacked or still packed as NAME.zip."""
+    return ManualFiles([folder / f"{name}.zip" for name in names], [folder / name for name in names])
+
+
+def read_manual_json(files, name, object_hook=None):
+    """Parsed JSON of a file in `ManualFiles`; raises `DataError` that names it. `object_hook` as of `json.loads`."""
+    try:
+        content = files.read(name)
+    except OSError as error:
+        raise DataError(f"`{name}` cannot be read ({error}); get the file again.") from None
+    return read_json(content, name, object_hook)
 
 
 def manual_folder(settings, dataset, wanted):

@@ -1,0 +1,41 @@
+"""The user's own image-text pairs: a tab-separated file of texts that match their image or do not."""
+
+from vl_keras.data.builders.listed_images import ListedImagesBuilder, parse_split
+
+MATCH, NO_MATCH = "match", "no-match"
+PAIR_KIND = "pair"  # `kind` of the question rows that hold labelled texts
+
+
+class PairsBuilder(ListedImagesBuilder):
+    """Images and labelled texts that a `.tsv` file lists, one pair a line: `IMAGE<tab>TEXT<tab>match|no-match`.
+
+    A fourth column may name the split: train (the default), dev or test. Each text becomes a question row whose
+    `question` is the text and whose `answer` is the label; one that matches is also a caption of its image.
+    """
+
+    MISSING_SPLIT_ADVICE = (
+        "Name that split in a fourth column of its lines (a dev split is taken from the training images where no line "
+        "names one and there are at least two images)."
+    )
+    NAME_THE_SPLIT = "write dev into a fourth column of those lines"
+
+    @staticmethod
+    def parse_line(line):
+        columns = [column.strip() for column in line.split("\t")]
+        if len(columns) not in (3, 4):
+            raise ValueError(
+                "the line is not IMAGE<tab>TEXT<tab>match|no-match, with or without a fourth column for the split; it "
+                f"has {len(columns)} column(s)"
+            )
+        image, text, label, split = (*columns, "")[:4]
+        for name, value in (("image", image), ("text", text)):
+            if not value:
+                raise ValueError(f"the {name} is empty")
+        if label.lower() not in (MATCH, NO_MATCH):
+            raise ValueError(f"the label (third column) must be {MATCH} or {NO_MATCH}; it is {label!r}")
+        return {
+            "image": image,
+            "split": parse_split(split or "train"),
+            "captions": [text] if label.lower() == MATCH else [],
+            "questions": [{"question": text, "answer": label.lower(), "kind": PAIR_KIND}],
+        }

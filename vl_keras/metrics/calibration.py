@@ -1,0 +1,111 @@
+"""How far a classifier's confidence can be trusted: temperature, calibration error, and when not to answer."""
+
+import numpy as np
+
+TEMPERATURES = (0.05, 20.0)  # where a temperature is looked for
+
+
+def fit_temperature(logits, labels):
+    """The temperature T for which softmax(logits / T) has the least negative log-likelihood (Guo et al., 2017, 4.2).
+
+    In 1 / T the loss is convex, so the place where its slope changes sign is found by halving. Where there is none in
+    `TEMPERATURES`, the nearer end is returned: the lower one where every label has the largest logit, since the loss
+    then falls for ever, the upper one where the logits say nothing about the labels.
+
+    Args:
+        logits: `(N, C)` finite floats of held-out items, e.g. dev.
+        labels: `(N,)` integers, the right classes.
+
+    Returns:
+        Float.
+
+    Raises:
+        ValueError: there is no item, shapes do not agree, or a logit is not finite.
+    """
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    if logits.ndim != 2 or not len(logits) or labels.shape != logits.shape[:1]:
+        raise ValueError(f"`logits` must be (N, C) and `labels` (N,), N above 0; got {logits.shape}, {labels.shape}.")
+    if not np.isfinite(logits).all():
+        raise ValueError("`logits` must be finite; some are not.")
+    logits = logits - logits.max(axis=1, keepdims=True)
+    right = logits[np.arange(len(labels)), labels].mean()
+
+    def slope(inverse):
+        """Derivative of the mean negative log-likelihood by 1 / T: expected minus right logit."""
+        weights = np.exp(inverse * logits)
+        return ((weights * logits).sum(axis=1) / weights.sum(axis=1)).mean() - right
+
+    low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    if slope(low) >= 0:
+        return TEMPERATURES[1]
+    if slope(high) <= 0:
+        return TEMPERATURES[0]
+    for _ in range(60):
+        middle = np.sqrt(low * high)
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return float(1 / np.sqrt(low * high))
+
+
+def expected_calibration_error(confidence, correct, bins=15):
+    """Mean distance between confidence and accuracy over equal bins of confidence, weighted by their items.
+
+    Naeini et al. (2015), as in Guo et al. (2017), equation 3; bin m holds confidences in ((m - 1) / bins, m / bins].
+
+    Args:
+        confidence: `(N,)` probabilities of the answers given, 0 to 1.
+        correct: `(N,)` bool, or scores from 0 to 1.
+
+    Returns:
+        Float, 0 to 1.
+
+    Raises:
+        ValueError: there is no item, or shapes do not agree.
+    """
+    confidence, correct = _pair(confidence, correct)
+    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(places, confidence - correct, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def abstention_threshold(confidence, correct, target_accuracy):
+    """The smallest confidence threshold at which the answered items reach the target accuracy.
+
+    Items whose confidence is at least the threshold are answered. Where no threshold reaches the target, the one with
+    the best accuracy is returned, the smallest such, and `reached` is False.
+
+    Args:
+        confidence: `(N,)` confidences of held-out items, e.g. dev.
+        correct: `(N,)` bool, or scores from 0 to 1.
+        target_accuracy: share, 0 to 1.
+
+    Returns:
+        Dict: `reached`; `threshold`, a confidence that occurs, or 0 where all items may be answered; `coverage`, the
+        share of items answered at it; `accuracy` of these.
+
+    Raises:
+        ValueError: there is no item, or shapes do not agree.
+    """
+    confidence, correct = _pair(confidence, correct)
+    order = np.argsort(-confidence, kind="stable")
+    ranked = confidence[order]
+    ends = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))  # equal confidences are answered together
+    answered = ends + 1
+    accuracy = np.cumsum(correct[order])[ends] / answered
+    reached = accuracy >= target_accuracy - 1e-12
+    good = reached if reached.any() else accuracy == accuracy.max()
+    best = np.flatnonzero(good)[-1]
+    return {
+        "reached": bool(reached.any()),
+        "threshold": float(ranked[ends[best]]) if answered[best] < len(ranked) else 0.0,
+        "coverage": float(answered[best] / len(ranked)),
+        "accuracy": float(accuracy[best]),
+    }
+
+
+def _pair(confidence, correct):
+    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    if confidence.ndim != 1 or not len(confidence) or confidence.shape != correct.shape:
+        raise ValueError(
+            f"`confidence` and `correct` must be (N,) with N above 0; got {confidence.shape} and {correct.shape}."
+        )
+    return confidence, correct
