@@ -21,6 +21,7 @@ SERVE = [
 ]
 BATCH = ["apache-beam>=2.77,<3", "pyarrow>=18,<26"]
 APP = ["gradio>=6,<7"]
+RETRIEVAL = ["faiss-cpu>=1.12,<2"]
 
 setup(
     name="vl_keras",
@@ -57,11 +58,13 @@ setup(
         "serve": SERVE,
         "batch": BATCH,
         "app": [*SERVE, *APP],
+        "retrieval": RETRIEVAL,
         "dev": [
             *AUGMENT,
             *SERVE,
             *BATCH,
             *APP,
+            *RETRIEVAL,
             "hypothesis>=6",
             "playwright>=1.50",
             "pytest>=8",
