@@ -35,7 +35,7 @@ class AugmentConfig:
 class DataConfig:
     """Which examples, and how they become batches."""
 
-    dataset: str = "shapes"  # shapes, flickr8k, flickr30k, coco, coco_captions
+    dataset: str = "shapes"  # shapes, flickr8k, flickr30k, coco, coco_captions, easy_vqa, vqa_v2
     manifest: str = ""  # a JSONL file of one's own; wins over `dataset`
     manual_dir: str = ""  # folder that holds the dataset's official archives
     data_dir: str = "~/.cache/vl_keras"  # prepared records and feature caches
@@ -80,17 +80,25 @@ class ImageEncoderConfig:
 class TextEncoderConfig:
     """The context side: a TensorFlow Hub BERT."""
 
-    encoder: str = ""  # handle (URL or folder) of the encoder module; empty: no text encoder
+    # handle (URL or folder) of the encoder module; empty: captioning reads no context, the other tasks train a small
+    # Transformer of their own
+    encoder: str = ""
     preprocessor: str = ""  # handle of the preprocessing module
     trainable: bool = False
-    max_length: int = 32  # context tokens
+    max_length: int = 32  # tokens of a context, question or other text that is read
+    num_layers: int = 2  # of the small Transformer
+    cache_features: bool = False  # read a frozen hub encoder's tokens from a cache; not for captioning
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The captioner between the encoders and the words."""
+    """What lies between the encoders and the words, answers or vectors."""
 
-    decoder: str = "transformer"  # transformer or lstm
+    decoder: str = "transformer"  # of captioning: transformer or lstm
+    fusion: str = (
+        "co_attention"  # of vqa and matching: how text and picture are joined; a name of layers.fusion.FUSIONS
+    )
+    reads: str = "both"  # of vqa and matching: both, text or image; the other is blanked, which gives a baseline
     hidden_dim: int = 256
     num_heads: int = 8
     num_layers: int = 3
@@ -99,6 +107,37 @@ class ModelConfig:
     dropout: float = 0.1
     image_dropout: float = 0.1  # on the encoder's tokens
     word_dropout: float = 0.0  # chance that an input word is hidden from the decoder
+
+
+@dataclass(frozen=True)
+class VqaConfig:
+    """Visual question answering."""
+
+    num_answers: int = 3000  # candidates: the most frequent training answers
+    # coverage and accuracy: an answer below the confidence that reaches this accuracy on dev is withheld; 0: never
+    target_accuracy: float = 0.0
+
+
+@dataclass(frozen=True)
+class MatchingConfig:
+    """Image-text matching."""
+
+    # random: captions of any other image; nearest: of images that look alike; in_batch: the hardest of the batch;
+    # given: the data's own labels
+    negatives: str = "random"
+    neighbours: int = 50  # of each image, that `nearest` draws from
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """Images and texts in one space."""
+
+    loss: str = "info_nce"  # a name of losses.CONTRASTIVE_LOSSES
+    embedding_dim: int = 512  # D of the shared space
+    temperature: float = 0.07  # where the learned temperature starts
+    margin: float = 0.2  # of the triplet loss
+    rerank_with: str = ""  # run of the matching task that orders the first candidates anew
+    rerank_candidates: int = 20
 
 
 @dataclass(frozen=True)
@@ -127,7 +166,7 @@ class TrainingConfig:
     label_smoothing: float = 0.1
     ema_decay: float = 0.0  # zero: no moving average of the weights
     checkpoint_steps: int = 0  # steps between checkpoints; zero: at epoch ends only
-    patience: int = 0  # epochs without a better development CIDEr before stopping; zero: never
+    patience: int = 0  # epochs without a better development measure before stopping; zero: never
     evaluate_every: int = 1  # epochs between development measures
     evaluate_examples: int = 0  # development images measured at epoch ends; zero: all
     self_critical: SelfCriticalConfig = field(default_factory=SelfCriticalConfig)
@@ -161,6 +200,9 @@ class Config:
     image_encoder: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
     text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    vqa: VqaConfig = field(default_factory=VqaConfig)
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
+    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
 
@@ -232,10 +274,15 @@ def check_config(config):
         raise ConfigError(
             f"`model.hidden_dim` must divide by `model.num_heads`; got {model.hidden_dim} and {model.num_heads}."
         )
-    if config.text_encoder.encoder and config.data.context == "none":
+    if config.task == "captioning" and config.text_encoder.encoder and config.data.context == "none":
         raise ConfigError(
             "`text_encoder.encoder` is set but `data.context` is none, so it would read nothing; set `data.context` to "
             "field or caption_words, or leave the encoder empty."
+        )
+    if config.text_encoder.cache_features and (config.text_encoder.trainable or not config.text_encoder.encoder):
+        raise ConfigError(
+            "`text_encoder.cache_features` needs a frozen hub encoder (`text_encoder.encoder`, and `trainable` false): "
+            "cached features do not follow training."
         )
     if config.image_encoder.cache_features and config.image_encoder.trainable_from:
         raise ConfigError(
@@ -263,16 +310,23 @@ def _rules(config):
 
     yield one_of("data", "context", ("none", "field", "caption_words"))
     yield one_of("model", "decoder", ("transformer", "lstm"))
+    yield one_of("model", "reads", ("both", "text", "image"))
+    yield one_of("matching", "negatives", ("random", "nearest", "in_batch", "given"))
     yield one_of("training", "strategy", ("auto", "none", "mirrored", "multi_worker"))
     yield one_of("training", "jit_compile", ("auto", "on", "off"))
     yield one_of("training", "precision", ("float32", "mixed_bfloat16", "mixed_float16"))
     yield one_of("generation", "method", ("greedy", "beam", "sample"))
     yield from at_least("data", 1, "max_pixels", "batch_size", "captions_per_image")
     yield from at_least("data", 0, "max_examples")
-    yield from at_least("model", 1, "hidden_dim", "num_heads", "num_layers", "intermediate_dim")
+    yield from at_least("model", 1, "hidden_dim", "num_heads", "intermediate_dim")
+    yield from at_least("model", 0 if config.task == "retrieval" else 1, "num_layers")
     yield from at_least("model", 0, "image_layers")
     yield from at_least("image_encoder", 1, "cache_views")
     yield from at_least("text_encoder", 2, "max_length")
+    yield from at_least("text_encoder", 1, "num_layers")
+    yield from at_least("vqa", 2, "num_answers")
+    yield from at_least("matching", 1, "neighbours")
+    yield from at_least("retrieval", 1, "embedding_dim", "rerank_candidates")
     yield from at_least(
         "training", 0, "epochs", "warmup_steps", "weight_decay", "clip_norm", "checkpoint_steps", "patience"
     )
@@ -290,6 +344,8 @@ def _rules(config):
     yield from share("model", config.model, "dropout", "image_dropout", "word_dropout")
     yield from share("training", training, "label_smoothing", "ema_decay")
     yield from share("generation", generation, "top_p")
+    yield from share("vqa", config.vqa, "target_accuracy")
+    yield "retrieval.temperature", config.retrieval.temperature, config.retrieval.temperature > 0, "be above 0"
     yield "data.augment.crop_min_area", data.augment.crop_min_area, data.augment.crop_min_area > 0, "be above 0"
     yield "generation.temperature", generation.temperature, generation.temperature > 0, "be above 0"
     yield (

@@ -11,7 +11,8 @@ from vl_keras.config import GenerationConfig
 from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.metrics.coco_results import read_coco_results
 from vl_keras.training.errors import TrainingError
-from vl_keras.training.evaluate import _short, describe_generation, evaluate, format_evaluation
+from vl_keras.tasks.described import describe_generation
+from vl_keras.training.evaluate import _short, evaluate, format_evaluation
 from vl_keras.training.run_dir import load_run
 
 LONGER = ["generation.min_length=5", "generation.no_repeat_ngram=2"]

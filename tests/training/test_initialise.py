@@ -16,14 +16,14 @@ def start(trained_run):
 
 
 class NewCaptions(CaptioningTask):
-    def training_captions(self):
+    def training_texts(self):
         return ["a zeppelin over the red circle"] * 9
 
 
 def test_the_vocabulary_is_extended_and_old_rows_kept(start, trained_run, small_config):
     lines = []
     task = NewCaptions(small_config())
-    task.tokenizer = start.tokenizer(task, lines.append)
+    start.give_vocabularies(task, lines.append)
     old = CaptionTokenizer.load(trained_run / "vocabulary.txt")
     assert task.tokenizer.vocab[: old.vocab_size] == old.vocab
     assert "zeppelin" in task.tokenizer.vocab[old.vocab_size :] and "zeppelin" in lines[0]
@@ -31,7 +31,7 @@ def test_the_vocabulary_is_extended_and_old_rows_kept(start, trained_run, small_
     fresh = {v.name: v.numpy() for v in captioner.decoder.model.weights}
     start.fill(task, captioner, lines.append)
     grown = 0
-    for ours, theirs in zip(captioner.decoder.model.weights, start._captioner.decoder.model.weights, strict=True):
+    for ours, theirs in zip(captioner.decoder.model.weights, start._model.decoder.model.weights, strict=True):
         rows = theirs.shape[0]
         np.testing.assert_array_equal(ours.numpy()[:rows], theirs.numpy(), err_msg=ours.name)
         np.testing.assert_array_equal(ours.numpy()[rows:], fresh[ours.name][rows:], err_msg=ours.name)
@@ -42,14 +42,15 @@ def test_the_vocabulary_is_extended_and_old_rows_kept(start, trained_run, small_
 def test_a_full_vocabulary_is_kept_and_said_so(start, small_config):
     lines = []
     task = NewCaptions(small_config("text.vocab_size=20"))
-    assert start.tokenizer(task, lines.append).vocab == start._task.tokenizer.vocab
+    start.give_vocabularies(task, lines.append)
+    assert task.tokenizer.vocab == start._task.tokenizer.vocab
     assert "`text.vocab_size` (20) leaves no room" in lines[0]
 
 
 def test_a_vocabulary_file_is_refused(start, small_config, trained_run):
     task = NewCaptions(small_config(f"text.vocabulary={trained_run}/vocabulary.txt"))
     with pytest.raises(TrainingError, match="keeps that vocabulary"):
-        start.tokenizer(task, print)
+        start.give_vocabularies(task, print)
 
 
 def test_another_model_is_refused(start, small_config):
@@ -66,7 +67,7 @@ def test_training_goes_on_from_the_run(trained_run, small_config, tmp_path, chec
     (begun,) = json.loads((tmp_path / "new" / "versions.json").read_text())
     assert begun["init_from"] == str(trained_run)
     log = (tmp_path / "new" / "train.log").read_text()
-    assert "Starting from" in log and "kept as it is: the captions need no more" in log
+    assert "Starting from" in log and "kept as it is: the texts need no more" in log
     ours = checkpoint_values(tmp_path / "new")
-    best = Start(trained_run)._captioner.reader.get_weights()
+    best = Start(trained_run)._model.reader.get_weights()
     np.testing.assert_array_equal(ours["weights/reader/0/.ATTRIBUTES/VARIABLE_VALUE"], best[0])

@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from vl_keras.tasks.captioning import CaptioningTask
 from vl_keras.training.history import History
 from vl_keras.training.session import Phase, Session
 
@@ -17,7 +18,7 @@ def is_over(small_config, tmp_path):
             for epoch, score in enumerate(measured, start=1):
                 row = {"phase": phase, "epoch": epoch, "step": epoch}
                 history.append(row if score is None else {**row, "CIDEr-D": score})
-        session = SimpleNamespace(history=history, config=config)
+        session = SimpleNamespace(history=history, config=config, task=CaptioningTask)
         return Session.is_over(session, Phase("self_critical", None, None, 5, epochs))
 
     return ask

@@ -8,7 +8,6 @@ from tqdm import tqdm
 
 from vl_keras.data.caption_words import content_words, set_aside_caption, swap_sides
 from vl_keras.data.epoch_plan import EpochPlan, PlanRules, caption_lengths, plan_epoch
-from vl_keras.data.text_ops import tidy_caption
 
 _TOKENIZED_AT_ONCE = 8192
 _TYPES = {
@@ -18,6 +17,7 @@ _TYPES = {
     "seed": tf.int32,
     "context": tf.string,
     "target": tf.int32,
+    "number": tf.int64,
 }
 
 
@@ -27,30 +27,36 @@ class BatchRows:
     Args:
         config: `Config`.
         source: a `Source`.
-        tokenizer: a `CaptionTokenizer`, which tells how long captions are.
+        tokenizer: a `CaptionTokenizer`, which tells how long captions are; or a `HubTokenizer`.
         training: rows of an endless shuffled stream; or each image once, in order.
         features: a `FeatureCache`, or None: it has views of each picture to choose among, some of them mirrored.
+        texts: list of strings an image, to stand for the source's captions.
+        negatives, neighbours: texts of other images, as in `PlanRules`.
     """
 
-    def __init__(self, config, source, tokenizer, training, features=None):
+    def __init__(self, config, source, tokenizer, training, features=None, texts=None, negatives=0, neighbours=None):
         data = config.data
         self._config, self._source, self._tokenizer, self._training = config, source, tokenizer, training
-        self._counts = np.array([len(own) for own in source.captions], np.int64)
-        self._captions = _object_array([text.encode("utf-8") for own in source.captions for text in own])
+        texts = source.captions if texts is None else texts
+        self._counts = np.array([len(own) for own in texts], np.int64)
+        self._captions = _object_array([text.encode("utf-8") for own in texts for text in own])
         mirrors = features.flipped.any() if features is not None else data.augment.flip
         texts, self._mirrored = _with_mirrored(self._captions) if training and mirrors else (self._captions, None)
+        self.texts = texts
         # Tokenizing is a good part of what a small picture's decoding costs, so captions are tokenized once.
         self._tokens, self._first, self._size = _tokenize(tokenizer, texts)
         self._rules = PlanRules(
             seed=config.training.seed,
             batch_size=data.batch_size,
             captions_per_image=data.captions_per_image,
-            lengths=caption_lengths(data.length_buckets, config.text.max_length),
+            lengths=caption_lengths(data.length_buckets, tokenizer.max_length or config.text.max_length),
             views=features.views if features is not None else 1,
             flip=data.augment.flip,
             view_flips=features.flipped if features is not None else None,
             set_aside=data.context == "caption_words",
             context_dropout=data.context_dropout,
+            negatives=negatives,
+            neighbours=neighbours,
         )
         sizes = self._size[: len(self._captions)] + 1  # with the end token
         # Two epochs, because batches of the next are prepared while the last of this one are used.
@@ -67,14 +73,16 @@ class BatchRows:
         Returns:
             Dict. Of the images in `mine`: "index" and "view" `(B,)` int64, "flip" `(B,)` bool, "seed" `(B, 2)` int32,
             "context" `(B,)` strings. Of the whole batch: "target" `(B, K, L)` int32, captions with their end token,
-            padded; a missing caption is all padding.
+            padded; a missing caption is all padding; "number" `(B, K)` int64, which captions these are, -1 for none;
+            of mirrored pictures as many after all others.
         """
         rows = dict(zip(_TYPES, tf.numpy_function(self._rows, [step], list(_TYPES.values())), strict=True))
         size = self._rules.batch_size if self._training else None
-        shapes = {"seed": (size, 2), "target": (size, self._rules.captions_per_image, None)}
+        count = self._rules.captions_per_image + self._rules.negatives
+        shapes = {"seed": (size, 2), "target": (size, count, None), "number": (size, count)}
         for name, value in rows.items():
             value.set_shape(shapes.get(name, (size,)))
-        return {name: value if name == "target" else value[mine] for name, value in rows.items()}
+        return {name: value if name in ("target", "number") else value[mine] for name, value in rows.items()}
 
     def _rows(self, step):
         if self._training:
@@ -84,8 +92,11 @@ class BatchRows:
             epoch, part = 0, slice(step * self._rules.batch_size, (step + 1) * self._rules.batch_size)
             plan = self._in_order
         index, flip = plan.images[part], plan.flips[part]
-        target = self._target(plan.captions[part], flip, np.max(plan.lengths[part]), epoch, part)
-        return index, plan.views[part], flip, plan.seeds[part], self._contexts(plan, part), target
+        chosen = plan.captions[part]
+        target = self._target(chosen, flip, np.max(plan.lengths[part]), epoch, part)
+        if self._mirrored is not None:
+            chosen = np.where((chosen >= 0) & flip[:, np.newaxis], self._mirrored[chosen], chosen)
+        return index, plan.views[part], flip, plan.seeds[part], self._contexts(plan, part), target, chosen
 
     def _target(self, chosen, flip, length, epoch, step):
         """`(B, K)` caption numbers -> `(B, K, length)` ids."""
@@ -157,12 +168,9 @@ class BatchRows:
 
 
 def _with_mirrored(captions):
-    """Captions followed by the mirrored ones of those that name a side, and `(captions,)` numbers of the mirrored."""
-    mirrored = np.arange(len(captions))
-    swapped = [_on_text(swap_sides, text) for text in captions]
-    named = [number for number, text in enumerate(swapped) if text != captions[number]]
-    mirrored[named] = len(captions) + np.arange(len(named))
-    return _object_array([*captions, *(swapped[number] for number in named)]), mirrored
+    """Captions followed by the mirrored ones, with their sides swapped, and `(captions,)` numbers of the mirrored."""
+    swapped = (_on_text(swap_sides, text) for text in captions)
+    return _object_array([*captions, *swapped]), len(captions) + np.arange(len(captions))
 
 
 def _tokenize(tokenizer, captions):
@@ -171,7 +179,7 @@ def _tokenize(tokenizer, captions):
     starts = range(0, len(captions), _TOKENIZED_AT_ONCE)
     for start in tqdm(starts, desc="tokenizing captions", delay=2, leave=False):
         texts = tf.constant(captions[start : start + _TOKENIZED_AT_ONCE], tf.string)
-        ids = tokenizer.tokenize(tidy_caption(texts))
+        ids = tokenizer.tokenize(tokenizer.tidy(texts))
         tokens.append(ids.flat_values.numpy())
         sizes.append(ids.row_lengths().numpy())
     size = np.concatenate([np.zeros(0, np.int64), *sizes])

@@ -20,6 +20,8 @@ class PlanRules:
         view_flips: `(images, views)` bool, which cached pictures are mirrored; then `flip` is not asked.
         set_aside: one caption of each image that has two or more becomes its context, not a target.
         context_dropout: chance that an image is shown an empty context.
+        negatives: texts of other images that follow an image's own K.
+        neighbours: `(images, n)` images that these are drawn from; None: any other image.
     """
 
     seed: int
@@ -31,6 +33,8 @@ class PlanRules:
     view_flips: np.ndarray | None = None
     set_aside: bool = False
     context_dropout: float = 0.0
+    negatives: int = 0
+    neighbours: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class EpochPlan:
 
     Attributes:
         images: `(steps, B)` image indices, each at most once.
-        captions: `(steps, B, K)` caption numbers, in random order.
+        captions: `(steps, B, K)` caption numbers, in random order; then, of the third axis, those of the negatives.
         contexts: `(steps, B)` caption numbers set aside as context.
         lengths: `(steps,)` caption length L of each step.
         views: `(steps, B)` cached version of each image.
@@ -77,6 +81,9 @@ def plan_epoch(rules, caption_counts, caption_tokens, epoch):
         return np.random.default_rng([rules.seed % 2**63, epoch, purpose])
 
     captions, contexts = _choose_captions(rules, caption_counts, random(0))
+    if rules.negatives:
+        others = choose_negatives(caption_counts, rules.negatives, random(7), rules.neighbours)
+        captions = np.concatenate([captions, others], axis=1)
     tokens = np.append(caption_tokens, 0)[captions].max(axis=1, initial=0)
 
     order = random(1).permutation(count)[: steps * size]
@@ -112,6 +119,35 @@ def plan_epoch(rules, caption_counts, caption_tokens, epoch):
 def caption_lengths(length_buckets, max_length):
     """The lengths that batches are padded to: the buckets below `max_length`, then `max_length` itself."""
     return (*(length for length in length_buckets if length < max_length), max_length)
+
+
+def choose_negatives(caption_counts, count, random, neighbours=None):
+    """Captions of other images for each image.
+
+    Args:
+        caption_counts: `(images,)` captions of each image; captions are numbered through all images.
+        count: N of each image.
+        random: NumPy generator.
+        neighbours: `(images, n)` images to draw from; None: all others that have captions, each as likely.
+
+    Returns:
+        `(images, N)` caption numbers; -1 where there is no image to draw from.
+    """
+    counts = np.asarray(caption_counts, np.int64)
+    first = np.cumsum(counts) - counts
+    images = np.arange(len(counts))[:, np.newaxis]
+    if neighbours is not None:
+        other = np.take_along_axis(neighbours, random.integers(neighbours.shape[1], size=(len(counts), count)), axis=1)
+    else:
+        there = np.flatnonzero(counts)
+        # One place less for an image that has captions itself, and its own place is stepped over.
+        own = np.where(counts > 0, np.searchsorted(there, images[:, 0]), len(there))[:, np.newaxis]
+        room = np.maximum(len(there) - (own < len(there)), 1)
+        place = random.integers(0, np.broadcast_to(room, (len(counts), count)))
+        other = there[np.minimum(place + (place >= own), len(there) - 1)]
+    other = np.where(other == images, -1, other)
+    number = first[other] + random.integers(0, np.maximum(counts[other], 1))
+    return np.where((other >= 0) & (counts[other] > 0), number, -1)
 
 
 def _choose_captions(rules, caption_counts, random):

@@ -59,28 +59,82 @@ def caption_dataset(
         ValueError: the batch size suits neither the source nor the number of workers.
     """
     size = config.data.batch_size
-    if size % num_workers:
-        raise ValueError(f"`data.batch_size` must divide by the number of workers; got {size} and {num_workers}.")
     batch_rows = BatchRows(config, source, tokenizer, training, features)
     if training:
         steps_per_epoch(config, source)
         steps = tf.data.Dataset.counter(first_step)
     else:
         steps = tf.data.Dataset.range(-(-len(source) // size))
-    share = size // num_workers
-    mine = slice(worker * share, (worker + 1) * share) if num_workers > 1 else slice(None)
-    rows = steps.map(lambda step: batch_rows.at(step, mine))
-    rows = _with_pictures(rows, config, source, features, _image_augment(config) if training else None)
+    mine = _rows_of(size, num_workers, worker)
 
     def batch(row):
         target = row["target"]
-        weight = _token_weights(target, row["image_ok"], mine if num_workers > 1 else None)
+        weight = _mean_weights(target != 0, row["image_ok"], mine)
         target = target[mine]
         x = {**_picture(row), "caption_ids": _shift(tokenizer, target)}
         if prepare_context is not None:
             x.update(prepare_context(row["context"]))
         return x, target, weight
 
+    rows = steps.map(lambda step: batch_rows.at(step, mine))
+    augment = _image_augment(config) if training else None
+    return _batches(_with_pictures(rows, config, source, features, augment), batch)
+
+
+def text_dataset(
+    config,
+    source,
+    batch_rows,
+    label,
+    *,
+    first_step=0,
+    features=None,
+    read_tokens=None,
+    num_workers=1,
+    worker=0,
+):
+    """Endless training batches of pictures with K texts each, in an order that follows from `(seed, step)`.
+
+    Args:
+        config: `Config`.
+        source: a `Source`.
+        batch_rows: `BatchRows` of the source's pictures and of the texts.
+        label: `(number (B, K)) -> (y, real (B, K) bool)`: what is to be learned about the texts with these numbers, and
+            which of them count.
+        first_step, features, num_workers, worker: as in `caption_dataset`.
+        read_tokens: `number (B, K) -> (tokens (B, K, T, D), mask (B, K, T))` from a cache; None: the model reads ids.
+
+    Returns:
+        Dataset of `(x, y, weight)`. x: "image" or "image_tokens" as in `caption_dataset`; "text_ids" `(B, K, T)` int32,
+        or "text_tokens" and "text_mask". weight: `(B, K)` float32, 0 where there is no text or its picture cannot be
+        read, scaled so that the mean of weight * loss over all workers is the mean loss of the texts that count.
+    """
+    mine = _rows_of(config.data.batch_size, num_workers, worker)
+    steps_per_epoch(config, source)
+
+    def batch(row):
+        y, real = label(row["number"])
+        weight = _mean_weights(real, row["image_ok"], mine)
+        x = _picture(row)
+        if read_tokens is None:
+            x["text_ids"] = row["target"][mine]
+        else:
+            x["text_tokens"], x["text_mask"] = read_tokens(row["number"][mine])
+        return x, tf.nest.map_structure(lambda value: value[mine], y), weight
+
+    rows = tf.data.Dataset.counter(first_step).map(lambda step: batch_rows.at(step, mine))
+    return _batches(_with_pictures(rows, config, source, features, _image_augment(config)), batch)
+
+
+def _rows_of(batch_size, num_workers, worker):
+    """The slice of every batch that a worker reads."""
+    if batch_size % num_workers:
+        raise ValueError(f"`data.batch_size` must divide by the number of workers; got {batch_size} and {num_workers}.")
+    share = batch_size // num_workers
+    return slice(worker * share, (worker + 1) * share) if num_workers > 1 else slice(None)
+
+
+def _batches(rows, batch):
     options = tf.data.Options()
     options.deterministic = True
     # Each worker already takes its own rows.
@@ -89,7 +143,7 @@ def caption_dataset(
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
-def evaluation_batches(config, source, *, features=None, prepare_context=None):
+def evaluation_batches(config, source, *, features=None, prepare_context=None, batch_size=0):
     """Every picture once, in the order of `source`: dataset of `(x, indices)`, the last batch smaller.
 
     x is as in `caption_dataset` without "caption_ids", indices `(B,)` int64. A picture that cannot be read is zeros,
@@ -99,7 +153,7 @@ def evaluation_batches(config, source, *, features=None, prepare_context=None):
     rows = tf.data.Dataset.from_tensor_slices(
         {"index": np.arange(len(source)), "context": [text.encode("utf-8") for text in contexts]}
     )
-    rows = rows.batch(config.data.batch_size)
+    rows = rows.batch(batch_size or config.data.batch_size)
     rows = rows.map(lambda row: {**row, "view": tf.zeros_like(row["index"])})
     rows = _with_pictures(rows, config, source, features, None)
 
@@ -162,13 +216,13 @@ def _shift(tokenizer, target):
     return tf.concat([start, before], axis=-1)
 
 
-def _token_weights(target, image_ok, mine):
-    """`(B, K, L)` float32 weights of the rows that are `mine` (None: of all), whose mean over the whole batch is 1."""
-    real = target != 0
-    if mine is None:
-        real &= image_ok[:, tf.newaxis, tf.newaxis]
+def _mean_weights(real, image_ok, mine):
+    """float32 weights of the rows that are `mine`, whose mean over the whole batch is 1; `real` is `(B, K, …)` bool."""
+    readable = tf.reshape(image_ok, (-1,) + (1,) * (len(real.shape) - 1))
+    if mine == slice(None):
+        real &= readable
         kept = real
     else:
-        kept = real[mine] & image_ok[:, tf.newaxis, tf.newaxis]
-    scale = tf.size(target) / tf.maximum(tf.math.count_nonzero(real, dtype=tf.int32), 1)
+        kept = real[mine] & readable
+    scale = tf.size(real) / tf.maximum(tf.math.count_nonzero(real, dtype=tf.int32), 1)
     return tf.cast(kept, tf.float32) * tf.cast(scale, tf.float32)

@@ -49,6 +49,8 @@ class CaptionTokenizer:
     """
 
     PAD, UNK, START, END = range(4)
+    max_length = 0  # its users set one
+    is_learned = True  # from the training texts, so that a run keeps it
     SPECIALS = ("[PAD]", "[UNK]", "[START]", "[END]")
 
     def __init__(self, vocab):
@@ -104,6 +106,8 @@ class CaptionTokenizer:
     def save(self, path):
         """Writes the vocabulary: one token a line, UTF-8, in the order of the ids."""
         Path(path).write_bytes(("\n".join(self.vocab) + "\n").encode("utf-8"))
+
+    tidy = staticmethod(tidy_caption)
 
     def tokenize(self, strings):
         """`(B,)` strings -> `(B, None)` ragged int32 ids, no specials but `[UNK]`."""

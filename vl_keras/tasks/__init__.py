@@ -1,5 +1,13 @@
 """Whole jobs by their configured name: a task knows its data, its model, its loss and its measures."""
 
 from vl_keras.tasks.captioning import CaptioningTask
+from vl_keras.tasks.matching import MatchingTask
+from vl_keras.tasks.retrieval import RetrievalTask
+from vl_keras.tasks.vqa import VqaTask
 
-TASKS = {"captioning": CaptioningTask}
+TASKS = {
+    "captioning": CaptioningTask,
+    "vqa": VqaTask,
+    "matching": MatchingTask,
+    "retrieval": RetrievalTask,
+}

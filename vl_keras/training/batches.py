@@ -6,15 +6,19 @@ import tensorflow as tf
 def accumulated(dataset, steps):
     """Groups `steps` batches into one element with a leading axis N, to be trained on as if they were one batch.
 
-    Captions are padded to the longest of the group, and the sample weights are made such that the mean over the N
-    batches' losses is the mean over the real tokens of all of them.
+    Texts are padded to the longest of the group. The sample weights of tokens are made such that the mean over the N
+    batches' losses is the mean over the real tokens of all of them; those of whole texts stay as they are.
 
     Args:
-        dataset: of `(x, y, weight)`, weight `(B, K, L)` zero on padding and otherwise of any one value per batch.
+        dataset: of `(x, y, weight)`, weight `(B, K, L)` zero on padding and otherwise of any one value per batch; or
+            `(B, K)`.
         steps: N; 1 gives the dataset back.
     """
     if steps == 1:
         return dataset
+
+    if dataset.element_spec[2].shape.rank == 2:
+        return dataset.padded_batch(steps, drop_remainder=True)
 
     def with_tokens(x, y, weight):
         # A batch's weight is its elements over its tokens (all workers' rows), so this is tokens per row of captions.

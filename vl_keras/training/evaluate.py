@@ -1,14 +1,12 @@
 """Measures a trained run on a split."""
 
-import dataclasses
 import time
 from pathlib import Path
 
 import numpy as np
 
-from vl_keras.config import GenerationConfig
 from vl_keras.metrics.coco_results import write_coco_results
-from vl_keras.metrics.score_signature import ScoreSignature
+from vl_keras.tasks.described import dataset_name
 from vl_keras.training.contact_sheet import draw_run_sheet
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.explain import Explainer
@@ -19,9 +17,6 @@ from vl_keras.training.run_dir import load_run, write_json
 _SHEET_PICTURES = 12
 _POINTING_PICTURES = 200
 _EXPLAINED_AT_ONCE = 16
-# What matters to each way of generating; the rest of `GenerationConfig` is named where it is not at its default.
-_ALWAYS_NAMED = {"greedy": (), "beam": ("beam_size", "length_penalty"), "sample": ("seed",)}
-_ONLY_BEAM, _ONLY_SAMPLE = ("beam_size", "length_penalty", "num_captions"), ("temperature", "top_k", "top_p", "seed")
 
 
 def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False):
@@ -49,7 +44,7 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
     config, task, captioner, which = load_run(run_dir, weights, overrides)
     source = task.source(split)
     if not any(source.captions):
-        raise TrainingError(f"Split `{split}` of {_dataset(config)} has no captions to score against.")
+        raise TrainingError(f"Split `{split}` of {dataset_name(config.data)} has no captions to score against.")
     start = time.monotonic()
     with Progress(f"captions of {split}", len(source), "picture") as progress:
         scores, captions = task.measure(captioner, split, progress=progress.to, with_java=with_java)
@@ -57,14 +52,7 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
     folder = Path(run_dir).expanduser() / "evaluation"
     folder.mkdir(exist_ok=True)
     files = {name: folder / f"{split}{end}" for name, end in _FILE_ENDS.items()}
-    signature = ScoreSignature.of(
-        {caption.image_id: caption.references for caption in captions if caption.references},
-        scores.tokenizer,
-        dataset=_dataset(config),
-        split=split,
-        generation=describe_generation(config.generation),
-        weights=_short(which),
-    )
+    signature = task.signature(captions, scores, split, _short(which))
     intervals = scores.intervals()
     explainer = Explainer(task, captioner, min(_EXPLAINED_AT_ONCE, len(source)))
     result = {
@@ -85,7 +73,7 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
     }
     write_coco_results(files["captions"], {caption.image_id: caption.caption for caption in captions})
     chosen = np.unique(np.linspace(0, len(captions) - 1, min(_SHEET_PICTURES, len(captions))).astype(int))
-    title = f"{_dataset(config)} {split}: {len(chosen)} of {len(captions)} pictures, {which}"
+    title = f"{dataset_name(config.data)} {split}: {len(chosen)} of {len(captions)} pictures, {which}"
     draw_run_sheet(task, explainer, [captions[i] for i in chosen], split, files["contact_sheet"], title)
     write_json(files["scores"], result)
     return result
@@ -114,24 +102,6 @@ def format_evaluation(result):
     return "\n".join([*lines, "written:", *(f"  {path}" for path in result["files"].values())])
 
 
-def describe_generation(generation):
-    """A `GenerationConfig` in words, e.g. "beam 3, length penalty 0.7, max length 28"."""
-    default = GenerationConfig()
-    words = [generation.method]
-    for field in dataclasses.fields(generation):
-        name, value = field.name, getattr(generation, field.name)
-        useless = (name in _ONLY_BEAM and generation.method != "beam") or (
-            name in _ONLY_SAMPLE and generation.method != "sample"
-        )
-        if name in ("method", "num_captions") or useless:
-            continue
-        if name == "beam_size":
-            words[0] += f" {value}"
-        elif name in _ALWAYS_NAMED[generation.method] or value != getattr(default, name):
-            words.append(f"{name.replace('_', ' ')} {value:g}")
-    return ", ".join(words)
-
-
 def _pointing(task, explainer, split):
     source = task.source(split)
     if not any(source.objects):
@@ -140,10 +110,6 @@ def _pointing(task, explainer, split):
     with Progress("pointing game", count, "picture") as progress:
         game = play_pointing_game(task, explainer, split, count, progress=progress.to)
     return game if game["words"] else {}
-
-
-def _dataset(config):
-    return Path(config.data.manifest).stem if config.data.manifest else config.data.dataset
 
 
 def _short(which):

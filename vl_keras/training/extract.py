@@ -28,7 +28,5 @@ def extract(config, splits=None):
     check_config(config)
     task = TASKS[config.task](config)
     with keras_settings("float32"):
-        captioner = task.build()
-    return {
-        split: task.features(captioner, split) for split in splits or (config.data.train_split, config.data.dev_split)
-    }
+        model = task.build()
+    return {split: task.features(model, split) for split in splits or (config.data.train_split, config.data.dev_split)}

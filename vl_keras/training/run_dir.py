@@ -12,7 +12,6 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from vl_keras.config import load_config, save_config
-from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.tasks import TASKS
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.strategy import keras_settings, use_jit
@@ -25,7 +24,8 @@ _FREE_TO_CHANGE = (
     "training.checkpoint_steps",
     "training.patience",
 )
-PHASES = ("cross_entropy", "self_critical")  # in the order in which they run
+FIRST_PHASE = "cross_entropy"
+PHASES = (FIRST_PHASE, "self_critical")  # in the order in which they run
 _ENCODER_WEIGHTS = "image_encoder.h5"
 _BEFORE_START = (".lock", "train.log")  # all that a start leaves which failed before its first step
 
@@ -33,10 +33,10 @@ _BEFORE_START = (".lock", "train.log")  # all that a start leaves which failed b
 class RunDir:
     """Paths and small files of a run directory.
 
-    `config.yaml` (every setting), `vocabulary.txt`, `versions.json` (of packages and code, one entry per start),
-    `data.json` (fingerprints), `image_encoder.h5` (of a frozen encoder), `checkpoints/` (the last few of each phase, to
-    resume from), `best/` (weights of the best epoch), `history.csv`, `measures.json`, `tensorboard/`,
-    `quarantine.jsonl`, `train.log`.
+    `config.yaml` (every setting), `vocabulary.txt` and a task's other vocabularies, `versions.json` (of packages and
+    code, one entry per start), `data.json` (fingerprints), `image_encoder.h5` (of a frozen encoder), `checkpoints/`
+    (the last few of each phase, to resume from), `best/` (weights of the best epoch), `history.csv`, `measures.json`,
+    `tensorboard/`, `quarantine.jsonl`, `train.log`.
     """
 
     def __init__(self, path):
@@ -45,7 +45,6 @@ class RunDir:
         self.best = self.path / "best"
         self.tensorboard = self.path / "tensorboard"
         self.config_file = self.path / "config.yaml"
-        self.vocabulary_file = self.path / "vocabulary.txt"
         self.history_file = self.path / "history.csv"
         self.measures_file = self.path / "measures.json"
         self.quarantine_file = self.path / "quarantine.jsonl"
@@ -95,14 +94,14 @@ class RunDir:
         starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         write_json(path, [*starts, {**describe_versions(), "init_from": init_from and str(init_from)}])
 
-    def write_settings(self, task, captioner, init_from=None):
+    def write_settings(self, task, model, init_from=None):
         """Writes what the run is made of; `config.yaml` comes last, so that where it is, everything is."""
         if not self.writes:
             return
         self.describe_start(init_from)
-        task.tokenizer.save(self.vocabulary_file)
+        task.save_vocabularies(self.path)
         if not task.config.image_encoder.trainable_from:
-            self.save_image_encoder(captioner.image_encoder)
+            self.save_image_encoder(model.image_encoder)
         write_json(self.path / "data.json", _fingerprints(task))
         save_config(task.config, self.config_file)
 
@@ -156,17 +155,17 @@ def _fingerprints(task):
 
 
 def load_run(run_dir, weights="auto", overrides=(), precision=None):
-    """Loads a trained run to write captions with.
+    """Loads a trained run to use it.
 
     Args:
         run_dir: folder that `train` wrote.
-        weights: `best`: those of the best development CIDEr; `last`: of the last checkpoint; `ema`: the moving average
-            in the last checkpoint; `auto`: `best` where there is one, else `last`.
+        weights: `best`: those of the best development measure; `last`: of the last checkpoint; `ema`: the moving
+            average in the last checkpoint; `auto`: `best` where there is one, else `last`.
         overrides: `"data.…=value"` and `"generation.…=value"` strings, e.g. for other data.
         precision: to compute in; None: as it was trained.
 
     Returns:
-        `(config, task, captioner, which)`; `which` says in words which weights these are.
+        `(config, task, model, which)`, `model` as the task builds it; `which` says in words which weights these are.
 
     Raises:
         TrainingError: there is no run, or none of these weights in it, or an override is of another section.
@@ -180,18 +179,21 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
     config = load_config(run.config_file, overrides)
     task = TASKS[config.task](
         config,
-        CaptionTokenizer.load(run.vocabulary_file),
         encoder_weights="none" if run.has_image_encoder else None,
         jit_compile=use_jit(config.training.jit_compile, tf.distribute.get_strategy()),
     )
+    task.load_vocabularies(run.path)
     with keras_settings(precision or config.training.precision):
-        captioner = task.build()
+        model = task.build()
     if run.has_image_encoder:
-        run.load_image_encoder(captioner.image_encoder)
-    return config, task, captioner, _restore(run, task, captioner, weights)
+        run.load_image_encoder(model.image_encoder)
+    which = _restore(run, task, model, weights)
+    measured = run.read_measures().get("best" if which.startswith("best") else "last", {})
+    task.use_measures(measured.get("measures", {}))
+    return config, task, model, which
 
 
-def _restore(run, task, captioner, weights):
+def _restore(run, task, model, weights):
     if weights not in ("auto", "best", "last", "ema"):
         raise TrainingError(f"`weights` must be auto, best, last or ema; got {weights!r}.")
     best, last = tf.train.latest_checkpoint(str(run.best)), run.last_checkpoint()
@@ -202,7 +204,7 @@ def _restore(run, task, captioner, weights):
         raise TrainingError(
             f"`{run.path}` has no {weights} weights; it was stopped before its first checkpoint was written."
         )
-    values = task.weights(captioner)
+    values = task.weights(model)
     tf.train.Checkpoint(weights=values).restore(str(path)).assert_existing_objects_matched().expect_partial()
     if weights == "best":
         return f"best: {run.read_measures()['best']['which']}"
@@ -210,7 +212,7 @@ def _restore(run, task, captioner, weights):
     if weights == "ema":
         if not load_config(run.config_file).training.ema_decay:
             raise TrainingError(f"`{run.path}` keeps no moving average (`training.ema_decay` is 0); take last or best.")
-        trained = trained_weights(captioner.training_model, values)
+        trained = trained_weights(model.training_model, values)
         tf.train.Checkpoint(averages=trained).restore(str(path)).assert_existing_objects_matched().expect_partial()
         return f"moving average of the weights at {path.parent.name} step {step}"
     return f"last weights, {path.parent.name} step {step}"

@@ -65,6 +65,9 @@ class SamplePictures:
         return np.asarray(sheet)
 
 
+SAMPLE_PICTURES = {"captioning": SamplePictures}  # by task
+
+
 def _picture(content, image_size):
     """uint8 `(height, width, 3)` of a picture's bytes; grey where they cannot be read."""
     try:

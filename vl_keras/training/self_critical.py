@@ -80,7 +80,7 @@ def self_critical_training(session, first_step):
         session: `Session` whose cross-entropy phase is over.
         first_step: steps of the phases before.
     """
-    task, captioner, training = session.task, session.captioner, session.config.training
+    task, captioner, training = session.task, session.model, session.config.training
     settings = training.self_critical
     begun = tf.train.latest_checkpoint(str(session.run.checkpoints / "self_critical"))
     if begun is None and tf.train.latest_checkpoint(str(session.run.best)):

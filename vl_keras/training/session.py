@@ -1,4 +1,4 @@
-"""What the phases of one training share: the captioner, the run directory, and what happens when an epoch ends."""
+"""What the phases of one training share: the models, the run directory, and what happens when an epoch ends."""
 
 import dataclasses
 import tempfile
@@ -6,17 +6,14 @@ import time
 
 import tensorflow as tf
 
-from vl_keras.metrics.score_signature import ScoreSignature
 from vl_keras.training.checkpoints import Checkpoints
 from vl_keras.training.errors import TrainingStopped, written
 from vl_keras.training.optimizer import averaged_weights, weight_averages
 from vl_keras.training.progress import Progress
 from vl_keras.training.run_dir import trained_weights, write_json
-from vl_keras.training.sample_pictures import SamplePictures
+from vl_keras.training.sample_pictures import SAMPLE_PICTURES
 from vl_keras.training.strategy import from_chief
 from vl_keras.training.tensorboard import Board
-
-JUDGE = "CIDEr-D"  # the development measure that chooses the best epoch
 
 
 @dataclasses.dataclass
@@ -25,7 +22,7 @@ class Phase:
 
     Attributes:
         name: of its rows in `history.csv` and its folder in `checkpoints/`.
-        model: compiled keras.Model that shares the captioner's weights, its optimizer built by `build_optimizer` and
+        model: compiled keras.Model that shares the task's weights, its optimizer built by `build_optimizer` and
             its metrics made; the first logged value is shown in the progress line.
         data: step of the phase to what `fit` takes, from that step on; the order follows from the step.
         steps_per_epoch: steps.
@@ -45,15 +42,15 @@ class Session:
     """One training run.
 
     Args:
-        task, captioner: what is trained.
-        strategy: `tf.distribute.Strategy` under whose scope the captioner was built.
+        task, model: what is trained; `model` is what the task built.
+        strategy: `tf.distribute.Strategy` under whose scope it was built.
         run: an open `RunDir`.
         history: its `History`.
         signal: a `StopSignal`.
     """
 
-    def __init__(self, task, captioner, strategy, run, history, signal):
-        self.config, self.task, self.captioner, self.strategy = task.config, task, captioner, strategy
+    def __init__(self, task, model, strategy, run, history, signal):
+        self.config, self.task, self.model, self.strategy = task.config, task, model, strategy
         self.run, self.history, self.log = run, history, run.log
         self.signal = signal
         self.board = None
@@ -61,14 +58,14 @@ class Session:
         # All of several workers save together, since some variables are summed over them for it; one save is kept.
         self._scratch = None if run.writes else tempfile.TemporaryDirectory(prefix="vl_keras-worker-")
         self._best = tf.train.CheckpointManager(
-            tf.train.Checkpoint(weights=task.weights(captioner)),
+            tf.train.Checkpoint(weights=task.weights(model)),
             str(run.best) if run.writes else self._scratch.name,
             max_to_keep=1,
         )
 
     def checkpoints(self, phase):
         """The `Checkpoints` of a phase."""
-        weights = self.task.weights(self.captioner)
+        weights = self.task.weights(self.model)
         averages = {
             part: weight_averages(phase.model.optimizer, variables)
             for part, variables in trained_weights(phase.model, weights).items()
@@ -110,7 +107,7 @@ class Session:
             if self.run.writes:
                 self._save_quarantine()
             self.history.append(row)
-        shown = [f"{name} {row[name]:.4g}" for name in (*values, JUDGE, "BLEU-4") if name in row]
+        shown = [f"{name} {row[name]:.4g}" for name in (*values, self.task.judge) if name in row]
         self.log(f"{phase.name} epoch {epoch}/{phase.epochs}: {', '.join(shown)} ({seconds:.0f} s)")
 
     def is_over(self, phase):
@@ -118,70 +115,68 @@ class Session:
         rows = self.history.of(phase.name)
         if len(rows) >= phase.epochs:
             return True
-        best = self.history.best(JUDGE)
+        best = self.history.best(self.task.judge)
         patience = self.config.training.patience
-        if not patience or not rows or not isinstance(rows[-1].get(JUDGE), float):  # decided where it was measured
+        if (
+            not patience or not rows or not isinstance(rows[-1].get(self.task.judge), float)
+        ):  # decided where it was measured
             return False
         last_best = best["epoch"] if best["phase"] == phase.name else 0
         return rows[-1]["epoch"] - last_best >= patience
 
     def load_best(self):
-        """Puts the weights of the best epoch so far into the captioner."""
+        """Puts the weights of the best epoch so far into the model."""
         path = tf.train.latest_checkpoint(str(self.run.best))
         self._best.checkpoint.restore(path).assert_existing_objects_matched()
 
     def _measure(self, phase, epoch, step):
-        config, split = self.config, self.config.data.dev_split
+        config, split, judge = self.config, self.config.data.dev_split, self.task.judge
         count = len(self.task.source(split))
         count = min(config.training.evaluate_examples or count, count)
         average = phase.model.optimizer.use_ema
         started = time.monotonic()
         with averaged_weights(phase.model.optimizer, phase.model.trainable_variables):
-            with Progress(f"captions of {split}", count, "picture", show=self.run.writes) as progress:
+            with Progress(f"measures of {split}", count, "picture", show=self.run.writes) as progress:
 
                 def on_progress(done):
                     progress.to(done)
                     self.check_signal()
 
-                scores, captions = self.task.measure(self.captioner, split, limit=count, progress=on_progress)
-            scores.measures[JUDGE] = from_chief(self.strategy, scores.measures[JUDGE])
+                measures, signature = self.task.epoch_measures(
+                    self.model, split, count, on_progress, "ema" if average else "raw"
+                )
+            measures[judge] = from_chief(self.strategy, measures[judge])
             self._draw(split, step)
-            best = self.history.best(JUDGE)
-            is_best = best is None or scores.measures[JUDGE] > best[JUDGE]
+            best = self.history.best(judge)
+            is_best = best is None or measures[judge] > best[judge]
             if is_best:
                 with written("The best weights", self.run.best, self.run.last_checkpoint()):
                     self._best.save(checkpoint_number=step)
-        signature = ScoreSignature.of(
-            {caption.image_id: caption.references for caption in captions if caption.references},
-            scores.tokenizer,
-            dataset=config.data.manifest or config.data.dataset,
-            split=split,
-            generation=describe_generation(config.generation),
-            weights="ema" if average else "raw",
-        )
         if self.run.writes:
             with written("The measures", self.run.path, self.run.last_checkpoint()):
-                self._write_measures(phase, epoch, step, scores, signature, is_best)
-        return {**scores.measures, "evaluation_seconds": round(time.monotonic() - started, 1)}
+                self._write_measures(phase, epoch, step, measures, signature, is_best)
+        return {**measures, "evaluation_seconds": round(time.monotonic() - started, 1)}
 
     def _draw(self, split, step):
+        if self.config.task not in SAMPLE_PICTURES:
+            return
         if self._pictures is None:  # by every worker: what is built under a strategy is built by all of them together
-            self._pictures = SamplePictures(self.task, self.captioner, split)
+            self._pictures = SAMPLE_PICTURES[self.config.task](self.task, self.model, split)
         if self.run.writes:
             self.board.pictures(step, split, *self._pictures())
 
-    def _write_measures(self, phase, epoch, step, scores, signature, is_best):
+    def _write_measures(self, phase, epoch, step, measures, signature, is_best):
         kind = "moving average of the weights" if phase.model.optimizer.use_ema else "weights"
         result = {
-            "which": f"{kind} at {phase.name} epoch {epoch}, {JUDGE} {scores.measures[JUDGE]:.4f}",
+            "which": f"{kind} at {phase.name} epoch {epoch}, {self.task.judge} {measures[self.task.judge]:.4f}",
             "phase": phase.name,
             "epoch": epoch,
             "step": step,
-            "measures": scores.measures,
-            "signature": signature.as_dict(),
+            "measures": measures,
+            "signature": signature,
         }
-        measures = {"best": result} if is_best else self.run.read_measures()
-        write_json(self.run.measures_file, {**measures, "last": result})
+        known = {"best": result} if is_best else self.run.read_measures()
+        write_json(self.run.measures_file, {**known, "last": result})
 
     def _save_quarantine(self):
         rows = {}
@@ -189,20 +184,3 @@ class Session:
             rows |= dict(self.task.source(split).quarantine.rows)
         if rows:
             type(self.task.source(split).quarantine)(rows.items()).save(self.run.quarantine_file)
-
-
-def describe_generation(generation):
-    """A `GenerationConfig` in a few words, e.g. "beam 3, length penalty 0.7"."""
-    words = {"greedy": ["greedy"], "beam": [f"beam {generation.beam_size}"], "sample": ["sampling"]}[generation.method]
-    if generation.method == "beam":
-        words.append(f"length penalty {generation.length_penalty:g}")
-    if generation.method == "sample":
-        words.append(f"temperature {generation.temperature:g}, top k {generation.top_k}, top p {generation.top_p:g}")
-        words.append(f"seed {generation.seed}")
-    if generation.no_repeat_ngram:
-        words.append(f"no repeated {generation.no_repeat_ngram}-grams")
-    if generation.repetition_penalty != 1.0:
-        words.append(f"repetition penalty {generation.repetition_penalty:g}")
-    if generation.min_length:
-        words.append(f"at least {generation.min_length} tokens")
-    return ", ".join([*words, f"at most {generation.max_length} tokens"])

@@ -1,14 +1,14 @@
 """Trains one experiment into a run directory."""
 
-from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.tasks import TASKS
 from vl_keras.training.batches import accumulated, distributed
+from vl_keras.training.contrastive_model import ContrastiveModel
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.history import History
 from vl_keras.training.initialise import Start
 from vl_keras.training.optimizer import WarmupCosine, build_optimizer
 from vl_keras.training.phase import fit_phase
-from vl_keras.training.run_dir import RunDir, check_same_run
+from vl_keras.training.run_dir import FIRST_PHASE, RunDir, check_same_run
 from vl_keras.training.self_critical import self_critical_training
 from vl_keras.training.session import Phase, Session
 from vl_keras.training.stop_signal import StopSignal
@@ -17,7 +17,7 @@ from vl_keras.training.training_model import TrainingModel
 
 
 def train(config, run_dir, resume=False, init_from=None):
-    """Trains a captioner: cross-entropy, then, where `training.self_critical.epochs` asks for it, the second phase.
+    """Trains the model of a task; a captioner has a second phase where `training.self_critical.epochs` asks for it.
 
     Args:
         config: `Config`.
@@ -55,33 +55,33 @@ def _train(config, strategy, run, resume, init_from):
     task = TASKS[config.task](config, encoder_weights="none" if kept else None, jit_compile=jit_compile)
     if resume:
         check_same_run(run, task)
-        task.tokenizer = CaptionTokenizer.load(run.vocabulary_file)
+        task.load_vocabularies(run.path)
     elif start is not None:
-        task.tokenizer = start.tokenizer(task, run.log)
+        start.give_vocabularies(task, run.log)
     with strategy.scope():
-        captioner = task.build()
+        model = task.build()
     if start is not None:
-        start.fill(task, captioner, run.log)
+        start.fill(task, model, run.log)
     elif resume and kept:
-        run.load_image_encoder(captioner.image_encoder)
+        run.load_image_encoder(model.image_encoder)
     for split in (config.data.train_split, config.data.dev_split):
-        task.features(captioner, split)
+        task.features(model, split)
     signal = StopSignal()
-    session = Session(task, captioner, strategy, run, History(run.history_file, run.writes), signal)
+    session = Session(task, model, strategy, run, History(run.history_file, run.writes), signal)
     if resume and run.writes:
         run.describe_start()
     with signal:
-        phase = cross_entropy_phase(session, jit_compile)
-        fit_phase(session, phase, on_start=lambda: run.write_settings(task, captioner, init_from))
+        phase = first_phase(session, jit_compile)
+        fit_phase(session, phase, on_start=lambda: run.write_settings(task, model, init_from))
         if training.self_critical.epochs:
             self_critical_training(session, first_step=phase.steps_per_epoch * phase.epochs)
     from_chief(strategy, 0.0)  # a worker that leaves before the others looks to them as if it had crashed
     return run.read_measures()
 
 
-def cross_entropy_phase(session, jit_compile=False):
-    """The first `Phase`: the next word's cross-entropy under AdamW with warm-up and cosine decay."""
-    task, captioner, training = session.task, session.captioner, session.config.training
+def first_phase(session, jit_compile=False):
+    """The first `Phase`: the task's loss under AdamW with warm-up and cosine decay."""
+    task, built, training = session.task, session.model, session.config.training
     group = training.accumulate_steps
     steps = task.steps_per_epoch() // group
     if not steps:
@@ -93,7 +93,8 @@ def cross_entropy_phase(session, jit_compile=False):
     if warmup < training.warmup_steps and total:
         session.log(f"Warm-up is {warmup} steps, half of this short training, not {training.warmup_steps}.")
     with session.strategy.scope():
-        model = TrainingModel(captioner.training_model.input, captioner.training_model.output, group)
+        kind = ContrastiveModel if session.config.task == "retrieval" else TrainingModel
+        model = kind(built.training_model.input, built.training_model.output, group)
         optimizer = build_optimizer(
             model.trainable_variables,
             WarmupCosine(training.learning_rate, warmup, total),
@@ -106,8 +107,8 @@ def cross_entropy_phase(session, jit_compile=False):
 
     def data(step):
         def of_worker(num_workers, worker):
-            return accumulated(task.training_data(captioner, step * group, num_workers, worker), group)
+            return accumulated(task.training_data(built, step * group, num_workers, worker), group)
 
         return distributed(of_worker, session.strategy, session.config.data.batch_size, batch_axis=int(group > 1))
 
-    return Phase("cross_entropy", model, data, steps, training.epochs)
+    return Phase(FIRST_PHASE, model, data, steps, training.epochs)

@@ -1,0 +1,33 @@
+"""Settings in words, for signatures of measures and titles of sheets."""
+
+import dataclasses
+from pathlib import Path
+
+from vl_keras.config import GenerationConfig
+
+# What matters to each way of generating; the rest of `GenerationConfig` is named where it is not at its default.
+_ALWAYS_NAMED = {"greedy": (), "beam": ("beam_size", "length_penalty"), "sample": ("seed",)}
+_ONLY_BEAM, _ONLY_SAMPLE = ("beam_size", "length_penalty", "num_captions"), ("temperature", "top_k", "top_p", "seed")
+
+
+def dataset_name(data):
+    """Name of the data of a `DataConfig`: the manifest's, or the dataset's."""
+    return Path(data.manifest).stem if data.manifest else data.dataset
+
+
+def describe_generation(generation):
+    """A `GenerationConfig` in words, e.g. "beam 3, length penalty 0.7, max length 28"."""
+    default = GenerationConfig()
+    words = [generation.method]
+    for field in dataclasses.fields(generation):
+        name, value = field.name, getattr(generation, field.name)
+        useless = (name in _ONLY_BEAM and generation.method != "beam") or (
+            name in _ONLY_SAMPLE and generation.method != "sample"
+        )
+        if name in ("method", "num_captions") or useless:
+            continue
+        if name == "beam_size":
+            words[0] += f" {value}"
+        elif name in _ALWAYS_NAMED[generation.method] or value != getattr(default, name):
+            words.append(f"{name.replace('_', ' ')} {value:g}")
+    return ", ".join(words)

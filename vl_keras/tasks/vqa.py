@@ -1,0 +1,230 @@
+"""Visual question answering: a picture and a question to an answer among candidates."""
+
+import collections
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from vl_keras.data.builders.annotators import annotators
+from vl_keras.data.caption_words import swap_sides
+from vl_keras.metrics.calibration import abstention_threshold, expected_calibration_error, fit_temperature
+from vl_keras.metrics.vqa_accuracy import soft_target, vqa_accuracy
+from vl_keras.tasks.described import dataset_name
+from vl_keras.tasks.pair_signatures import answer_signatures
+from vl_keras.tasks.pair_task import PairTask
+
+_ANSWERS = "answers.txt"
+_MOST_ANNOTATED = 10  # different answers of one question that training knows
+
+
+class Answer(NamedTuple):
+    """What was answered to one question.
+
+    Attributes:
+        index: of the picture in the source.
+        image_id: its name.
+        question: as asked.
+        kind: of the question, e.g. yes_no.
+        answer: the most probable candidate.
+        confidence: its calibrated probability.
+        truth: list of the annotators' answers.
+        accuracy: `vqa_accuracy` of the answer, 0 to 1; with one annotator 1 or 0.
+    """
+
+    index: int
+    image_id: str
+    question: str
+    kind: str
+    answer: str
+    confidence: float
+    truth: list
+    accuracy: float
+
+
+class VqaTask(PairTask):
+    """Question answering as classification (Antol et al., 2015): softmax over the most frequent training answers.
+
+    Trained on the annotators' soft targets; a training question none of whose answers is a candidate does not count.
+    """
+
+    judge = "accuracy"
+
+    def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
+        super().__init__(config, tokenizer, encoder_weights, jit_compile)
+        self._candidates = None
+        self.temperature = 1.0
+        self.threshold = 0.0
+
+    @property
+    def answers(self):
+        """The candidates, most frequent first."""
+        if self._candidates is None:
+            counts = collections.Counter()
+            for questions in self.source(self.config.data.train_split).questions:
+                for question in questions:
+                    target = soft_target(annotators(question["answer"]))
+                    if target:
+                        counts[max(target, key=target.get)] += 1
+            ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))
+            self._candidates = ranked[: self.config.vqa.num_answers]
+        if not self._candidates:
+            data = self.config.data
+            raise ValueError(f"Split `{data.train_split}` of {dataset_name(data)} has no questions with answers.")
+        return self._candidates
+
+    @property
+    def num_outputs(self):
+        return len(self.answers)
+
+    def save_vocabularies(self, folder):
+        super().save_vocabularies(folder)
+        (Path(folder) / _ANSWERS).write_text("".join(f"{answer}\n" for answer in self.answers), encoding="utf-8")
+
+    def load_vocabularies(self, folder):
+        super().load_vocabularies(folder)
+        self._candidates = (Path(folder) / _ANSWERS).read_text(encoding="utf-8").splitlines()
+
+    def take_vocabularies(self, task, log):
+        old, new = task.answers, self.answers
+        self._candidates = [*old, *(answer for answer in new if answer not in set(old))]
+        log(f"The {len(old)} answers of the run are kept, and {len(self._candidates) - len(old)} added.")
+
+    def vocabulary_sizes(self):
+        return [*super().vocabulary_sizes(), self.num_outputs]
+
+    def use_measures(self, measures):
+        self.temperature = measures.get("temperature", 1.0)
+        self.threshold = measures.get("threshold", 0.0)
+
+    def texts(self, split):
+        return [[question["question"] for question in questions] for questions in self.source(split).questions]
+
+    def training_data(self, model, first_step=0, num_workers=1, worker=0):
+        """Endless dataset of `(x, y, weight)`, y `(B, K, A)` float32 that sums to 1; see `text_dataset`."""
+        return self._text_dataset(model, self._label, first_step, num_workers, worker)
+
+    def loss(self):
+        smoothing = self.config.training.label_smoothing
+        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+
+    def _label(self, rows):
+        """Function of question numbers to soft targets, and to whether they have one."""
+        known = {answer: number for number, answer in enumerate(self.answers)}
+        questions = [question for row in self.source(self.config.data.train_split).questions for question in row]
+        places = np.zeros((len(rows.texts), _MOST_ANNOTATED), np.int32)
+        scores = np.zeros((len(rows.texts), _MOST_ANNOTATED), np.float32)
+        for number in range(len(rows.texts)):
+            mirrored, question = divmod(number, len(questions))
+            target = soft_target(annotators(questions[question]["answer"]))
+            pairs = [(swap_sides(answer) if mirrored else answer, score) for answer, score in target.items()]
+            pairs = [(known[answer], score) for answer, score in pairs if answer in known][:_MOST_ANNOTATED]
+            total = sum(score for _, score in pairs)
+            for place, (candidate, score) in enumerate(pairs):
+                places[number, place], scores[number, place] = candidate, score / total
+
+        def look_up(number):
+            there = number >= 0
+            return places[number], np.where(there[..., None], scores[number], 0).astype(np.float32)
+
+        def label(number):
+            candidate, score = tf.numpy_function(look_up, [number], [tf.int32, tf.float32])
+            candidate.set_shape((*number.shape, _MOST_ANNOTATED))
+            score.set_shape((*number.shape, _MOST_ANNOTATED))
+            target = tf.reduce_sum(tf.one_hot(candidate, len(known)) * score[..., None], axis=-2)
+            return target, tf.reduce_sum(score, axis=-1) > 0
+
+        return label
+
+    def measure(self, model, split, limit=0, progress=None, fit=False):
+        """Answers every question of a split that has an answer to compare with.
+
+        Args:
+            model: a `PairClassifier`.
+            split: name.
+            limit: only the questions of the first so many pictures; 0: all.
+            progress: called with the number of pictures that are done.
+            fit: fit the temperature (and, for `vqa.target_accuracy`, the threshold) to this split, and use them.
+
+        Returns:
+            Dict of measures, and list of `Answer`. `accuracy` is the official VQA accuracy, which with one annotator is
+            equality; `accuracy KIND` that of a kind of question; `calibration_error` of the confidence (15 bins);
+            `in_candidates` the share of questions that some candidate answers fully or in part; where fitted,
+            `temperature`, and `threshold` with its `coverage`.
+        """
+        source = self.source(split)
+        rows = [
+            (index, question, annotators(question["answer"]))
+            for index, questions in enumerate(source.questions[: limit or None])
+            for question in questions
+            if question["answer"]
+        ]
+        owners = [index for index, _, _ in rows]
+        logits = self.pair_logits(model, split, owners, [question["question"] for _, question, _ in rows], progress)
+        readable = ~np.isnan(logits[:, 0])
+        rows, logits = [row for row, good in zip(rows, readable, strict=True) if good], logits[readable]
+        known = {answer: number for number, answer in enumerate(self.answers)}
+        targets = [soft_target(truth) for _, _, truth in rows]
+        labels = [known.get(max(target, key=target.get), -1) if target else -1 for target in targets]
+        labels = np.array(labels, np.int64)
+        measures = {}
+        if fit and (labels >= 0).any():
+            self.temperature = fit_temperature(logits[labels >= 0], labels[labels >= 0])
+        answers, confidences = [], _softmax(logits / self.temperature)
+        for (index, question, truth), confidence in zip(rows, confidences, strict=True):
+            best = int(np.argmax(confidence))
+            answer = self.answers[best]
+            score = vqa_accuracy(answer, truth)
+            answers.append(
+                Answer(
+                    index, source.image_ids[index], question["question"], question["kind"], answer,
+                    float(confidence[best]), truth, score,
+                )
+            )  # fmt: skip
+        accuracy = np.array([answer.accuracy for answer in answers])
+        confidence = np.array([answer.confidence for answer in answers])
+        measures["accuracy"] = float(accuracy.mean()) if len(answers) else 0.0
+        kinds = collections.defaultdict(list)
+        for answer in answers:
+            kinds[answer.kind].append(answer.accuracy)
+        if len(kinds) > 1:
+            measures |= {f"accuracy {kind}": float(np.mean(scores)) for kind, scores in sorted(kinds.items())}
+        if len(answers):
+            measures["calibration_error"] = expected_calibration_error(confidence, accuracy)
+            measures["in_candidates"] = float(np.mean([any(a in known for a in target) for target in targets]))
+        if fit:
+            measures["temperature"] = self.temperature
+            target = self.config.vqa.target_accuracy
+            if target and len(answers):
+                found = abstention_threshold(confidence, accuracy, target)
+                self.threshold = found["threshold"]
+                measures |= {"threshold": self.threshold, "coverage": found["coverage"]}
+        return measures, answers
+
+    def epoch_measures(self, model, split, limit=0, progress=None, weights=""):
+        measures, answers = self.measure(model, split, limit, progress, fit=True)
+        return measures, self.signature(answers, split, weights)
+
+    def signature(self, answers, split, weights):
+        """Dict that says what measures were taken with."""
+        counts = {len(answer.truth) for answer in answers} or {0}
+        return {
+            "dataset": dataset_name(self.config.data),
+            "split": split,
+            "images": len({answer.index for answer in answers}),
+            "questions": len(answers),
+            "annotators": str(min(counts)) if len(counts) == 1 else f"{min(counts)}-{max(counts)}",
+            "candidates": self.num_outputs,
+            "weights": weights,
+        }
+
+    def serving_signatures(self, model):
+        """What the trained model answers when it is served; the first one is the default."""
+        return answer_signatures(self, model)
+
+
+def _softmax(logits):
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)

@@ -1,0 +1,75 @@
+"""Vectors of anybody's pictures and texts, from a trained retrieval run."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from vl_keras.data.image_batches import load_images
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.picture_files import PictureFiles
+from vl_keras.training.run_dir import load_run
+
+_BATCH = 32
+
+
+class PictureEmbedder:
+    """Pictures and texts to vectors of one space, D wide and L2-normalised.
+
+    Args:
+        run_dir: folder of a trained retrieval run.
+        weights: `auto`, `best`, `last` or `ema`; see `load_run`.
+        overrides: `"data.…=value"` strings.
+
+    Attributes:
+        fingerprint: hex string of all that determines the vectors.
+
+    Raises:
+        TrainingError: there is no such run, or it is not of retrieval.
+    """
+
+    def __init__(self, run_dir, weights="auto", overrides=()):
+        config, self._task, self._model, _ = load_run(run_dir, weights, overrides)
+        if not hasattr(self._task, "embed_images"):
+            raise TrainingError(f"`{run_dir}` is a {config.task} run; pictures are searched with a retrieval run.")
+        self._run_dir = run_dir
+        self._data = dataclasses.replace(config.data, max_bad_share=1.0)
+        self._embed_images = tf.function(lambda image: self._task.embed_images(self._model, image))
+        self.fingerprint = self._task.fingerprint(self._model)
+
+    def embed_pictures(self, paths):
+        """Vectors of picture files; one that cannot be read costs itself.
+
+        Args:
+            paths: the files.
+
+        Yields:
+            For each batch of them, in order, `(places, vectors, failed)`: `(n,)` places in `paths`, `(n, D)` float32,
+            and a list of `(path, reason)` of those that could not be read.
+
+        Raises:
+            TrainingError: the run gives vectors that are no numbers.
+        """
+        if not paths:
+            return
+        files = PictureFiles(paths)
+        size = min(_BATCH, len(files))
+        # The model always sees a full batch: one shape is traced, once.
+        places = np.arange(-(-len(files) // size) * size).reshape(-1, size)
+        rows = tf.data.Dataset.from_tensor_slices({"index": np.minimum(places, len(files) - 1)})
+        for number, row in enumerate(load_images(rows, files, self._data).prefetch(1)):
+            count = min(size, len(files) - number * size)
+            index, readable = row["index"].numpy()[:count], row["image_ok"].numpy()[:count]
+            vectors = self._checked(self._embed_images(row["image"]).numpy()[:count][readable])
+            reasons = dict(files.quarantine.rows)
+            names = [files.image_ids[place] for place in index[~readable]]
+            yield index[readable], vectors, [(name, reasons.get(name, "cannot be read")) for name in names]
+
+    def embed_text(self, text):
+        """`(D,)` float32 of one string."""
+        return self._checked(self._task.embed_texts(self._model, tf.constant([text])).numpy())[0]
+
+    def _checked(self, vectors):
+        if not np.isfinite(vectors).all():
+            raise TrainingError(f"The run `{self._run_dir}` gives vectors that are no numbers; take other weights.")
+        return vectors.astype(np.float32)

@@ -1,0 +1,65 @@
+"""Pictures found by words or by another picture."""
+
+from typing import NamedTuple
+
+from vl_keras.retrieval.vector_index import VectorIndex
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.picture_embedder import PictureEmbedder
+
+
+class SearchResult(NamedTuple):
+    """A picture that was found.
+
+    Attributes:
+        rank: 1 is the best.
+        score: cosine of its vector and the query's, -1 to 1.
+        path: of its file.
+    """
+
+    rank: int
+    score: float
+    path: str
+
+
+class PictureSearch:
+    """An index that `index_pictures` made and the run that it was made with, to be asked many times.
+
+    Args:
+        index_dir: folder of the index.
+        run_dir: where the run lies now; None: where it lay then.
+
+    Attributes:
+        note: what the user should know of the index; empty where there is nothing.
+
+    Raises:
+        RetrievalError: there is no index, or it is another encoder's than the run's.
+        TrainingError: the run is not there.
+    """
+
+    def __init__(self, index_dir, run_dir=None):
+        self._index = VectorIndex.open(index_dir)
+        self.note = self._index.note
+        source = self._index.description
+        run_dir = run_dir or source["run"]
+        self._embedder = PictureEmbedder(run_dir, source["weights"], source["overrides"])
+        self._index.check_encoder(self._embedder.fingerprint, f"the run `{run_dir}`")
+
+    def by_text(self, text, top=10):
+        """List of the `top` best `SearchResult`s of a text, best first."""
+        if not text.strip():
+            raise TrainingError("The text is empty; say what the pictures should show.")
+        return self._nearest(self._embedder.embed_text(text), top)
+
+    def by_picture(self, path, top=10):
+        """List of the `top` best `SearchResult`s of a picture file, best first; the file itself among them if indexed."""
+        ((_, vectors, failed),) = self._embedder.embed_pictures([path])
+        if failed:
+            raise TrainingError(f"The picture `{path}` cannot be read: {failed[0][1]}.")
+        return self._nearest(vectors[0], top)
+
+    def _nearest(self, vector, top):
+        if top < 1:
+            raise TrainingError(f"`top` must be at least 1; got {top}.")
+        (rows,), (scores,) = self._index.search(vector[None], top)
+        found = zip(rows, scores, strict=True)
+        return [SearchResult(rank, float(score), self._index.rows[row]["path"]) for rank, (row, score) in enumerate(found, 1)]
