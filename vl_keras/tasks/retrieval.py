@@ -179,7 +179,7 @@ def recall_measures(scores):
     measures = {}
     for direction in ("image_to_text", "text_to_image"):
         for name, value in scores[direction].items():
-            measures[f"{direction} {name}"] = 100.0 * value if name.startswith("R@") else value
+            measures[f"{direction} {name.replace('recall_at_', 'R@')}"] = value
     recalls = [value for name, value in measures.items() if "R@" in name]
     return {"mean_recall": float(np.mean(recalls)), **measures}
 
