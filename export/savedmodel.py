@@ -79,12 +79,12 @@ def export_savedmodel(
         raise ExportError(f"`weights_dtype` must be one of {', '.join(DTYPES)}; got {weights_dtype!r}.")
     if not batch_sizes or min(batch_sizes) < 1:
         raise ExportError(f"`batch_sizes` must be positive numbers; got {batch_sizes!r}.")
-    config, task, captioner, which = load_run(run_dir, weights, overrides, precision="float32")
+    config, task, model, which = load_run(run_dir, weights, overrides, precision="float32")
     log(f"Exporting {run_dir}: {which}.")
     stored, loss = None, None
     if weights_dtype != "float32":
-        stored, loss = _store_weights(task, captioner, weights_dtype, log)
-    signatures = task.serving_signatures(captioner)
+        stored, loss = _store_weights(task, model, weights_dtype, log)
+    signatures = task.serving_signatures(model)
     with publishing(out, version) as (folder, version):
         data = config.data
         functions = serving_functions(signatures, data.image_size, data.max_pixels, stored and stored.in_place)
@@ -122,14 +122,13 @@ def export_savedmodel(
     return Exported(path, version, manifest)
 
 
-def _store_weights(task, captioner, dtype, log):
-    """`StoredWeights` of a captioner, and the development measures before and after."""
+def _store_weights(task, model, dtype, log):
+    """`StoredWeights` of a task's model, and the development measures before and after."""
     split = task.config.data.dev_split
     log(f"Measuring {split} with float32 and with {dtype} weights.")
-    before = task.measure(captioner, split)[0].measures
-    parts = (captioner.image_encoder, captioner.reader, captioner.decoder.model)
-    stored = StoredWeights(parts, dtype)
-    after = task.measure(captioner, split)[0].measures
+    before, _ = task.epoch_measures(model, split)
+    stored = StoredWeights(task.parts(model).values(), dtype)
+    after, _ = task.epoch_measures(model, split)
     for name in before:
         log(f"  {name}: {before[name]:.4f} with float32, {after[name]:.4f} with {dtype}")
     return stored, {"split": split, "float32": before, dtype: after}
