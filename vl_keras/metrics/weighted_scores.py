@@ -12,7 +12,7 @@ def weighted_mean(values, weights):
 
 
 def weighted_match_scores(probability, match, weights, threshold=0.5):
-    """`match_scores` under `(n, M)` weights: dict of name -> `(n,)`; NaN where a resample lacks what a score divides by.
+    """`match_scores` under `(n, M)` weights: dict of name -> `(n,)`; NaN where a score would divide by nothing.
 
     Args:
         probability: `(M,)`. match: `(M,)` bool. threshold: float.
