@@ -139,7 +139,7 @@ class RetrievalTask(TextTask):
         Arguments as of `embed_split`.
 
         Returns:
-            Dict of measures: `image_to_text recall_at_1` and so on, and `mean_recall`, the mean of the six recalls;
+            Dict of measures: `image_to_text R@1` and so on, and `mean_recall`, the mean of the six recalls, in percent;
             and what `retrieval_scores` gives.
         """
         image, text, owner, _ = self.embed_split(model, split, limit, progress)
