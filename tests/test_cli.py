@@ -11,7 +11,16 @@ from vl_keras.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = str(ROOT / "configs" / "captioning" / "tiny.yaml")
-COMMANDS = (["train"], ["evaluate"], ["predict"], ["extract"], ["data", "inspect"], ["make-bert"])
+COMMANDS = (
+    ["train"],
+    ["evaluate"],
+    ["predict"],
+    ["extract"],
+    ["data", "inspect"],
+    ["index"],
+    ["search"],
+    ["make-bert"],
+)
 
 
 class Call:
@@ -66,6 +75,8 @@ def test_help_does_not_wait_for_tensorflow():
         (["evaluate", "absent"], ["`absent` holds no run"]),
         (["predict", "absent", "--image", "absent.jpg"], ["`absent` holds no run"]),
         (["predict", "absent", "--image", "absent.jpg", "--explain", "out.jpg"], ["out.jpg", ".png"]),
+        (["index", "absent", "--images", TINY, "--out", "index"], ["`absent` holds no run"]),
+        (["search", "absent", "--text", "a dog"], ["`absent` holds no index"]),
         (["make-bert", "--from", "absent", "--out", "modules"], ["no folder `absent`"]),
     ],
 )
@@ -129,6 +140,42 @@ def test_predict_fails_where_no_picture_could_be_read(replaced):
 
     replaced("vl_keras.training.predict.predict", [Prediction("b.jpg", "bad")])
     assert main(["predict", "run", "--image", "b.jpg"]) == 1
+
+
+def test_index(replaced, capsys):
+    from vl_keras.training.index_pictures import Indexing
+
+    indexing = Indexing(7, 4, 1, 2, 3, ["gone.jpg"], [("bad.jpg", "no bytes")], "exact", "a note")
+    call = replaced("vl_keras.training.index_pictures.index_pictures", indexing)
+    arguments = ["--images", "a", "b", "--images", "c", "--out", "index", "--delete", "d", "e", "--delete-missing"]
+    assert main(["index", "run", *arguments, "--set", "data.max_pixels=9", "--weights", "ema"]) == 0
+    assert call.args == ("run", ["a", "b", "c"], "index")
+    wanted = {"delete": ["d", "e"], "delete_missing": True, "overrides": ["data.max_pixels=9"], "weights": "ema"}
+    assert call.kwargs == wanted
+    printed = capsys.readouterr()
+    assert printed.out == "index: 7 pictures; 4 added, 1 changed, 2 unchanged, 3 deleted (exact search)\n"
+    assert "note: a note\n" in printed.err and "1 files" in printed.err and "  bad.jpg: no bytes\n" in printed.err
+
+
+def test_search(replaced, capsys):
+    from vl_keras.training.picture_search import SearchResult
+
+    found = [SearchResult(1, 0.5, "a.jpg"), SearchResult(2, 0.25, "b.jpg")]
+    call = replaced("vl_keras.training.search_pictures.search_pictures", found)
+    assert main(["search", "index", "--text", "a dog", "--top", "2", "--sheet", "s.png", "--run", "moved"]) == 0
+    call.kwargs.pop("report")("a note")
+    assert call.args == ("index",)
+    assert call.kwargs == {"text": "a dog", "image": None, "top": 2, "sheet": "s.png", "run_dir": "moved"}
+    printed = capsys.readouterr()
+    assert printed.out == "1\t0.5000\ta.jpg\n2\t0.2500\tb.jpg\n"
+    assert printed.err == "contact sheet: s.png\nnote: a note\n"
+
+
+def test_a_search_has_one_query(capsys):
+    for query in ([], ["--text", "a dog", "--image", "dog.jpg"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(["search", "index", *query])
+        assert stopped.value.code == 2
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

@@ -102,6 +102,43 @@ def _inspect(options):
     print(format_report(inspect_data(config, options.out or Path("inspect") / Path(options.config).stem)), end="")
 
 
+def _index(options):
+    from vl_keras.training.index_pictures import format_indexing, format_troubles, index_pictures
+
+    indexing = index_pictures(
+        options.run,
+        options.images,
+        options.out,
+        delete=options.delete,
+        delete_missing=options.delete_missing,
+        overrides=options.overrides,
+        weights=options.weights,
+    )
+    troubles = format_troubles(indexing)
+    if troubles:
+        print(troubles, file=sys.stderr)
+    print(format_indexing(options.out, indexing))
+    return int(bool(indexing.failed) and not (indexing.added or indexing.changed or indexing.unchanged))
+
+
+def _search(options):
+    from vl_keras.training.search_pictures import format_results, search_pictures
+
+    results = search_pictures(
+        options.index,
+        text=options.text,
+        image=options.image,
+        top=options.top,
+        sheet=options.sheet,
+        run_dir=options.run,
+        report=lambda note: print(f"note: {note}", file=sys.stderr),
+    )
+    if results:
+        print(format_results(results))
+    if options.sheet:
+        print(f"contact sheet: {options.sheet}", file=sys.stderr)
+
+
 def _make_bert(options):
     from vl_keras.encoders.bert_module import make_bert
 
@@ -199,6 +236,58 @@ def _parser():
     )
     _config_arguments(inspect)
     inspect.add_argument("--out", metavar="DIR", help="where the report goes (default: inspect/NAME-OF-CONFIG)")
+
+    index = _command(
+        commands,
+        "index",
+        _index,
+        "make pictures searchable",
+        "Embeds pictures with a retrieval run into an index folder. Run it again to bring the index up to date: new "
+        "pictures and those whose file has another size or time are embedded, the others are left alone, and what is "
+        "not under --images stays. A picture that cannot be read is listed and stops nothing. A stopped build leaves "
+        "the old index whole, and goes on when it is started again. Exit status 1: no picture could be read.",
+        "vl-keras index runs/retrieval --images ~/photos --out photos.index\n"
+        "  vl-keras index runs/retrieval --images ~/photos --out photos.index --delete-missing\n"
+        "  vl-keras index runs/retrieval --out photos.index --delete ~/photos/2019 ~/photos/blurred.jpg",
+    )
+    index.add_argument(
+        "--images",
+        metavar="PATH",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="files, or folders of pictures; may be left out to delete only",
+    )
+    index.add_argument("--out", metavar="INDEX", required=True, help="folder of the index; made where absent")
+    index.add_argument(
+        "--delete",
+        metavar="PATH",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="take these files, or all below these folders, out of the index, even if --images names them",
+    )
+    index.add_argument(
+        "--delete-missing", action="store_true", help="take pictures whose files are gone out of the index"
+    )
+    _run_arguments(index)
+
+    search = _command(
+        commands,
+        "search",
+        _search,
+        "find pictures by words or by another picture",
+        "Prints a line for each picture that was found, best first: rank, score (cosine) and path, with tabs between.",
+        'vl-keras search photos.index --text "a dog in the snow" --sheet found.png\n'
+        "  vl-keras search photos.index --image dog.jpg --top 20",
+    )
+    search.add_argument("index", metavar="INDEX", help="folder that `vl-keras index` made")
+    query = search.add_mutually_exclusive_group(required=True)
+    query.add_argument("--text", metavar="TEXT", help="what the pictures should show")
+    query.add_argument("--image", metavar="FILE", help="picture that they should be like")
+    search.add_argument("--top", metavar="K", type=int, default=10, help="pictures to find (default: 10)")
+    search.add_argument("--sheet", metavar="OUT.png", help="also draw them")
+    search.add_argument("--run", metavar="RUN", help="where the run is now, if it was moved since the index was built")
 
     make_bert = _command(
         commands,

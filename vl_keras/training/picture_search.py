@@ -51,7 +51,7 @@ class PictureSearch:
         return self._nearest(self._embedder.embed_text(text), top)
 
     def by_picture(self, path, top=10):
-        """List of the `top` best `SearchResult`s of a picture file, best first; the file itself among them if indexed."""
+        """List of the `top` best `SearchResult`s of a picture file, best first; the file itself is not left out."""
         ((_, vectors, failed),) = self._embedder.embed_pictures([path])
         if failed:
             raise TrainingError(f"The picture `{path}` cannot be read: {failed[0][1]}.")
@@ -61,5 +61,5 @@ class PictureSearch:
         if top < 1:
             raise TrainingError(f"`top` must be at least 1; got {top}.")
         (rows,), (scores,) = self._index.search(vector[None], top)
-        found = zip(rows, scores, strict=True)
-        return [SearchResult(rank, float(score), self._index.rows[row]["path"]) for rank, (row, score) in enumerate(found, 1)]
+        paths = [self._index.rows[row]["path"] for row in rows]
+        return [SearchResult(rank, *found) for rank, found in enumerate(zip(scores.tolist(), paths, strict=True), 1)]

@@ -1,0 +1,104 @@
+"""Pictures are found by words and by pictures."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from color_run import ColorTask, make_color_run
+from PIL import Image
+
+from vl_keras.cli import main
+from vl_keras.retrieval.errors import RetrievalError
+from vl_keras.retrieval.vector_index import VectorIndex
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.index_pictures import index_pictures
+from vl_keras.training.picture_search import PictureSearch
+from vl_keras.training.search_pictures import format_results, search_pictures
+
+
+@pytest.fixture
+def index(color_run, photos, tmp_path):
+    index_pictures(color_run, [photos], tmp_path / "index")
+    return tmp_path / "index"
+
+
+def test_words_find_pictures(index):
+    search = PictureSearch(index)
+    vectors, rows = VectorIndex.open(index).vectors, VectorIndex.open(index).rows
+    for color in ("red", "green", "blue", "yellow"):
+        matches = search.by_text(color, 12)
+        assert {match.path.split("/")[-2] for match in matches[:3]} == {color}
+        query = ColorTask(1.0).embed_texts(None, tf.constant([color])).numpy()[0]
+        cosines = {row["path"]: float(v @ query) for row, v in zip(rows, vectors.astype(np.float64), strict=True)}
+        assert [match.rank for match in matches] == list(range(1, 13))
+        assert [match.path for match in matches] == sorted(cosines, key=cosines.get, reverse=True)
+        np.testing.assert_allclose([match.score for match in matches], sorted(cosines.values())[::-1], atol=1e-6)
+
+
+def test_a_picture_finds_itself_first(index, photos):
+    search = PictureSearch(index)
+    for path in photos.glob("*/1.bmp"):
+        first, second, *_ = search.by_picture(path, 5)
+        assert first.path == str(path) and first.score == pytest.approx(1.0, abs=1e-6)
+        assert second.path.split("/")[-2] == path.parent.name
+
+
+def test_the_run_may_have_moved(index, color_run, tmp_path):
+    moved = color_run.rename(tmp_path / "moved")
+    with pytest.raises(TrainingError, match="run` holds no run"):
+        search_pictures(index, text="red")
+    assert len(search_pictures(index, text="red", run_dir=moved, top=3)) == 3
+    other = make_color_run(tmp_path / "other", scale=2.0)
+    with pytest.raises(RetrievalError, match="another encoder"):
+        search_pictures(index, text="red", run_dir=other)
+
+
+def test_the_command_prints_a_table_and_draws(index, photos, tmp_path, capsys):
+    sheet = tmp_path / "new" / "found.png"
+    (photos / "red" / "0.bmp").unlink()
+    (photos / "red" / "1.bmp").write_bytes(b"no picture any more")
+    assert main(["search", str(index), "--text", "red", "--top", "7", "--sheet", str(sheet)]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [int(rank) for rank, _, _ in lines] == [1, 2, 3, 4, 5, 6, 7]
+    assert {path for _, _, path in lines[:3]} == {str(photos / "red" / f"{number}.bmp") for number in range(3)}
+    assert all(-1 <= float(score) <= 1 for _, score, _ in lines)
+    drawn = np.asarray(Image.open(sheet).convert("RGB")).astype(int)
+    red = (drawn[..., 0] > 150) & (drawn[..., 1:] < 100).all(-1)
+    grey = (drawn == 211).all(-1)
+    assert red.sum() > 20_000 and grey.sum() > 60_000  # the red picture that is left, tiles for the two that are not
+
+
+def test_a_picture_as_the_query_is_drawn_on_top(index, photos, tmp_path):
+    sheet = tmp_path / "found.png"
+    found = search_pictures(index, image=photos / "blue" / "1.bmp", top=1000, sheet=sheet)
+    assert len(found) == 12 and format_results(found).startswith(f"1\t1.0000\t{photos}/blue/1.bmp\n2\t0.9")
+    drawn = np.asarray(Image.open(sheet).convert("RGB")).astype(int)
+    blue = (drawn[..., 2] > 150) & (drawn[..., :2] < 100).all(-1)
+    assert blue.sum() > 3.9 * 200 * 150  # the query and the three that were found
+
+
+@pytest.mark.parametrize(
+    "query, message",
+    [
+        ({}, "a text or a picture"),
+        ({"text": "red", "image": "a.bmp"}, "not both"),
+        ({"text": " "}, "text is empty"),
+        ({"image": "absent.jpg"}, "picture `absent.jpg` cannot be read: No such file"),
+        ({"text": "red", "top": 0}, "at least 1; got 0"),
+        ({"text": "red", "sheet": "found.jpg"}, "does not end in .png"),
+    ],
+)
+def test_what_cannot_be_done_is_said(index, query, message):
+    with pytest.raises(TrainingError, match=message):
+        search_pictures(index, **query)
+
+
+def test_an_empty_index_finds_nothing(index, photos, tmp_path, capsys):
+    index_pictures(None, [], index, delete=[photos])
+    capsys.readouterr()
+    assert main(["search", str(index), "--text", "red", "--sheet", str(tmp_path / "found.png")]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_no_index(tmp_path):
+    with pytest.raises(RetrievalError, match="holds no index"):
+        search_pictures(tmp_path / "absent", text="red")
