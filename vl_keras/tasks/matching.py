@@ -79,7 +79,7 @@ class MatchingTask(PairTask):
             Dict of measures, those of `match_scores` at probability 0.5, `best_threshold`, and list of `Match`.
         """
         source = self.source(split)
-        owners, texts, truth = self._pairs(split, limit)
+        owners, texts, truth = self.pairs(split, limit)
         logits = self.pair_logits(model, split, owners, texts, progress)[:, 0]
         matches = [
             Match(owner, source.image_ids[owner], text, float(1 / (1 + np.exp(-logit))), bool(match))
@@ -87,7 +87,12 @@ class MatchingTask(PairTask):
             if not np.isnan(logit)
         ]
         probability = np.array([match.probability for match in matches])
-        truth = np.array([match.match for match in matches])
+        truth = np.array([match.match for match in matches], bool)
+        if truth.all() or not truth.any():
+            raise DataError(
+                f"Split `{split}` of {dataset_name(self.config.data)} cannot be scored: of its {len(truth)} readable "
+                f"pairs {truth.sum()} match, and scores need some that match and some that do not."
+            )
         measures = match_scores(probability, truth)
         measures["best_threshold"] = best_threshold(probability, truth)
         return measures, matches
@@ -111,7 +116,7 @@ class MatchingTask(PairTask):
         """What the trained model answers when it is served; the first one is the default."""
         return match_signatures(self, model)
 
-    def _pairs(self, split, limit):
+    def pairs(self, split, limit=0):
         """Pictures, texts and labels of the pairs that a split is measured with."""
         if self._negatives == "given":
             rows = [(i, pair) for i, pairs in enumerate(self._given(split)[: limit or None]) for pair in pairs]
