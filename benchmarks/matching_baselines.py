@@ -1,10 +1,10 @@
 """What matching reaches without a matching model, on the pairs that `vl-keras evaluate` measures.
 
-    python benchmarks/matching_baselines.py --set data.manual_dir=FOLDER image_encoder.weights=FILE text_encoder.encoder=…
+    python benchmarks/matching_baselines.py --set data.manual_dir=FOLDER image_encoder.weights=FILE …
 
-`majority` gives one answer for all pairs. `cosine` compares the frozen encoders' mean tokens, the picture's taken into the text's space
-by a linear map: ridge regression on the mean of the training pictures' captions, its strength chosen on a tenth of these pictures, the
-threshold on training pairs. The text alone is a run with `--set model.reads=text`.
+`majority` gives one answer for all pairs. `cosine` compares the frozen encoders' mean tokens, the picture's taken into
+the text's space by a linear map: ridge regression on the mean of the training pictures' captions, its strength chosen
+on a tenth of these pictures, the threshold on training pairs. The text alone is a run with `--set model.reads=text`.
 """
 
 import argparse
