@@ -12,8 +12,8 @@ from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.metrics.coco_results import read_coco_results
 from vl_keras.training.errors import TrainingError
 from vl_keras.tasks.described import describe_generation
-from vl_keras.training.evaluate import _short, evaluate, format_evaluation
-from vl_keras.training.run_dir import load_run
+from vl_keras.training.evaluate import evaluate, format_evaluation
+from vl_keras.training.run_dir import load_run, weights_name
 
 LONGER = ["generation.min_length=5", "generation.no_repeat_ngram=2"]
 
@@ -69,8 +69,8 @@ def test_java_measures_run_or_say_why_not(result):
 
 def test_pictures_without_captions_cannot_be_scored(run, monkeypatch):
     bare = SimpleNamespace(captions=[[], []], __len__=lambda self: 2)
-    config = SimpleNamespace(data=SimpleNamespace(manifest="mine.jsonl"))
-    loaded = (config, SimpleNamespace(source=lambda split: bare), None, "best: these")
+    config = SimpleNamespace(task="captioning", data=SimpleNamespace(manifest="mine.jsonl"))
+    loaded = (config, SimpleNamespace(source=lambda split: bare, config=config), None, "best: these")
     monkeypatch.setattr("vl_keras.training.evaluate.load_run", lambda *args: loaded)
     with pytest.raises(TrainingError, match="`dev` of mine has no captions to score against"):
         evaluate(run, "dev")
@@ -85,7 +85,7 @@ def test_pictures_without_captions_cannot_be_scored(run, monkeypatch):
     ],
 )
 def test_weights_in_a_signature(words, short):
-    assert _short(words) == short
+    assert weights_name(words) == short
 
 
 @pytest.mark.parametrize(

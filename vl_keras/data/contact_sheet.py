@@ -1,35 +1,19 @@
 """One picture of many examples, with their captions: what the model will be shown."""
 
-import functools
 import io
-import re
 import textwrap
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
+
+from vl_keras.data.sheet_text import sheet_font, wrap_text
 
 _COLUMNS = 6
 _TILE = 230  # pixels each way for a picture
 _MARGIN = 10
 _LINE = 15  # pixels a line of text
 _CAPTIONS = 5
-_LETTERS = 38  # a line; half as many Chinese or Japanese ones
-_WIDE = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
-_WIDE_FONTS = (
-    "cjk",
-    "hiragino",
-    "yugoth",
-    "msgothic",
-    "simhei",
-    "wqy",
-    "ipag",
-    "takao",
-    "droidsansfallback",
-    "unifont",
-)
+_LETTERS = 38  # a line
 _MAX_LINES = 17
 _BOX_COLOR = (255, 0, 160)
 
@@ -51,10 +35,10 @@ def draw_contact_sheet(source, path, title="", count=24):
     width = columns * (_TILE + _MARGIN) + _MARGIN
     sheet = Image.new("RGB", (width, sum(heights) + 3 * _MARGIN + _LINE), "white")
     draw = ImageDraw.Draw(sheet)
-    font_path = _font_path("".join(line for lines in texts for line in lines))
-    font = ImageFont.truetype(font_path, 11)
+    written = "".join(line for lines in texts for line in lines)
+    font = sheet_font(written, 11)
     heading = f"{title}: {len(chosen)} of {len(source)} examples"
-    draw.text((_MARGIN, _MARGIN), heading, "black", ImageFont.truetype(font_path, 15))
+    draw.text((_MARGIN, _MARGIN), heading, "black", sheet_font(written, 15))
     top = 3 * _MARGIN + _LINE
     for row, height in zip(rows, heights, strict=True):
         for column, i in enumerate(row):
@@ -92,31 +76,9 @@ def _tile(source, index):
 def _lines(source, index):
     lines = [source.image_ids[index][-_LETTERS:]]
     for caption in source.captions[index][:_CAPTIONS]:
-        lines += _wrap(f"• {caption}")
+        lines += wrap_text(f"• {caption}", _LETTERS)
     if source.contexts[index]:
-        lines += _wrap(f"context: {source.contexts[index]}")
+        lines += wrap_text(f"context: {source.contexts[index]}", _LETTERS)
     for row in source.questions[index][:1]:
-        lines += _wrap(f"{row['question']} {row['answer']}")
+        lines += wrap_text(f"{row['question']} {row['answer']}", _LETTERS)
     return lines if len(lines) <= _MAX_LINES else [*lines[: _MAX_LINES - 1], "..."]
-
-
-def _wrap(text):
-    """Lines of at most 38 letters; a mark that a space sets apart stays with its word."""
-    bound = re.sub(r" (?=[.,!?;]( |$))", "\u00a0", text)
-    width = _LETTERS // 2 if _WIDE.search(text) else _LETTERS
-    return [
-        line.replace("\u00a0", " ")
-        for line in textwrap.wrap(bound, width, subsequent_indent="   ", break_on_hyphens=False)
-    ]
-
-
-def _font_path(text):
-    """matplotlib's own font; for Chinese, Japanese or Korean text one of the system's that has it, if there is one."""
-    own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return (_wide_font() or own) if _WIDE.search(text) else own
-
-
-@functools.cache
-def _wide_font():
-    paths = sorted(font_manager.findSystemFonts())
-    return next((path for name in _WIDE_FONTS for path in paths if name in Path(path).name.lower()), None)

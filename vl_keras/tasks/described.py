@@ -31,3 +31,16 @@ def describe_generation(generation):
         elif name in _ALWAYS_NAMED[generation.method] or value != getattr(default, name):
             words.append(f"{name.replace('_', ' ')} {value:g}")
     return ", ".join(words)
+
+
+def describe_signature(signature):
+    """The dict of a task's `signature` in words, e.g. "easy_vqa dev, 399 images, 3897 questions, best weights"."""
+    words = [f"{signature['dataset']} {signature['split']}"]
+    for name, value in signature.items():
+        if name in ("images", "pairs", "texts", "questions", "folds", "annotators", "candidates"):
+            words.append(f"{value} {name.removesuffix('s') if str(value) == '1' else name}")
+        elif name == "weights":
+            words.append(f"{value} weights")
+        elif name not in ("dataset", "split"):
+            words.append(f"{name.replace('_', ' ')} {value}")
+    return ", ".join(words)

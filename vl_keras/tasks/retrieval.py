@@ -24,7 +24,7 @@ _MODEL_SETTINGS = (
     "image_dropout",
 )
 _TEXTS_AT_ONCE = 128
-_PROTOCOL = 1000  # images of a fold
+PROTOCOL = 1000  # images of a fold
 
 
 class RetrievalTask(TextTask):
@@ -143,7 +143,7 @@ class RetrievalTask(TextTask):
             and what `retrieval_scores` gives.
         """
         image, text, owner, _ = self.embed_split(model, split, limit, progress)
-        scores = retrieval_scores(image, text, owner, _PROTOCOL)
+        scores = retrieval_scores(image, text, owner, PROTOCOL)
         return recall_measures(scores), scores
 
     def epoch_measures(self, model, split, limit=0, progress=None, weights=""):
@@ -175,13 +175,17 @@ class RetrievalTask(TextTask):
 
 
 def recall_measures(scores):
-    """What `retrieval_scores` gives, as one flat dict of percentages and ranks, with the mean of the six recalls."""
+    """What `retrieval_scores` gives, as one flat dict, with the mean of the six recalls.
+
+    Returns:
+        Dict: `mean_recall`; `image_to_text R@1` and so on, in percent; `image_to_text median_rank`, ….
+    """
     measures = {}
     for direction in ("image_to_text", "text_to_image"):
         for name, value in scores[direction].items():
             measures[f"{direction} {name.replace('recall_at_', 'R@')}"] = value
     recalls = [value for name, value in measures.items() if "R@" in name]
-    return {"mean_recall": float(np.mean(recalls)), **measures}
+    return {"mean_recall": sum(recalls) / len(recalls), **measures}
 
 
 def _whose(number):

@@ -32,6 +32,7 @@ class Answer(NamedTuple):
         confidence: its calibrated probability.
         truth: list of the annotators' answers.
         accuracy: `vqa_accuracy` of the answer, 0 to 1; with one annotator 1 or 0.
+        answerable: whether some candidate is right, fully or in part.
     """
 
     index: int
@@ -42,6 +43,7 @@ class Answer(NamedTuple):
     confidence: float
     truth: list
     accuracy: float
+    answerable: bool
 
 
 class VqaTask(PairTask):
@@ -173,14 +175,13 @@ class VqaTask(PairTask):
         if fit and (labels >= 0).any():
             self.temperature = fit_temperature(logits[labels >= 0], labels[labels >= 0])
         answers, confidences = [], _softmax(logits / self.temperature)
-        for (index, question, truth), confidence in zip(rows, confidences, strict=True):
+        for (index, question, truth), target, confidence in zip(rows, targets, confidences, strict=True):
             best = int(np.argmax(confidence))
             answer = self.answers[best]
-            score = vqa_accuracy(answer, truth)
             answers.append(
                 Answer(
                     index, source.image_ids[index], question["question"], question["kind"], answer,
-                    float(confidence[best]), truth, score,
+                    float(confidence[best]), truth, vqa_accuracy(answer, truth), any(a in known for a in target),
                 )
             )  # fmt: skip
         accuracy = np.array([answer.accuracy for answer in answers])
@@ -193,7 +194,7 @@ class VqaTask(PairTask):
             measures |= {f"accuracy {kind}": float(np.mean(scores)) for kind, scores in sorted(kinds.items())}
         if len(answers):
             measures["calibration_error"] = expected_calibration_error(confidence, accuracy)
-            measures["in_candidates"] = float(np.mean([any(a in known for a in target) for target in targets]))
+            measures["in_candidates"] = float(np.mean([answer.answerable for answer in answers]))
         if fit:
             measures["temperature"] = self.temperature
             target = self.config.vqa.target_accuracy

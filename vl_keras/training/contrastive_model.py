@@ -50,7 +50,7 @@ class ContrastiveModel(TrainingModel):
         return value, gradients
 
     def _loss(self, image, text, weight, log_scale, bias):
-        """This replica's part of the loss; vectors `(B, E)` and `(B*K, E)`, weight `(B, K)` 0 where there is no text."""
+        """A replica's part of the loss; vectors `(B, E)` and `(B*K, E)`, weight `(B, K)` 0 where there is no text."""
         owner = tf.repeat(tf.range(tf.shape(weight)[0]), tf.shape(weight)[1])
         there = tf.reshape(weight, (-1,)) > 0
         return replica_loss(

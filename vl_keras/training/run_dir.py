@@ -193,6 +193,11 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
     return config, task, model, which
 
 
+def weights_name(which):
+    """`best`, `last` or `ema`, of the words in which `load_run` says which weights it loaded."""
+    return "ema" if which.startswith("moving") else which.replace(":", " ").split()[0]
+
+
 def _restore(run, task, model, weights):
     if weights not in ("auto", "best", "last", "ema"):
         raise TrainingError(f"`weights` must be auto, best, last or ema; got {weights!r}.")
