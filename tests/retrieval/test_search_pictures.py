@@ -1,5 +1,7 @@
 """Pictures are found by words and by pictures."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -90,6 +92,17 @@ def test_a_picture_as_the_query_is_drawn_on_top(index, photos, tmp_path):
 def test_what_cannot_be_done_is_said(index, query, message):
     with pytest.raises(TrainingError, match=message):
         search_pictures(index, **query)
+
+
+def test_names_that_are_not_utf_8(color_run, photos, tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9.bmp")
+    (photos / "red" / "0.bmp").rename(photos / name)
+    index_pictures(color_run, [photos / name], tmp_path / "index")
+    sheet = tmp_path / "found.png"
+    arguments = ["search", str(tmp_path / "index"), "--image", str(photos / name), "--sheet", str(sheet)]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == f"1\t1.0000\t{photos}/caf?.bmp\n"
+    assert sheet.exists()
 
 
 def test_an_empty_index_finds_nothing(index, photos, tmp_path, capsys):

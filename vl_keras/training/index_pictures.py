@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vl_keras.retrieval.index_writer import IndexWriter, kind_for
+from vl_keras.retrieval.vector_index import HNSW
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.picture_embedder import PictureEmbedder
 from vl_keras.training.picture_files import SUFFIXES, find_pictures
@@ -186,5 +187,5 @@ def _write(writer, stays, new, vectors, fingerprint, description):
     parts = [np.stack([vectors[row["path"]] for row in new])] if new else []
     if writer.index is not None:
         parts.insert(0, writer.index.vectors[np.array(stays, int)])
-    with Progress("graph", len(rows), "vector") as progress:
+    with Progress("graph", len(rows), "vector", show=kind_for(len(rows)) == HNSW) as progress:
         return writer.write(rows, np.concatenate(parts), fingerprint, description, progress.to)

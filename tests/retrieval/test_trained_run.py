@@ -1,0 +1,55 @@
+"""A trained retrieval run's pictures are found with its own vectors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from vl_keras.config import load_config
+from vl_keras.data.builders.shapes_scene import draw_scene, sample_scene
+from vl_keras.training.index_pictures import index_pictures
+from vl_keras.training.picture_search import PictureSearch
+from vl_keras.training.run_dir import load_run
+from vl_keras.training.train import train
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "configs" / "retrieval" / "tiny.yaml"
+SMALL = ("data.shapes.scenes=64", "data.batch_size=16", "training.epochs=1", "training.evaluate_examples=6")
+
+
+@pytest.fixture(scope="module")
+def run(data_dir, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("runs") / "retrieval"
+    train(load_config(TINY, (*SMALL, f"data.data_dir={data_dir}")), run_dir)
+    return run_dir
+
+
+@pytest.mark.slow
+def test_search_ranks_by_the_cosines_of_the_task(run, tmp_path):
+    for number in range(35):  # a batch and a bit, of other sizes than the run's
+        draw_scene(sample_scene(f"search {number}", 48 + number, 64)).save(tmp_path / f"{number:02d}.png")
+    index_pictures(run, [tmp_path], tmp_path / "index")
+    search = PictureSearch(tmp_path / "index")
+    _, task, model, _ = load_run(run)
+    paths = sorted(tmp_path.glob("*.png"))
+    pictures = [tf.image.resize(np.asarray(Image.open(path)), (48, 64), antialias=True) for path in paths]
+    vectors = np.concatenate([task.embed_images(model, picture[None]).numpy() for picture in pictures])
+    text = "a red circle above a blue square"
+    query = task.embed_texts(model, tf.constant([text])).numpy()[0]
+    results = search.by_text(text, 35)
+    scores = {result.path: result.score for result in results}
+    np.testing.assert_allclose([scores[str(path)] for path in paths], vectors @ query, atol=0.01)  # rounded to uint8
+    assert [result.score for result in results] == sorted(scores.values(), reverse=True)
+    for path in paths[:3]:
+        assert search.by_picture(path, 1)[0].path == str(path)
+    # Another process, which draws its own random numbers, gives the same vectors and says that they are the same.
+    command = [sys.executable, "-m", "vl_keras.cli", "search", str(tmp_path / "index"), "--text", text, "--top", "35"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [float(score) for _, score, _ in lines] == pytest.approx([result.score for result in results], abs=1e-4)
