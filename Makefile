@@ -34,6 +34,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python benchmarks/contrastive.py
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -m venv .venv
