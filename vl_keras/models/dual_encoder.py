@@ -5,7 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tf_keras as keras
 
-from vl_keras.layers.attention_pooling import AttentionPooling
+from vl_keras.layers.masked_mean import masked_mean
 from vl_keras.layers.similarity_scale import SimilarityScale
 from vl_keras.layers.transformer_blocks import TransformerEncoderBlock
 
@@ -62,17 +62,18 @@ def build_dual_encoder(
 ):
     """Builds the two heads over two encoders.
 
-    Each side: features dropped and projected, Transformer blocks, attention pooling added to the mean, and a linear map
-    into the shared space.
+    Each side: Transformer blocks where asked for, the mean of the tokens, normalised, and the sum of a linear map and
+    of one with a hidden layer into the shared space.
 
     Args:
         image_encoder: keras.Model, `(B, height, width, 3)` to `{"image_tokens": (B, R, Dv), …}`.
         text_encoder: keras.Model, `text_ids` `(M, T)` to `(M, T, Dt)`.
         embedding_dim: E.
         log_scale, bias: where these start to be learned; None: they are 0 and stay.
-        hidden_dim, num_heads, intermediate_dim, dropout: of both heads.
-        num_layers, image_layers: Transformer blocks over the words and over the image tokens.
-        image_dropout: on the image encoder's features; a dropped feature is missing from all R tokens.
+        hidden_dim, num_heads: of the Transformer blocks.
+        num_layers, image_layers: such blocks over the words and over the image tokens.
+        intermediate_dim, dropout: of the blocks and of the hidden layer; `dropout` also on the mean word.
+        image_dropout: on the mean image token.
         from_image_tokens, from_text_tokens: the training model takes an encoder's tokens from a cache.
 
     Returns:
@@ -115,14 +116,17 @@ def build_dual_encoder(
 def _head(tokens, mask, name, layers, feature_dropout, embedding_dim, hidden_dim, num_heads, intermediate_dim, dropout):
     if mask is None:
         mask = tf.ones_like(tokens[..., 0], dtype=tf.bool)
-    tokens = keras.layers.Dropout(feature_dropout, noise_shape=(None, 1, None), name=f"{name}_dropout")(tokens)
-    tokens = keras.layers.Dense(hidden_dim, name=f"{name}_projection")(tokens)
-    tokens = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(tokens)
+    if layers:
+        tokens = keras.layers.Dense(hidden_dim, name=f"{name}_projection")(tokens)
+        tokens = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_projection_norm")(tokens)
     for i in range(layers):
         tokens = TransformerEncoderBlock(hidden_dim, num_heads, intermediate_dim, dropout, name=f"{name}_block_{i}")(
             tokens, mask
         )
-    vector = AttentionPooling(hidden_dim, num_heads, name=f"{name}_pooling")(tokens, mask)
-    vector = keras.layers.Dropout(dropout, name=f"{name}_vector_dropout")(vector)
-    vector = keras.layers.Dense(embedding_dim, name=f"{name}_vector")(vector)
+    mean = keras.layers.LayerNormalization(name=f"{name}_norm")(masked_mean(tokens, mask))
+    mean = keras.layers.Dropout(feature_dropout, name=f"{name}_feature_dropout")(mean)
+    hidden = keras.layers.Dense(intermediate_dim, activation="gelu", name=f"{name}_hidden")(mean)
+    hidden = keras.layers.Dropout(dropout, name=f"{name}_hidden_dropout")(hidden)
+    vector = keras.layers.Dense(embedding_dim, name=f"{name}_vector")(hidden)
+    vector += keras.layers.Dense(embedding_dim, name=f"{name}_linear")(mean)
     return keras.layers.UnitNormalization(dtype="float32", name=f"{name}_unit")(tf.cast(vector, tf.float32))
