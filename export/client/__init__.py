@@ -3,9 +3,19 @@
 from export.client.async_client import AsyncClient
 from export.client.call_error import CallError
 from export.client.client import Client
-from export.client.results import Candidates, Caption, Embedding, Explanation, Signature, VersionStatus
+from export.client.results import (
+    Answer,
+    Candidates,
+    Caption,
+    Embedding,
+    Explanation,
+    Match,
+    Signature,
+    VersionStatus,
+)
 
 __all__ = [
+    "Answer",
     "AsyncClient",
     "CallError",
     "Candidates",
@@ -13,6 +23,7 @@ __all__ = [
     "Client",
     "Embedding",
     "Explanation",
+    "Match",
     "Signature",
     "VersionStatus",
 ]

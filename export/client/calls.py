@@ -12,7 +12,7 @@ from export.client.call_error import CallError
 from export.client.grpc_protocol import GrpcProtocol
 from export.client.pictures import OK, is_one, picture_bytes
 from export.client.rest_protocol import RestProtocol
-from export.client.results import Candidates, Caption, Embedding, Explanation
+from export.client.results import Answer, Candidates, Caption, Embedding, Explanation, Match
 from export.client.tensors import to_array
 from export.errors import ExportError
 
@@ -110,6 +110,25 @@ class Calls:
     def explain(self, images):
         """Captions, and where the model looked for each word; see `caption`. Returns `Explanation`, or a list."""
         return self._rows("caption_explain", images, _explanation)
+
+    def answer(self, images, question):
+        """Answers a question, one for all pictures or one each; see `caption`. Returns `Answer`, or a list of them."""
+        return self._rows("answer", images, _answer, {"question": question})
+
+    def match(self, images, text):
+        """Whether a text, one for all or one each, is about pictures; see `caption`. Returns `Match`, or a list."""
+        return self._rows("match", images, _match, {"text": text})
+
+    def embed_text(self, texts):
+        """A text, or an iterable of them, as vectors beside those of pictures. Returns `Embedding`, or a list."""
+        one = isinstance(texts, str)
+
+        def steps():
+            rows = yield from self._predict_rows("embed_text", None, {"text": [texts] if one else list(texts)})
+            results = [_embedding(row) for row in rows]
+            return results[0] if one else results
+
+        return self._run(steps())
 
     def embed_image(self, images):
         """Pictures as vectors; see `caption`. Returns `Embedding`, or a list of them."""
@@ -282,6 +301,20 @@ def _explanation(row):
         words.pop()
     attention = np.asarray(row["attention"], np.float32)[: len(words)]
     return Explanation(OK, _text(row["caption"]), float(np.float32(row["score"])), tuple(words), attention)
+
+
+def _answer(row):
+    if row["status"] != OK:
+        return Answer(row["status"])
+    scores = tuple(np.asarray(row["scores"], np.float32).tolist())
+    score = float(np.float32(row["score"]))
+    return Answer(OK, _text(row["answer"]), score, tuple(map(_text, row["answers"])), scores)
+
+
+def _match(row):
+    if row["status"] != OK:
+        return Match(row["status"])
+    return Match(OK, float(np.float32(row["probability"])))
 
 
 def _embedding(row):

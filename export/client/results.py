@@ -53,11 +53,41 @@ class Explanation(NamedTuple):
     attention: np.ndarray = np.zeros((0, 1, 1), np.float32)
 
 
-class Embedding(NamedTuple):
-    """One picture as a vector.
+class Answer(NamedTuple):
+    """The answer to a question about one picture.
 
     Attributes:
-        status: `ok`, or why this picture has none.
+        status: `ok`, or why this picture has no answer.
+        answer: the most probable one; empty where there is none, or where the model withholds it as too unsure.
+        score: its probability; None where the picture has no answer.
+        answers: tuple of strings, the most probable first.
+        scores: tuple of floats, one each.
+    """
+
+    status: str
+    answer: str = ""
+    score: float | None = None
+    answers: tuple = ()
+    scores: tuple = ()
+
+
+class Match(NamedTuple):
+    """Whether a text is about one picture.
+
+    Attributes:
+        status: `ok`, or why this picture cannot be said to match.
+        probability: that it is; None where the picture cannot be read.
+    """
+
+    status: str
+    probability: float | None = None
+
+
+class Embedding(NamedTuple):
+    """One picture or text as a vector.
+
+    Attributes:
+        status: `ok`, or why it has none.
         embedding: `(D,)` float32, or None.
     """
 

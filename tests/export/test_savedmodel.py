@@ -41,8 +41,8 @@ def test_it_answers_what_predict_writes(trained_run, signatures, tmp_path):
     answer = _ask(signatures["caption_candidates"], golden_pictures().values())
     for row, name in enumerate(golden_pictures()):
         assert answer["status"][row] == b"ok"
-        assert [text.decode() for text in answer["captions"][row]] == list(written[name].captions)
-        assert answer["scores"][row, 0] == pytest.approx(written[name].score, abs=1e-4)
+        assert [text.decode() for text in answer["captions"][row]] == written[name].output["captions"]
+        assert answer["scores"][row, 0] == pytest.approx(written[name].output["score"], abs=1e-4)
 
 
 def test_the_default_is_caption_and_all_signatures_agree(signatures):

@@ -201,6 +201,21 @@ def test_every_call_gives_what_the_savedmodel_answers(door, urls, answers, pictu
         for row, got in enumerate(client.embed_image(data)):
             np.testing.assert_allclose(got.embedding, want["embedding"][row], rtol=1e-5)
             assert got.embedding.dtype == np.float32
+        want = expected("answer", question=contexts)
+        for row, got in enumerate(client.answer(data, contexts)):
+            assert got.answer.encode() == want["answer"][row] and got.answers[0] == got.answer
+            assert [text.encode() for text in got.answers] == want["answers"][row].tolist()
+            np.testing.assert_allclose((got.score, *got.scores), [want["score"][row], *want["scores"][row]], atol=1e-5)
+        want = expected("match", text=contexts)
+        for row, got in enumerate(client.match(data, contexts)):
+            assert got.probability == pytest.approx(float(want["probability"][row]), abs=1e-6)
+        vectors = client.embed_text(contexts)
+        assert [vector.embedding[0] for vector in vectors] == [len(text) for text in contexts]
+        assert client.embed_text("dog").embedding[0] == 3
+        assert (
+            client.answer([b"junk"], "what?")[0].answer == ""
+            and client.match([b"junk"], "a dog")[0].probability is None
+        )
 
 
 @DOORS

@@ -1,4 +1,4 @@
-"""A SavedModel with every signature of a captioner and almost no work: it names a picture's colours."""
+"""A SavedModel with every signature of every task and almost no work: it names a picture's colours."""
 
 import json
 
@@ -10,6 +10,18 @@ WORDS = ("grey", "red", "green", "blue", "bright", "dark", "wide", "small")
 SIZE = (8, 12)
 CANDIDATES, LENGTH, MAP, WIDTH = 3, 4, (2, 3), 5
 MAX_PIXELS = 10**6
+
+
+_INPUTS = {
+    "caption": ("image_bytes",),
+    "caption_with_context": ("image_bytes", "context"),
+    "caption_candidates": ("image_bytes",),
+    "caption_explain": ("image_bytes",),
+    "embed_image": ("image_bytes",),
+    "answer": ("image_bytes", "question"),
+    "match": ("image_bytes", "text"),
+    "embed_text": ("text",),
+}
 
 
 class TinyCaptioner(tf.Module):
@@ -47,6 +59,26 @@ class TinyCaptioner(tf.Module):
         numbers, status = self._read(image_bytes)
         return {"embedding": tf.concat([numbers, numbers[:, :2]], 1), "status": status}
 
+    def answer(self, image_bytes, question):
+        found = self.caption_candidates(image_bytes)
+        answers = tf.strings.join([tf.repeat(question[:, None], CANDIDATES, 1), found["captions"]], " ")
+        return {
+            "answer": answers[:, 0],
+            "score": found["scores"][:, 0],
+            "answers": answers,
+            "scores": found["scores"],
+            "status": found["status"],
+        }
+
+    def match(self, image_bytes, text):
+        numbers, status = self._read(image_bytes)
+        length = tf.cast(tf.strings.length(text), tf.float32)
+        return {"probability": tf.sigmoid(numbers[:, 0] / 99 - length), "status": status}
+
+    def embed_text(self, text):
+        length = tf.cast(tf.strings.length(text), tf.float32)
+        return {"embedding": tf.stack([length] * WIDTH, 1), "status": tf.fill(tf.shape(text), OK)}
+
     def _read(self, image_bytes):
         images, status = decode_images(image_bytes, SIZE, MAX_PIXELS)
         return tf.reduce_mean(images, [1, 2]), status
@@ -66,8 +98,7 @@ def write_tiny_captioner(folder, shift=0.0, fingerprint="tiny"):
     """Saves one version to `folder`, with the part of a manifest that the commands read."""
     module = TinyCaptioner(shift)
     signatures = {}
-    for name in ("caption", "caption_with_context", "caption_candidates", "caption_explain", "embed_image"):
-        inputs = ("image_bytes", "context") if name == "caption_with_context" else ("image_bytes",)
+    for name, inputs in _INPUTS.items():
         specs = [tf.TensorSpec([None], tf.string, name=each) for each in inputs]
         signatures[name] = tf.function(getattr(module, name), input_signature=specs).get_concrete_function()
     tf.saved_model.save(module, str(folder), signatures={"serving_default": signatures["caption"], **signatures})
