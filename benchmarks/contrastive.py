@@ -1,12 +1,13 @@
 """Memory of the contrastive loss of a large batch, in chunks, against the full similarity matrix with its gradients.
 
-    python benchmarks/contrastive.py [--loss info_nce] [--batch 4096] [--width 512] [--chunk 128] [--repeats 3]
+    python benchmarks/contrastive.py [--loss info_nce] [--batch 4096] [--width 512] [--chunk 64] [--repeats 3]
 
 Three sides, each in its own processes: our loss in chunks; our loss whole; and for InfoNCE the plain way, one matrix of
 logits and TensorFlow's own softmax cross-entropy of it and of its transpose, which is what the ratio is taken against.
-All give the loss and the gradients by images, texts, scale and bias, in a `tf.function`, one text an image. A side's memory is the process's highest resident set (`ru_maxrss`) less what it was once TensorFlow was imported, the
-inputs were made and the same step had run on a small batch, so that neither libraries nor graphs are counted. The sides
-must agree on the loss and on every gradient, or the benchmark stops. A figure is the median over the repeats.
+All give the loss and the gradients by images, texts, scale and bias, in a `tf.function`, one text an image. A side's
+memory is the process's highest resident set (`ru_maxrss`) less what it was once TensorFlow was imported, the inputs
+were made and the same step had run on a small batch, so that neither libraries nor graphs are counted. The sides must
+agree on the loss and on every gradient, or the benchmark stops. A figure is the median over the repeats.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def main(arguments=None):
     parser.add_argument("--loss", choices=("info_nce", "sigmoid_pairwise", "hardest_triplet"), default="info_nce")
     parser.add_argument("--batch", type=int, default=4096, help="images, and texts, of a batch")
     parser.add_argument("--width", type=int, default=512, help="of the vectors")
-    parser.add_argument("--chunk", type=int, default=128, help="rows held at a time")
+    parser.add_argument("--chunk", type=int, default=64, help="texts held at a time")
     parser.add_argument("--repeats", type=int, default=3, help="processes a side")
     parser.add_argument("--side", help=argparse.SUPPRESS)  # one process's own work
     parser.add_argument("--out", help=argparse.SUPPRESS)
@@ -53,7 +54,7 @@ def main(arguments=None):
     check_same(results)
 
     print(
-        f"{options.loss}, batch {options.batch}, width {options.width}, chunks of {options.chunk} rows, "
+        f"{options.loss}, batch {options.batch}, width {options.width}, chunks of {options.chunk} texts, "
         f"float32 on CPU, median of {options.repeats} processes"
     )
     print(f"  {'side':<14}{'memory':>12}{'time':>12}{'loss':>14}")
@@ -108,7 +109,7 @@ def run_side(options):
 
     rng = np.random.default_rng(0)
     image = rng.normal(size=(options.batch, options.width)).astype(np.float32)
-    text = image + rng.normal(size=image.shape).astype(np.float32)
+    text = image + 4 * rng.normal(size=image.shape).astype(np.float32)  # a pair's cosine is about 0.24
     image, text = (tf.constant(v / np.linalg.norm(v, axis=1, keepdims=True)) for v in (image, text))
     log_scale, bias = tf.constant(np.log(20.0), tf.float32), tf.constant(-10.0)
     step(image[:SMALL], text[:SMALL], log_scale, bias)
