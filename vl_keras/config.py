@@ -122,8 +122,8 @@ class VqaConfig:
 class MatchingConfig:
     """Image-text matching."""
 
-    # random: captions of any other image; nearest: of images that look alike; in_batch: the hardest of the batch;
-    # given: the data's own labels
+    # random: captions of any other image; nearest: of images that look alike; batch: each text with every other picture
+    # of the batch; hardest: with those that fool the model most; given: the data's own labels
     negatives: str = "random"
     neighbours: int = 50  # of each image, that `nearest` draws from
 
@@ -311,7 +311,7 @@ def _rules(config):
     yield one_of("data", "context", ("none", "field", "caption_words"))
     yield one_of("model", "decoder", ("transformer", "lstm"))
     yield one_of("model", "reads", ("both", "text", "image"))
-    yield one_of("matching", "negatives", ("random", "nearest", "in_batch", "given"))
+    yield one_of("matching", "negatives", ("random", "nearest", "batch", "hardest", "given"))
     yield one_of("training", "strategy", ("auto", "none", "mirrored", "multi_worker"))
     yield one_of("training", "jit_compile", ("auto", "on", "off"))
     yield one_of("training", "precision", ("float32", "mixed_bfloat16", "mixed_float16"))

@@ -10,6 +10,8 @@ from vl_keras.layers.fusion import FUSIONS
 from vl_keras.layers.masked_mean import masked_mean
 from vl_keras.layers.transformer_blocks import TransformerEncoderBlock
 
+_NO_TEXT = -1e9  # logit
+
 
 class PairClassifier(NamedTuple):
     """The models of one classifier of picture-text pairs; they share their layers.
@@ -77,7 +79,8 @@ def build_pair_classifier(
         image_layers: Transformer encoder blocks over the image tokens.
         image_dropout: on the encoder's features; a dropped feature is missing from all R tokens.
         from_image_tokens, from_text_tokens: the training model takes an encoder's tokens from a cache.
-        all_pairs: the training model pairs every text with every picture: logits `(B, B*K, A)`.
+        all_pairs: the training model pairs every text with every picture: logits `(B, B*K, A)`, very low where there
+            is no text.
 
     Returns:
         `PairClassifier`.
@@ -111,12 +114,18 @@ def build_pair_classifier(
     pictures, texts, length = tf.unstack(tf.shape(mask))
     words = tf.reshape(words, (pictures * texts, length, text_encoder.output_shape[-1]))
     mask = tf.reshape(mask, (pictures * texts, length))
+    if FUSIONS[fusion].reads != "tokens":  # a fusion of means reads the same of the mean alone, which is less to repeat
+        words = masked_mean(words, mask)[:, None]
+        mask = tf.reduce_any(mask, axis=1, keepdims=True)
+        regions = masked_mean(regions, tf.ones_like(regions[..., 0], dtype=tf.bool))[:, None]
     if all_pairs:
         regions = tf.repeat(regions, pictures * texts, axis=0)
         words, mask, texts = tf.tile(words, (pictures, 1, 1)), tf.tile(mask, (pictures, 1)), pictures * texts
     else:
         regions = tf.repeat(regions, texts, axis=0)
     logits = pair_reader({"image_regions": regions, "text_tokens": words, "text_mask": mask})["logits"]
+    if all_pairs:  # where a picture has fewer than K texts, what stands for the others is nobody's negative
+        logits = tf.where(tf.reduce_any(mask, axis=1)[:, None], logits, _NO_TEXT)
     logits = tf.reshape(logits, (pictures, texts, num_outputs))
     training_model = keras.Model(inputs, logits, name="pair_classifier")
     return PairClassifier(training_model, image_encoder, text_encoder, image_reader, pair_reader)

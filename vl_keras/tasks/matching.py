@@ -8,7 +8,7 @@ import tf_keras as keras
 
 from vl_keras.data.builders.example import DataError
 from vl_keras.data.epoch_plan import choose_negatives
-from vl_keras.losses.match_loss import HardestMatchLoss
+from vl_keras.losses.match_loss import MatchLoss
 from vl_keras.metrics.match_scores import best_threshold, match_scores
 from vl_keras.tasks.described import dataset_name
 from vl_keras.tasks.pair_signatures import match_signatures
@@ -61,8 +61,8 @@ class MatchingTask(PairTask):
         return self._text_dataset(model, self._label, first_step, num_workers, worker, drawn, neighbours)
 
     def loss(self):
-        if self._negatives == "in_batch":
-            return HardestMatchLoss()
+        if self._negatives in ("batch", "hardest"):
+            return MatchLoss(hardest=self._negatives == "hardest")
         return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=self.config.training.label_smoothing)
 
     def measure(self, model, split, limit=0, progress=None):

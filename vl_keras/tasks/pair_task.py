@@ -38,7 +38,7 @@ class PairTask(TextTask):
             self.num_outputs,
             from_image_tokens=config.image_encoder.cache_features,
             from_text_tokens=config.text_encoder.cache_features,
-            all_pairs=config.task == "matching" and config.matching.negatives == "in_batch",
+            all_pairs=config.task == "matching" and config.matching.negatives in ("batch", "hardest"),
             **{name: getattr(config.model, name) for name in _MODEL_SETTINGS},
         )
 

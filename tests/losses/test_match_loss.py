@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from vl_keras.losses.match_loss import MatchLoss
+
+B, K = 3, 2
+
+
+def _softplus(x):
+    return np.logaddexp(0.0, x)
+
+
+@pytest.mark.parametrize("hardest", [False, True])
+def test_formula(hardest):
+    logits = np.random.default_rng(0).normal(0, 2, (B, B * K, 1)).astype(np.float32)
+    expected = np.zeros((B, K))
+    for b in range(B):
+        for k in range(K):
+            text = b * K + k
+            others = [logits[i, text, 0] for i in range(B) if i != b]
+            foreign = [logits[b, j, 0] for j in range(B * K) if j // K != b]
+            negative = 0.5 * (_softplus(max(others)) + _softplus(max(foreign))) if hardest else _softplus(others).mean()
+            expected[b, k] = _softplus(-logits[b, text, 0]) + negative
+    loss = MatchLoss(hardest, reduction="none")
+    np.testing.assert_allclose(loss(np.zeros((B, K, 1)), logits), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("hardest", [False, True])
+def test_one_picture_has_no_negative(hardest):
+    logits = np.array([[[0.3], [-0.2]]], np.float32)
+    found = MatchLoss(hardest, reduction="none")(np.zeros((1, 2, 1)), logits)
+    np.testing.assert_allclose(found, _softplus(-logits[..., 0]), rtol=1e-6)
