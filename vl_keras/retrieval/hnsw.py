@@ -7,7 +7,7 @@ import numpy as np
 
 _LINKS = 32  # M: neighbours a vector keeps on each layer above the lowest, which keeps twice as many
 _CONSTRUCTION_BREADTH = 160  # efConstruction
-_SEARCH_BREADTH = 256  # efSearch: candidates kept during a search
+_SEARCH_BREADTH = 160  # efSearch: candidates kept during a search
 _ADDED_AT_ONCE = 2000
 
 
