@@ -119,24 +119,25 @@ def test_train_names_the_run_after_the_config(replaced):
 
 
 def test_predict(replaced, capsys):
-    from vl_keras.training.predict import Prediction
+    from vl_keras.training.prediction import Prediction
 
     call = replaced(
         "vl_keras.training.predict.predict", [Prediction("a.jpg", "ok", "a dog"), Prediction("b.jpg", "bad")]
     )
-    options = ["--context", "at the sea", "--explain", "e.png", "--out", "o.jsonl", "--weights", "ema"]
+    options = ["--context", "at the sea", "--question", "what?", "--question", "is it red?", "--text", "a dog"]
+    options += ["--explain", "e.png", "--out", "o.jsonl", "--weights", "ema"]
     assert main(["predict", "run", "--image", "a.jpg", "b.jpg", "--image", "c", *options]) == 0
     assert call.args == ("run", ["a.jpg", "b.jpg", "c"])
     call.kwargs.pop("report")(Prediction("a.jpg", "ok", "a dog"))
-    wanted = {"context": "at the sea", "explain": "e.png", "out": "o.jsonl", "overrides": [], "weights": "ema"}
-    assert call.kwargs == wanted
+    asked = {"context": "at the sea", "questions": ["what?", "is it red?"], "texts": ["a dog"]}
+    assert call.kwargs == {**asked, "explain": "e.png", "out": "o.jsonl", "overrides": [], "weights": "ema"}
     printed = capsys.readouterr()
     assert printed.out == "a.jpg\ta dog\n"
     assert printed.err == "1 of 2 pictures could not be read:\n  b.jpg: bad\n"
 
 
 def test_predict_fails_where_no_picture_could_be_read(replaced):
-    from vl_keras.training.predict import Prediction
+    from vl_keras.training.prediction import Prediction
 
     replaced("vl_keras.training.predict.predict", [Prediction("b.jpg", "bad")])
     assert main(["predict", "run", "--image", "b.jpg"]) == 1

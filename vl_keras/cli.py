@@ -59,16 +59,19 @@ def _evaluate(options):
 
 
 def _predict(options):
-    from vl_keras.training.predict import OK, format_failures, predict
+    from vl_keras.training.predict import format_failures, predict
+    from vl_keras.training.prediction import OK
 
     def report(prediction):
         if prediction.status == OK:
-            print(f"{prediction.path}\t{prediction.caption}", flush=True)
+            print(f"{prediction.path}\t{prediction.line}", flush=True)
 
     predictions = predict(
         options.run,
         options.image,
         context=options.context,
+        questions=options.question,
+        texts=options.text,
         explain=options.explain,
         out=options.out,
         overrides=options.overrides,
@@ -154,7 +157,7 @@ def _make_bert(options):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="vl-keras",
-        description="Models that read pictures and text together: train, measure, look, caption.",
+        description="Models that read pictures and text together: train, measure, look, use.",
         epilog="`vl-keras COMMAND --help` shows a command's arguments and an example.",
     )
     parser.add_argument("--version", action="version", version=f"vl-keras {vl_keras.__version__}")
@@ -182,34 +185,48 @@ def _parser():
         "evaluate",
         _evaluate,
         "score a trained run on a split",
-        "Captions every picture of a split and prints BLEU, ROUGE-L and CIDEr-D with 95% intervals. RUN/evaluation/ "
-        "gets the scores (SPLIT.json), a COCO result file (SPLIT_captions.json) and a contact sheet (SPLIT.png).",
+        "Prints the measures of the run's task on a split with 95% intervals: BLEU, ROUGE-L and CIDEr-D of captions, "
+        "accuracy and calibration of answers, balanced accuracy and ROC-AUC of matching, recall of retrieval. "
+        "RUN/evaluation/ gets them (SPLIT.json), what was said of every example (SPLIT_captions.json, the other tasks' "
+        "SPLIT_answers.jsonl, SPLIT_pairs.jsonl, SPLIT_ranks.jsonl) and a contact sheet (SPLIT.png).",
         "vl-keras evaluate runs/flickr8k --split test --set data.manual_dir=~/flickr8k generation.beam_size=5",
     )
     evaluate.add_argument("--split", default="dev", help="split of the data (default: dev)")
-    evaluate.add_argument("--java", action="store_true", help="also METEOR and SPICE, which need Java")
+    evaluate.add_argument("--java", action="store_true", help="captions: also METEOR and SPICE, which need Java")
     _run_arguments(evaluate)
 
     predict = _command(
         commands,
         "predict",
         _predict,
-        "caption pictures",
-        "Prints a line for each picture: its path, a tab, its caption. A picture that cannot be read is listed at the "
-        "end and stops nothing. Exit status 1: none could be read.",
+        "caption pictures, answer questions about them, match them with texts",
+        "Prints a line for each picture: its path, a tab, its caption; of a vqa run a line for each question: path, "
+        "question, answer with its confidence; of a matching run one for each text: path, text, match or no match with "
+        "its probability. A picture that cannot be read is listed at the end and stops nothing. Exit status 1: none "
+        "could be read.",
         "vl-keras predict runs/flickr8k --image holiday/ dog.jpg --out captions.jsonl\n"
-        "  vl-keras predict runs/flickr8k --image dog.jpg --explain dog.png",
+        "  vl-keras predict runs/flickr8k --image dog.jpg --explain dog.png\n"
+        '  vl-keras predict runs/easy_vqa --image shapes/ --question "what shape is it?" --question "is it red?"\n'
+        '  vl-keras predict runs/matching --image holiday/ --text "a dog in the snow"',
     )
     predict.add_argument(
         "--image", metavar="PATH", nargs="+", action="extend", required=True, help="files, or folders of pictures"
     )
-    predict.add_argument("--context", metavar="TEXT", default="", help="text shown to the model beside every picture")
+    predict.add_argument(
+        "--context", metavar="TEXT", default="", help="captioning: text shown to the model beside every picture"
+    )
+    predict.add_argument(
+        "--question", action="append", default=[], help="vqa: asked of every picture; may be given several times"
+    )
+    predict.add_argument(
+        "--text", action="append", default=[], help="matching: compared with every picture; may be given several times"
+    )
     predict.add_argument(
         "--explain",
         metavar="OUT.png",
-        help="draw where the model looked for each word (several pictures: OUT-NAME.png)",
+        help="draw where the model looked for each word (several pictures: OUT-NAME.png, several texts: OUT-1.png)",
     )
-    predict.add_argument("--out", metavar="FILE", help="also write JSON lines: image, status, caption, score, captions")
+    predict.add_argument("--out", metavar="FILE", help="also write JSON lines, with other candidates and their scores")
     _run_arguments(predict)
 
     extract = _command(

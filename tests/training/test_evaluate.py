@@ -10,8 +10,8 @@ from PIL import Image
 from vl_keras.config import GenerationConfig
 from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.metrics.coco_results import read_coco_results
-from vl_keras.training.errors import TrainingError
 from vl_keras.tasks.described import describe_generation
+from vl_keras.training.errors import TrainingError
 from vl_keras.training.evaluate import evaluate, format_evaluation
 from vl_keras.training.run_dir import load_run, weights_name
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.training.attention_drawing import draw_explanation, fit, overlay
-from vl_keras.training.explain import Explainer, Explanation, _by_word, _words
+from vl_keras.training.explain import Explainer, Explanation, by_word, words_of_tokens
 from vl_keras.training.pointing import play_pointing_game
 from vl_keras.training.run_dir import load_run
 
@@ -86,11 +86,11 @@ def test_a_batch_neighbour_changes_nothing(loaded, batch, explained):
 
 def test_pieces_of_a_word_are_one_word():
     tokenizer = CaptionTokenizer([*CaptionTokenizer.SPECIALS, "dog", "##s", "a", "##.", "##"])
-    words, places = _words(tokenizer, np.array([6, 4, 5, 7, 8, 4]))
+    words, places = words_of_tokens(tokenizer, np.array([6, 4, 5, 7, 8, 4]))
     assert words == ["a", "dogs.", "##", "dog"]
     maps = np.arange(6.0)[:, None, None] * np.ones((6, 2, 3))
-    np.testing.assert_array_equal(_by_word(maps, places)[:, 0, 0], [0, 2, 4, 5])
-    assert _by_word(maps[:0], []).shape == (0, 2, 3)
+    np.testing.assert_array_equal(by_word(maps, places)[:, 0, 0], [0, 2, 4, 5])
+    assert by_word(maps[:0], []).shape == (0, 2, 3)
 
 
 def test_the_pointing_game_counts_the_words_for_objects(loaded, explained):

@@ -88,25 +88,23 @@ def test_every_kind_of_picture_gets_a_caption_and_a_bad_one_costs_itself(predict
 def test_several_captions_best_first(predicted):
     for prediction in predicted[0].values():
         if prediction.status == "ok":
-            assert len(set(prediction.captions)) == 2
-            assert prediction.caption == prediction.captions[0] != ""
+            assert len(set(prediction.output["captions"])) == 2
+            assert prediction.line == prediction.output["caption"] == prediction.output["captions"][0] != ""
 
 
 def test_the_json_lines_say_the_same(predicted):
     assert len(predicted[0]) == len(predicted[1])
     for prediction, row in zip(predicted[0].values(), predicted[1], strict=True):
         assert (row["image"], row["status"]) == (prediction.path, prediction.status)
-        if prediction.status == "ok":
-            assert (row["caption"], tuple(row["captions"])) == (prediction.caption, prediction.captions)
-            assert row["score"] == pytest.approx(prediction.score)
-        else:
-            assert set(row) == {"image", "status"}
+        assert {name: value for name, value in row.items() if name not in ("image", "status")} == prediction.output
+        assert bool(prediction.output) == (prediction.status == "ok")
 
 
 def test_a_picture_is_turned_as_its_exif_orientation_says(predicted):
     upright, turned, stored = (predicted[0][f"deeper/{name}.jpg"] for name in ("upright", "turned", "as_stored"))
-    assert turned.caption == upright.caption
-    assert abs(turned.score - upright.score) < 0.2 * abs(stored.score - upright.score)
+    assert turned.line == upright.line
+    scores = [prediction.output["score"] for prediction in (upright, turned, stored)]
+    assert abs(scores[1] - scores[0]) < 0.2 * abs(scores[2] - scores[0])
 
 
 def test_explanations_are_named_after_their_pictures(predicted):
@@ -123,8 +121,8 @@ def test_alone_it_is_as_among_others(trained_run, pictures, predicted, tmp_path)
     drawing = tmp_path / "new" / "one.png"
     (alone,) = predict(trained_run, [pictures / "palette.gif"], explain=drawing, overrides=SETTINGS)
     among = predicted[0]["palette.gif"]
-    assert alone.captions == among.captions
-    assert alone.score == pytest.approx(among.score, abs=1e-4)
+    assert alone.output["captions"] == among.output["captions"]
+    assert alone.output["score"] == pytest.approx(among.output["score"], abs=1e-4)
     assert alone.explanation == str(drawing) and drawing.exists()
 
 
@@ -136,8 +134,8 @@ def test_what_is_predicted_is_what_was_measured(trained_run, tmp_path):
         content = task.source("dev").read_images([caption.index])[0]
         (tmp_path / f"{caption.index}.{Image.open(io.BytesIO(content)).format.lower()}").write_bytes(content)
     for caption, prediction in zip(captions, predict(trained_run, [tmp_path], overrides=SETTINGS), strict=True):
-        assert prediction.caption == caption.caption
-        assert prediction.score == pytest.approx(caption.score, abs=1e-4)
+        assert prediction.line == caption.caption
+        assert prediction.output["score"] == pytest.approx(caption.score, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +144,8 @@ def test_what_is_predicted_is_what_was_measured(trained_run, tmp_path):
         ({"images": []}, "no picture"),
         ({"explain": "out.jpg"}, "does not end in .png"),
         ({"context": "at the sea"}, "has no text encoder"),
+        ({"questions": ["what?"]}, "is a captioning run: it takes --context, not --question"),
+        ({"texts": ["a dog"], "questions": ["what?"]}, "not --question or --text"),
         ({"overrides": ["training.epochs=2"]}, "Only data.… and generation.…"),
     ],
 )

@@ -13,15 +13,9 @@ def answer_signatures(task, model):
     `answer`: `image`, `question` to the best `answer` (empty where its confidence is below the task's threshold) and
     its `score`, the calibrated probability; `answers` and `scores` `(B, C)`, the C most probable ones.
     """
-    vocabulary = tf.constant(task.answers)
-    count = min(_CANDIDATES, task.num_outputs)
 
     def answer(inputs):
-        logits = _logits(task, model, inputs["image"], inputs["question"])
-        scores, places = tf.math.top_k(tf.nn.softmax(logits / task.temperature), count)
-        answers = tf.gather(vocabulary, places)
-        best = tf.where(scores[:, 0] >= task.threshold, answers[:, 0], "")
-        return {"answer": best, "score": scores[:, 0], "answers": answers, "scores": scores}
+        return answers_of_logits(task, _logits(task, model, inputs["image"], inputs["question"]))
 
     return {"answer": ServingSignature(answer, ("image", "question")), **_embed_image(model)}
 
@@ -33,10 +27,22 @@ def match_signatures(task, model):
     """
 
     def match(inputs):
-        logits = _logits(task, model, inputs["image"], inputs["text"])
-        return {"probability": tf.sigmoid(logits[:, 0])}
+        return match_of_logits(task, _logits(task, model, inputs["image"], inputs["text"]))
 
     return {"match": ServingSignature(match, ("image", "text")), **_embed_image(model)}
+
+
+def answers_of_logits(task, logits):
+    """The outputs of `answer`, of logits `(B, A)`, in graph."""
+    scores, places = tf.math.top_k(tf.nn.softmax(logits / task.temperature), min(_CANDIDATES, task.num_outputs))
+    answers = tf.gather(tf.constant(task.answers), places)
+    best = tf.where(scores[:, 0] >= task.threshold, answers[:, 0], "")
+    return {"answer": best, "score": scores[:, 0], "answers": answers, "scores": scores}
+
+
+def match_of_logits(task, logits):
+    """The outputs of `match`, of logits `(B, 1)`, in graph."""
+    return {"probability": tf.sigmoid(logits[:, 0])}
 
 
 def _logits(task, model, image, texts):

@@ -1,19 +1,20 @@
 """Maps laid over pictures, and the sheet that shows one caption word by word."""
 
-import textwrap
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from vl_keras.data.sheet_text import sheet_font, wrap_text
 
 _TILE = 168  # pixels of a tile's longer side
 _COLUMNS = 6
 _GAP = 10
 _LABEL = 22  # pixels of a word's line
 _SIDE = 84  # pixels of the column that names the rows
-_HEAD_LETTERS = 60
+_HEAD, _HEAD_LETTER = 18, 11  # size of the heading, and pixels of its letters on average
 _DARK = 0.3  # how bright the picture stays where the map is zero
 _GLOW = np.array([255, 176, 32], np.float32)  # laid over it where the map is high
 _MARK = (255, 32, 96)
+_NOTE = "bright: where the model looked\ncross: the peak\nin grey: the word's probability"
 
 
 def overlay(picture, weights, mark=True):
@@ -54,41 +55,48 @@ def fit(picture, side):
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def draw_explanation(explanation, picture, path, title=""):
-    """Writes a PNG: the picture and its caption, then for each word where the model looked.
+def draw_explanation(explanation, picture, path, title="", note=_NOTE):
+    """Writes `explanation_sheet` as a PNG file, `path`."""
+    explanation_sheet(explanation, picture, title, note).save(path)
 
-    Each word has its probability, where known, beside it and a tile with its attention; below that, where there is one,
-    its Grad-CAM.
+
+def explanation_sheet(explanation, picture, title="", note=_NOTE):
+    """Draws a picture and its caption, then for each word where the model looked.
+
+    Each word has its probability, where known, beside it and a tile with its attention, where there is one; below that,
+    where there is one, its Grad-CAM.
     A cross marks the largest cell. Every tile is scaled to its own largest value.
 
     Args:
         explanation: an `Explanation`.
         picture: `(height, width, 3)` uint8.
-        path: PNG file to write.
         title: e.g. the picture's file name.
+        note: how to read the tiles; a few short lines.
+
+    Returns:
+        `PIL.Image`.
     """
     tile = fit(picture, _TILE)
     large = fit(picture, 2 * _TILE)
-    rows = {"attention": explanation.attention}
-    if explanation.grad_cam is not None:
-        rows["Grad-CAM"] = explanation.grad_cam
+    rows = {"attention": explanation.attention, "Grad-CAM": explanation.grad_cam}
+    rows = {name: maps for name, maps in rows.items() if maps is not None}
     words, probabilities = explanation.words, explanation.probabilities
     if probabilities is None:
         probabilities = [None] * len(words)
     columns = max(1, min(_COLUMNS, len(words)))
     blocks = [range(start, min(start + columns, len(words))) for start in range(0, len(words), columns)]
     block_height = _LABEL + len(rows) * (tile.height + 4) + _GAP
-    heading = textwrap.wrap(explanation.caption or "(an empty caption)", _HEAD_LETTERS)
-    width = max(_SIDE + columns * (tile.width + _GAP) + _GAP, _SIDE + large.width + _GAP + 460)
-    top = max(large.height, 100 + 26 * len(heading)) + 3 * _GAP
+    left = _SIDE + large.width + 2 * _GAP
+    width = max(_SIDE + columns * (tile.width + _GAP) + _GAP, left + 460)
+    caption = explanation.caption or "(an empty caption)"
+    heading = wrap_text(caption, (width - left - _GAP) // _HEAD_LETTER)
+    top = max(large.height, 40 + 26 * len(heading) + 20 * (note.count("\n") + 1)) + 3 * _GAP
     sheet = Image.new("RGB", (width, top + len(blocks) * block_height), "white")
     pen = ImageDraw.Draw(sheet)
     sheet.paste(large, (_SIDE, _GAP))
-    left = _SIDE + large.width + 2 * _GAP
-    pen.text((left, _GAP), title, "gray", ImageFont.load_default(14))
+    pen.text((left, _GAP), title, "gray", sheet_font(title, 13))
     for number, line in enumerate(heading):
-        pen.text((left, _GAP + 26 + 26 * number), line, "black", ImageFont.load_default(20))
-    note = "bright: where the model looked\ncross: the peak\nin grey: the word's probability"
+        pen.text((left, _GAP + 26 + 26 * number), line, "black", sheet_font(caption, _HEAD))
     pen.text((left, _GAP + 40 + 26 * len(heading)), note, "gray", ImageFont.load_default(13), spacing=6)
     for number, block in enumerate(blocks):
         y = top + number * block_height
@@ -99,11 +107,11 @@ def draw_explanation(explanation, picture, path, title=""):
             _word(pen, x, y, tile.width, words[place], probabilities[place])
             for line, maps in enumerate(rows.values()):
                 sheet.paste(overlay(tile, maps[place]), (x, y + _LABEL + line * (tile.height + 4)))
-    sheet.save(path)
+    return sheet
 
 
 def _word(pen, x, y, width, word, probability):
-    font, small = ImageFont.load_default(16), ImageFont.load_default(13)
+    font, small = sheet_font(word, 14), ImageFont.load_default(13)
     number = "" if probability is None else f"{probability:.2f}"
     room = width - pen.textlength(number, small) - 6
     while word and pen.textlength(word, font) > room:

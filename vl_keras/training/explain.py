@@ -63,15 +63,15 @@ class Explainer:
         explanations = []
         for row, texts in enumerate(captions):
             tokens = self._written_tokens(written.tokens[row, 0])
-            words, places = _words(self._tokenizer, tokens)
+            words, places = words_of_tokens(self._tokenizer, tokens)
             maps = written.attention[row, 0, : len(tokens)].reshape((len(tokens), *self._grid))
-            explanation = Explanation(texts[0], words, _by_word(maps, places))
+            explanation = Explanation(texts[0], words, by_word(maps, places))
             if in_depth:
                 one = {name: value[row : row + 1] for name, value in inputs.items()}
                 log_probs, credit = self._answers(one, tokens)
                 explanation = explanation._replace(
                     probabilities=np.exp([np.sum(log_probs[place]) for place in places]),
-                    grad_cam=_by_word(credit.reshape(maps.shape), places) if self._has_grad_cam else None,
+                    grad_cam=by_word(credit.reshape(maps.shape), places) if self._has_grad_cam else None,
                 )
             explanations.append(explanation)
         return explanations, (captions, written)
@@ -114,7 +114,7 @@ class Explainer:
         return log_probs, tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
 
 
-def _words(tokenizer, tokens):
+def words_of_tokens(tokenizer, tokens):
     """Words of a caption and, for each, the slice of its tokens."""
     words, places = [], []
     for place, token in enumerate(tokens):
@@ -128,6 +128,6 @@ def _words(tokenizer, tokens):
     return words, places
 
 
-def _by_word(maps, places):
+def by_word(maps, places):
     """The mean map of each word's tokens, `(W, rows, columns)`."""
     return np.stack([maps[place].mean(axis=0) for place in places]) if places else maps[:0]

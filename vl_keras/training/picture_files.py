@@ -56,18 +56,31 @@ def find_pictures(paths):
     return list(found)
 
 
-def drawing_paths(explain, paths):
-    """Where each picture's explanation is drawn, `explain` itself for a single one; its folder is made.
+def drawing_paths(explain, paths, count=1):
+    """Where each picture's explanations are drawn, `explain` itself for a single one; its folder is made.
 
-    Several pictures get a path each, with the picture's name put before the ending, different from the others; None
-    gives no path at all.
+    Several pictures get a path each, with the picture's name put before the ending, different from the others; where
+    each has several explanations, their numbers follow. None gives no path at all.
+
+    Args:
+        explain: PNG file, or None.
+        paths: the pictures.
+        count: explanations of each.
+
+    Returns:
+        List of `count` paths for each picture, one after the other.
     """
     if explain is None:
         return []
     explain = Path(explain).expanduser()
     explain.parent.mkdir(parents=True, exist_ok=True)
-    if len(paths) == 1:
-        return [explain]
+    drawings = [explain] if len(paths) == 1 else _named_after(explain, paths)
+    if count == 1:
+        return drawings
+    return [path.with_stem(f"{path.stem}-{number}") for path in drawings for number in range(1, count + 1)]
+
+
+def _named_after(explain, paths):
     names, taken = [], set()
     for path in paths:
         name, number = path.stem, 1

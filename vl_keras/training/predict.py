@@ -1,69 +1,68 @@
-"""Captions for anybody's pictures."""
+"""A trained run at work on anybody's pictures."""
 
 import contextlib
 import dataclasses
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 import tensorflow as tf
 
 from vl_keras.data.image_batches import load_images
 from vl_keras.data.image_ops import decode_image
-from vl_keras.tasks.caption_writer import CaptionWriter
-from vl_keras.training.attention_drawing import draw_explanation
 from vl_keras.training.errors import TrainingError
-from vl_keras.training.explain import Explainer
 from vl_keras.training.picture_files import SUFFIXES, PictureFiles, drawing_paths, find_pictures
+from vl_keras.training.predict_captions import CaptionPredictor
+from vl_keras.training.predict_pairs import PairPredictor
+from vl_keras.training.prediction import OK, Prediction
 from vl_keras.training.progress import Progress
 from vl_keras.training.run_dir import load_run
 
 _BATCH = 16
-OK = "ok"
+# By task: what predicts, and which argument it reads; of those that it cannot do without, True.
+_PREDICTORS = {
+    "captioning": (CaptionPredictor, "context", False),
+    "vqa": (PairPredictor, "question", True),
+    "matching": (PairPredictor, "text", True),
+}
 
 
-class Prediction(NamedTuple):
-    """What became of one picture.
-
-    Attributes:
-        path: of its file.
-        status: `ok`, or why it could not be read.
-        caption: the best one; empty where it could not be read.
-        score: its length-normalised log-probability.
-        captions: all `generation.num_captions`, best first.
-        explanation: the PNG drawn for it, if any.
-    """
-
-    path: str
-    status: str
-    caption: str = ""
-    score: float | None = None
-    captions: tuple = ()
-    explanation: str | None = None
-
-
-def predict(run_dir, images, context="", explain=None, out=None, overrides=(), weights="auto", report=None):
-    """Captions picture files; one that cannot be read costs itself.
+def predict(
+    run_dir,
+    images,
+    context="",
+    questions=(),
+    texts=(),
+    explain=None,
+    out=None,
+    overrides=(),
+    weights="auto",
+    report=None,
+):
+    """Captions picture files, answers questions about them, or tells whether texts match them, as the run's task is.
 
     Pictures may be of any size, grey, CMYK or with alpha, JPEG, PNG, BMP, GIF (its first frame) or WebP, and are turned
-    as their EXIF orientation says.
+    as their EXIF orientation says. One that cannot be read costs itself.
 
     Args:
         run_dir: folder that `train` wrote.
         images: files and folders; folders are searched for pictures at any depth.
-        context: text shown to the model beside every picture; the run must have a text encoder.
+        context: of captioning: text shown to the model beside every picture; the run must have a text encoder.
+        questions: of vqa: strings, each asked of every picture.
+        texts: of matching: strings, each compared with every picture.
         explain: PNG file that shows where the model looked for each word. For several pictures, each gets its own,
-            with its name put before the ending: `out.png` becomes `out-dog.png`.
-        out: JSONL file, a line a picture: `image`, `status`, `caption`, `score`, `captions`.
+            with its name put before the ending: `out.png` becomes `out-dog.png`; for several questions or texts, their
+            numbers follow.
+        out: JSONL file, a line a prediction: `image`, `status`, and what `Prediction.output` holds.
         overrides: `"generation.…=value"` and `"data.…=value"` strings.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
         report: called with each `Prediction` as soon as it is there.
 
     Returns:
-        List of `Prediction`, in the order of the files.
+        List of `Prediction`, in the order of the files and of the questions or texts; one for a picture that cannot be
+        read.
 
     Raises:
-        TrainingError: there is no such run, no picture, or no text encoder for a context.
+        TrainingError: there is no such run, no picture, or an argument that the run's task does not read or lacks.
     """
     paths = find_pictures(images)
     if not paths:
@@ -73,23 +72,21 @@ def predict(run_dir, images, context="", explain=None, out=None, overrides=(), w
         )
     if explain is not None and Path(explain).suffix.lower() != ".png":
         raise TrainingError(f"An explanation is a PNG file; `{explain}` does not end in .png.")
-    config, task, captioner, _ = load_run(run_dir, weights, overrides)
-    if context and task.text_encoder is None:
-        raise TrainingError(f"The run in `{run_dir}` has no text encoder, so it cannot read a context.")
-    data = dataclasses.replace(config.data, max_bad_share=1.0)
+    config, task, model, _ = load_run(run_dir, weights, overrides)
+    given = {"context": context, "question": list(questions), "text": list(texts)}
+    predictor_class, argument = _choose(run_dir, config.task, given)
     files = PictureFiles(paths)
     size = min(_BATCH, len(files))
-    drawings = drawing_paths(explain, paths)
-    write = CaptionWriter(captioner, task.tokenizer, task.generation_settings(), size)
-    if explain is not None:
-        write = Explainer(task, captioner, size)
+    predictor = predictor_class(task, model, given[argument], explain is not None)
+    drawings = drawing_paths(explain, paths, predictor.count)
     rows = tf.data.Dataset.range(len(files)).batch(size).map(lambda index: {"index": index})
-    predictions = []
+    data = dataclasses.replace(config.data, max_bad_share=1.0)
+    predictions, read = [], 0
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(_open_for_writing(out)) if out is not None else None
-        progress = stack.enter_context(Progress("captions", len(files), "picture", show=len(files) > size))
+        progress = stack.enter_context(Progress("predictions", len(files), "picture", show=len(files) > size))
         for row in load_images(rows, files, data).prefetch(1):
-            for prediction in _batch(row, files, task, write, context, drawings):
+            for prediction in _batch(row, files, predictor, drawings):
                 predictions.append(prediction)
                 if lines is not None:
                     lines.write(json.dumps(_as_dict(prediction), ensure_ascii=False) + "\n")
@@ -97,7 +94,8 @@ def predict(run_dir, images, context="", explain=None, out=None, overrides=(), w
                     report(prediction)
             if lines is not None:
                 lines.flush()
-            progress.to(len(predictions))
+            read += len(row["index"])
+            progress.to(read)
     return predictions
 
 
@@ -106,31 +104,42 @@ def format_failures(predictions):
     failed = [prediction for prediction in predictions if prediction.status != OK]
     if not failed:
         return ""
-    lines = [f"{len(failed)} of {len(predictions)} pictures could not be read:"]
+    pictures = len({prediction.path for prediction in predictions})
+    lines = [f"{len(failed)} of {pictures} pictures could not be read:"]
     return "\n".join([*lines, *(f"  {prediction.path}: {prediction.status}" for prediction in failed)])
 
 
-def _batch(row, files, task, write, context, drawings):
-    inputs = {"image": row["image"]}
-    if task.text_encoder is not None:
-        inputs |= task.text_encoder.preprocess(tf.fill([len(row["image"])], context))
-    if drawings:
-        explanations, (captions, written) = write(inputs, in_depth=True)
-    else:
-        captions, written = write(inputs)
+def _choose(run_dir, task, given):
+    """What predicts for a task, and the argument that it reads."""
+    if task not in _PREDICTORS:
+        raise TrainingError(
+            f"`{run_dir}` is a {task} run, which finds pictures instead: make an index of them with `vl-keras index "
+            f"{run_dir} --images … --out INDEX` and ask it with `vl-keras search INDEX --text …`."
+        )
+    predictor, argument, needed = _PREDICTORS[task]
+    foreign = [f"--{name}" for name, value in given.items() if value and name != argument]
+    if foreign:
+        raise TrainingError(f"`{run_dir}` is a {task} run: it takes --{argument}, not {' or '.join(foreign)}.")
+    if needed and not given[argument]:
+        raise TrainingError(f"`{run_dir}` is a {task} run: give it something to read with --{argument}.")
+    return predictor, argument
+
+
+def _batch(row, files, predictor, drawings):
+    found = predictor(row["image"])
     reasons = dict(files.quarantine.rows)
-    for place, (index, readable) in enumerate(zip(row["index"].numpy(), row["image_ok"].numpy(), strict=True)):
+    for index, readable, of_picture in zip(row["index"].numpy(), row["image_ok"].numpy(), found, strict=True):
         path = files.image_ids[index]
         if not readable:
             yield Prediction(path, reasons.get(path, "cannot be read"))
             continue
-        texts = captions[place]
-        drawing = None
-        if drawings:
-            drawing = str(drawings[index])
-            picture = decode_image(tf.constant(files.read_images([index])[0])).numpy()
-            draw_explanation(explanations[place], picture, drawing, Path(path).name)
-        yield Prediction(path, OK, texts[0], float(written.scores[place, 0]), tuple(texts), drawing)
+        picture = decode_image(tf.constant(files.read_images([index])[0])).numpy() if drawings else None
+        for number, (line, output, draw) in enumerate(of_picture):
+            drawing = None
+            if draw is not None:
+                drawing = str(drawings[index * predictor.count + number])
+                draw(picture, Path(path).name).save(drawing)
+            yield Prediction(path, OK, line, output, drawing)
 
 
 def _open_for_writing(out):
@@ -140,7 +149,4 @@ def _open_for_writing(out):
 
 
 def _as_dict(prediction):
-    if prediction.status != OK:
-        return {"image": prediction.path, "status": prediction.status}
-    row = {"image": prediction.path, "status": OK, "caption": prediction.caption, "score": prediction.score}
-    return {**row, "captions": list(prediction.captions)}
+    return {"image": prediction.path, "status": prediction.status, **prediction.output}

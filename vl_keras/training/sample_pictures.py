@@ -8,6 +8,7 @@ from vl_keras.data.image_ops import decode_image, resize_uint8
 from vl_keras.encoders.image_encoder import grid_shape
 from vl_keras.tasks.caption_writer import CaptionWriter
 from vl_keras.training.attention_drawing import overlay
+from vl_keras.training.sample_pairs import SamplePairs
 
 _PICTURES = 4
 _TILE = 112  # pixels of a word's picture
@@ -65,7 +66,7 @@ class SamplePictures:
         return np.asarray(sheet)
 
 
-SAMPLE_PICTURES = {"captioning": SamplePictures}  # by task
+SAMPLE_PICTURES = {"captioning": SamplePictures, "vqa": SamplePairs, "matching": SamplePairs}  # by task
 
 
 def _picture(content, image_size):

@@ -1,0 +1,62 @@
+"""Captions for batches of anybody's pictures."""
+
+import functools
+
+import tensorflow as tf
+
+from vl_keras.tasks.caption_writer import CaptionWriter
+from vl_keras.training.attention_drawing import explanation_sheet
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.explain import Explainer
+
+
+class CaptionPredictor:
+    """Says of each picture what a captioner writes.
+
+    Args:
+        task, model: as `load_run` gives them.
+        context: text shown to the model beside every picture; the run must have a text encoder.
+        explains: also draws where the model looked.
+
+    Raises:
+        TrainingError: there is no text encoder for a context.
+    """
+
+    count = 1  # predictions a picture
+
+    def __init__(self, task, model, context, explains):
+        if context and task.text_encoder is None:
+            raise TrainingError("The run has no text encoder, so it cannot read a context.")
+        self._task, self._model, self._context, self._explains = task, model, context, explains
+        self._write = None
+
+    def __call__(self, image):
+        """What is said of `(n, height, width, 3)` uint8 pictures; no batch is larger than the first.
+
+        Returns:
+            For each picture a list of one `(line, output, draw)`: these two as in `Prediction`, and None, or
+            `draw(picture, title)`, which gives the explanation as a `PIL.Image`.
+        """
+        task = self._task
+        if self._write is None:
+            self._write = self._writer(len(image))
+        inputs = {"image": image}
+        if task.text_encoder is not None:
+            inputs |= task.text_encoder.preprocess(tf.fill([len(image)], self._context))
+        explanations = [None] * len(image)
+        if self._explains:
+            explanations, (captions, written) = self._write(inputs, in_depth=True)
+        else:
+            captions, written = self._write(inputs)
+        rows = []
+        for texts, scores, explanation in zip(captions, written.scores, explanations, strict=True):
+            output = {"caption": texts[0], "score": float(scores[0]), "captions": texts}
+            draw = functools.partial(explanation_sheet, explanation) if explanation is not None else None
+            rows.append([(texts[0], output, draw)])
+        return rows
+
+    def _writer(self, batch_size):
+        task, model = self._task, self._model
+        if self._explains:
+            return Explainer(task, model, batch_size)
+        return CaptionWriter(model, task.tokenizer, task.generation_settings(), batch_size)
