@@ -284,6 +284,12 @@ def check_config(config):
             "`text_encoder.cache_features` needs a frozen hub encoder (`text_encoder.encoder`, and `trainable` false): "
             "cached features do not follow training."
         )
+    augment = config.data.augment
+    if config.text_encoder.cache_features and (augment.synonym or augment.word_deletion or augment.word_swap):
+        raise ConfigError(
+            "`text_encoder.cache_features` reads texts as they were encoded once, so they cannot be changed in "
+            "training; set `data.augment.synonym`, `word_deletion` and `word_swap` to 0, or do not cache."
+        )
     if config.image_encoder.cache_features and config.image_encoder.trainable_from:
         raise ConfigError(
             "`image_encoder.cache_features` needs a frozen encoder, since cached features do not follow its training; "
