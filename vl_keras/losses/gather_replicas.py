@@ -12,8 +12,8 @@ def replica_loss(loss, image, text, owner, *arguments, **settings):
     over replicas is part of `gather_replicas`'s gradient); with respect to a learned scale or bias, every replica's is
     the whole, divided. Without a strategy this is `loss(image, text, owner, ...)`.
 
-    Not inside a loop over accumulated batches: replicas cannot meet in one, and the loss of several small batches is not
-    that of a large one. For batches larger than memory give this as the loss of `cached_gradients`.
+    Not inside a loop over accumulated batches: replicas cannot meet in one, and the loss of several small batches is
+    not that of a large one. For batches larger than memory give this as the loss of `cached_gradients`.
 
         with tf.GradientTape() as tape:
             image, text = encode(x)

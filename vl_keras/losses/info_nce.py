@@ -38,9 +38,9 @@ def info_nce_directions(image, text, owner, log_scale, chunk_size=None):
     Returns:
         Scalars `(image_to_text, text_to_image)`, each the mean over the M pairs.
     """
-    image = tf.cast(image, tf.float32) * tf.exp(tf.cast(log_scale, tf.float32))
+    scale = tf.exp(tf.cast(log_scale, tf.float32))
     own, of_text, of_image = reduce_similarity(
-        negatives, tf.reduce_logsumexp, tf.float32.min, image, text, owner, chunk_size=chunk_size
+        negatives, tf.reduce_logsumexp, tf.float32.min, image, text, owner, scale, chunk_size=chunk_size
     )
     # -log(e^own / (e^own + e^others)) is softplus(others - own), which stays exact where the loss is small.
     image_to_text = tf.reduce_mean(tf.nn.softplus(tf.gather(of_image, owner) - own))

@@ -23,8 +23,8 @@ def sigmoid_pairwise(image, text, owner, log_scale, bias, chunk_size=None):
     Returns:
         Scalar float32, in nats.
     """
-    image = tf.cast(image, tf.float32) * tf.exp(tf.cast(log_scale, tf.float32))
-    _, of_text, _ = reduce_similarity(_losses, tf.reduce_sum, 0.0, image, text, owner, bias, chunk_size)
+    scale = tf.exp(tf.cast(log_scale, tf.float32))
+    _, of_text, _ = reduce_similarity(_losses, tf.reduce_sum, 0.0, image, text, owner, scale, bias, chunk_size)
     return tf.reduce_mean(of_text)
 
 
