@@ -118,8 +118,8 @@ def test_what_cannot_be_done_is_said(tiny_models, photos, tmp_path):
     output = str(tmp_path / "out.parquet")
     with pytest.raises(ExportError, match="No file matches"):
         run_batch(tiny_models, f"{photos}/*.tiff", output)
-    with pytest.raises(ExportError, match="has no signature `answer`; it has caption, "):
-        run_batch(tiny_models, str(photos), output, "answer")
+    with pytest.raises(ExportError, match="has no signature `dialogue`; it has .*caption, "):
+        run_batch(tiny_models, str(photos), output, "dialogue")
     with pytest.raises(ExportError, match="takes context and image_bytes; given: image_bytes"):
         run_batch(tiny_models, str(photos), output, "caption_with_context")
     with pytest.raises(ExportError, match="holds no SavedModel"):

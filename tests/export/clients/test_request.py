@@ -78,10 +78,10 @@ def test_what_cannot_be_asked_is_said(urls, photos, tmp_path):
         request(urls["grpc"])
     with pytest.raises(ExportError, match="no picture in"):
         request(urls["grpc"], [_empty(tmp_path)])
-    with pytest.raises(ExportError, match="No signature takes image_bytes and question; choose"):
-        request(urls["grpc"], picture, {"question": "where?"})
-    with pytest.raises(ExportError, match="has no signature `answer`; it has caption, "):
-        request(urls["grpc"], picture, signature="answer")
+    with pytest.raises(ExportError, match="No signature takes image_bytes and question and text; choose"):
+        request(urls["grpc"], picture, {"question": "where?", "text": "a dog"})
+    with pytest.raises(ExportError, match="has no signature `dialogue`; it has .*caption, "):
+        request(urls["grpc"], picture, signature="dialogue")
     with pytest.raises(ExportError, match="`caption` takes image_bytes; given: context and image_bytes"):
         request(urls["grpc"], picture, {"context": "x"}, signature="caption")
     with pytest.raises(ExportError, match="does not end in .png"):
