@@ -1,10 +1,11 @@
 """Sizes and folders that the tests share. Sizes are pairwise different, so that a swapped axis cannot hide."""
 
+import functools
 import os
 from pathlib import Path
 
 import pytest
-from small_run import SMALL, TINY
+from small_run import SMALL, SMALL_TASK, TINY
 
 import vl_keras  # noqa: F401  selects Keras 2 before any test imports TensorFlow
 
@@ -41,3 +42,30 @@ def trained_run(small_config, tmp_path_factory):
 
     train(small_config(), run_dir)
     return run_dir
+
+
+@pytest.fixture(scope="session")
+def task_config(data_dir):
+    """Function of a task's name and overrides to the `Config` of a run of seconds of its tiny experiment."""
+    from vl_keras.config import load_config
+
+    def config(task, *overrides):
+        return load_config(
+            ROOT / "configs" / task / "tiny.yaml", (*SMALL_TASK, f"data.data_dir={data_dir}", *overrides)
+        )
+
+    return config
+
+
+@pytest.fixture(scope="session")
+def task_run(task_config, tmp_path_factory):
+    """Function of a task's name to the folder of a finished run of its `task_config`; who writes there copies it."""
+    from vl_keras.training.train import train
+
+    @functools.cache
+    def run(task):
+        run_dir = tmp_path_factory.mktemp("runs") / task
+        train(task_config(task), run_dir)
+        return run_dir
+
+    return run

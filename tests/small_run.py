@@ -20,3 +20,20 @@ SMALL = (
     "training.evaluate_examples=5",
     "generation.method=greedy",
 )
+# The same for the tasks of texts beside pictures: five updates in one epoch.
+SMALL_TASK = (
+    "data.shapes.scenes=60",
+    "data.shapes.image_size=[24, 32]",
+    "data.image_size=[24, 32]",
+    "data.batch_size=6",
+    "data.captions_per_image=2",
+    "data.augment.flip=true",
+    "data.augment.word_swap=0.1",
+    "model.hidden_dim=16",
+    "model.intermediate_dim=24",
+    "model.dropout=0.1",
+    "training.epochs=1",
+    "training.warmup_steps=2",
+    "training.accumulate_steps=2",
+    "training.evaluate_examples=5",
+)
