@@ -8,7 +8,9 @@ from pathlib import Path
 import vl_keras
 
 _OVERRIDE_HELP = "settings that win over the file's, e.g. training.epochs=5 data.batch_size=16"
-_RUN_OVERRIDE_HELP = "data.… and generation.… settings that win over the run's, e.g. generation.beam_size=5"
+_RUN_OVERRIDE_HELP = (
+    "data.…, generation.… and retrieval.rerank_… settings that win over the run's, e.g. generation.beam_size=5"
+)
 
 
 def main(arguments=None):

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from vl_keras.metrics.bootstrap import bootstrap_intervals
-from vl_keras.metrics.retrieval_scores import protocol_folds, retrieval_ranks, retrieval_scores, top_candidates
+from vl_keras.metrics.retrieval_scores import protocol_folds, reranked_ranks, retrieval_ranks, top_candidates
 from vl_keras.metrics.weighted_scores import weighted_rank_scores
 from vl_keras.tasks.described import dataset_name, describe_signature
 from vl_keras.tasks.retrieval import PROTOCOL, recall_measures
@@ -13,6 +13,7 @@ from vl_keras.training.errors import TrainingError
 from vl_keras.training.json_lines import write_json_lines
 from vl_keras.training.measure_table import describe_measures, measure_rows
 from vl_keras.training.progress import Progress
+from vl_keras.training.rerank import Reranker
 from vl_keras.training.run_dir import weights_name
 from vl_keras.training.tile_sheet import RIGHT, Tile, draw_tile_sheet, source_picture
 
@@ -24,14 +25,15 @@ _SIDE = 180
 def evaluate_retrieval(task, model, split, folder, which):
     """Has every picture of a split search its captions, and every caption its picture.
 
-    Writes `SPLIT_ranks.jsonl`, a line a query: the rank of the right answer and what came first; and `SPLIT.png`: some
-    queries, spread evenly over the split, with what came first, the right answers framed or green.
+    Where `retrieval.rerank_with` names a matching run, it orders the first `retrieval.rerank_candidates` of every query
+    anew. Writes `SPLIT_ranks.jsonl`, a line a query: the rank of the right answer and what came first; and `SPLIT.png`:
+    some queries, spread evenly over the split, with what came first, the right answers framed or green.
 
     Arguments as of `evaluate_captions`.
 
     Returns:
         Dict, its part of what `evaluate` returns. Intervals are over images that ask, with all their captions; what is
-        searched stays.
+        searched stays. `measures` has after those of the dual encoder, where they were taken, those after reranking.
     """
     source, data = task.source(split), task.config.data
     if not any(source.captions):
@@ -40,19 +42,26 @@ def evaluate_retrieval(task, model, split, folder, which):
     with Progress(f"vectors of {split}", len(source), "picture") as progress:
         image, text, owner, kept = task.embed_split(model, split, progress=progress.to)
     seconds = time.monotonic() - start
-    scores = retrieval_scores(image, text, owner, PROTOCOL)
-    folds = [_Fold(image, text, *fold) for fold in protocol_folds(owner, len(image), PROTOCOL)]
-    asking = [np.concatenate([fold.images, fold.images[fold.owner]]) for fold in folds]
-    intervals = bootstrap_intervals(np.concatenate(asking), lambda weights: _measures(folds, weights))
-    rows = measure_rows(recall_measures(scores), intervals)
     captions = [caption for index in kept for caption in source.captions[index]]
     names = [source.image_ids[index] for index in kept]
+    retrieval = task.config.retrieval
+    count = retrieval.rerank_candidates if retrieval.rerank_with else _TOP
+    folds = [_Fold(image, text, *fold, count) for fold in protocol_folds(owner, len(image), PROTOCOL)]
+    each = f", in each of {len(folds)} folds" if len(folds) > 1 else ""
+    notes = [f"searched: {len(folds[0].images)} pictures, {len(folds[0].texts)} captions of this split{each}"]
+    if retrieval.rerank_with:
+        reranker = Reranker(retrieval.rerank_with, task, split)
+        for fold in folds:
+            fold.rerank(lambda images, texts: reranker.scores(kept[images], [captions[text] for text in texts]))
+        notes.append(f"reranked: the first {count} answers, by {reranker.which}")
+    queries = [image for fold in folds for image in (*fold.images, *fold.images[fold.owner])]
+    measures = {name: float(value) for name, (value,) in _measures(folds, np.ones((1, len(queries)))).items()}
+    rows = measure_rows(measures, bootstrap_intervals(queries, lambda weights: _measures(folds, weights)))
     files = {"ranks": folder / f"{split}_ranks.jsonl", "contact_sheet": folder / f"{split}.png"}
     write_json_lines(files["ranks"], (row for fold in folds for row in fold.rows(names, captions)))
-    signature = task.signature(scores, split, weights_name(which))
-    notes = [
-        f"searched: {folds[0].size} of this split" + (f", in each of {len(folds)} folds" if len(folds) > 1 else "")
-    ]
+    counts = {"images": sum(len(fold.images) for fold in folds), "texts": sum(len(fold.texts) for fold in folds)}
+    counts["folds"] = len(folds)
+    signature = task.signature(counts, split, weights_name(which))
     sections = _sections(folds[0], source, kept, captions)
     title = describe_signature(signature)
     draw_tile_sheet(files["contact_sheet"], title, sections, describe_measures(rows, rows), side=_SIDE, columns=_TOP)
@@ -69,37 +78,60 @@ def evaluate_retrieval(task, model, split, folder, which):
 class _Fold:
     """Images and texts that search among themselves: places among all, and each query's rank and first answers."""
 
-    def __init__(self, image, text, images, texts, owner):
+    def __init__(self, image, text, images, texts, owner, count):
         self.images, self.texts, self.owner = images, texts, owner
-        self.image_ranks, self.text_ranks = retrieval_ranks(image[images], text[texts], owner)
-        self.of_image = top_candidates(image[images], text[texts], _TOP)
-        self.of_text = top_candidates(text[texts], image[images], _TOP)
+        self.stages = [retrieval_ranks(image[images], text[texts], owner)]
+        self.of_image = top_candidates(image[images], text[texts], count)
+        self.of_text = top_candidates(text[texts], image[images], count)
 
     @property
-    def size(self):
-        return f"{len(self.images)} pictures, {len(self.texts)} captions"
+    def ranks(self):
+        """Ranks of the images' queries and of the texts', after the last stage."""
+        return self.stages[-1]
+
+    def rerank(self, score):
+        """Orders the first answers anew; `score` is a function of the places of images and of texts of P pairs."""
+        number = np.arange(len(self.images))
+        image_pairs = np.repeat(number, self.of_image.shape[1]), self.of_image.reshape(-1)
+        text_pairs = self.of_text.reshape(-1), np.repeat(np.arange(len(self.texts)), self.of_text.shape[1])
+        pairs = [np.concatenate(places) for places in zip(image_pairs, text_pairs, strict=True)]
+        scores = score(self.images[pairs[0]], self.texts[pairs[1]])
+        to_text, to_image = np.split(scores, [self.of_image.size])
+        to_text, to_image = to_text.reshape(self.of_image.shape), to_image.reshape(self.of_text.shape)
+        before = self.ranks
+        self.stages.append(
+            (
+                reranked_ranks(before[0], self.of_image, to_text, number, self.owner),
+                reranked_ranks(before[1], self.of_text, to_image, self.owner, number),
+            )
+        )
+        self.of_image = np.take_along_axis(self.of_image, np.argsort(-to_text, axis=1, kind="stable"), axis=1)
+        self.of_text = np.take_along_axis(self.of_text, np.argsort(-to_image, axis=1, kind="stable"), axis=1)
 
     def rows(self, names, captions):
         """A dict for each query."""
         for place, image in enumerate(self.images):
-            first = [captions[self.texts[number]] for number in self.of_image[place]]
-            yield {"query": "image", "image": names[image], "rank": int(self.image_ranks[place]), "first": first}
+            first = [captions[self.texts[number]] for number in self.of_image[place, :_TOP]]
+            yield {"query": "image", "image": names[image], "rank": int(self.ranks[0][place]), "first": first}
         for place, text in enumerate(self.texts):
-            first = [names[self.images[number]] for number in self.of_text[place]]
+            first = [names[self.images[number]] for number in self.of_text[place, :_TOP]]
             row = {"query": "text", "image": names[self.images[self.owner[place]]], "text": captions[text]}
-            yield {**row, "rank": int(self.text_ranks[place]), "first": first}
+            yield {**row, "rank": int(self.ranks[1][place]), "first": first}
 
 
 def _measures(folds, weights):
-    """Measures under `(n, queries)` weights, means over the folds."""
-    parts, start = [], 0
-    for fold in folds:
-        middle, end = start + len(fold.images), start + len(fold.images) + len(fold.texts)
-        to_text = weighted_rank_scores(fold.image_ranks, weights[:, start:middle])
-        to_image = weighted_rank_scores(fold.text_ranks, weights[:, middle:end])
-        parts.append(recall_measures({"image_to_text": to_text, "text_to_image": to_image}))
-        start = end
-    return {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
+    """Measures of every stage under `(n, queries)` weights, means over the folds."""
+    measures = {}
+    for stage, prefix in enumerate(("", "reranked ")[: len(folds[0].stages)]):
+        parts, start = [], 0
+        for fold in folds:
+            scores = {}
+            for way, ranks in zip(("image_to_text", "text_to_image"), fold.stages[stage], strict=True):
+                scores[way] = weighted_rank_scores(ranks, weights[:, start : start + len(ranks)])
+                start += len(ranks)
+            parts.append(recall_measures(scores))
+        measures |= {f"{prefix}{name}": np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
+    return measures
 
 
 def _sections(fold, source, kept, captions):
@@ -110,14 +142,14 @@ def _sections(fold, source, kept, captions):
     for query in _spread(len(fold.texts), _DRAWN_TEXTS):
         tiles = [
             Tile(picture(place), [(f"{number}.", "gray")], RIGHT if place == fold.owner[query] else None)
-            for number, place in enumerate(fold.of_text[query], 1)
+            for number, place in enumerate(fold.of_text[query, :_TOP], 1)
         ]
-        heading = f"{captions[fold.texts[query]]}   (its picture: rank {fold.text_ranks[query]})"
+        heading = f"{captions[fold.texts[query]]}   (its picture: rank {fold.ranks[1][query]})"
         sections.append((heading, tiles))
     tiles = []
     for query in _spread(len(fold.images), _DRAWN_IMAGES):
-        lines = [(f"its own: rank {fold.image_ranks[query]}", "gray")]
-        for number in fold.of_image[query]:
+        lines = [(f"its own: rank {fold.ranks[0][query]}", "gray")]
+        for number in fold.of_image[query, :_TOP]:
             lines.append((f"• {captions[fold.texts[number]]}", RIGHT if fold.owner[number] == query else "black"))
         tiles.append(Tile(picture(query), lines))
     return [*sections, ("captions found for pictures, the best first; green: its own", tiles)]

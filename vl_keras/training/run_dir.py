@@ -161,7 +161,8 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
         run_dir: folder that `train` wrote.
         weights: `best`: those of the best development measure; `last`: of the last checkpoint; `ema`: the moving
             average in the last checkpoint; `auto`: `best` where there is one, else `last`.
-        overrides: `"data.…=value"` and `"generation.…=value"` strings, e.g. for other data.
+        overrides: `"data.…=value"`, `"generation.…=value"` and `"retrieval.rerank_…=value"` strings, e.g. for other
+            data.
         precision: to compute in; None: as it was trained.
 
     Returns:
@@ -174,8 +175,10 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
     if not run.config_file.exists():
         raise TrainingError(f"`{run.path}` holds no run: it has no config.yaml.")
     for override in overrides:
-        if override.partition(".")[0].strip() not in ("data", "generation"):
-            raise TrainingError(f"Only data.… and generation.… can be set for a trained run; got `{override}`.")
+        if not override.strip().startswith(("data.", "generation.", "retrieval.rerank_")):
+            raise TrainingError(
+                f"Only data.…, generation.… and retrieval.rerank_… can be set for a trained run; got `{override}`."
+            )
     config = load_config(run.config_file, overrides)
     task = TASKS[config.task](
         config,

@@ -1,0 +1,129 @@
+"""Measuring a trained run of question answering."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vl_keras.metrics.bootstrap import bootstrap_interval
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.evaluate import evaluate, format_evaluation
+from vl_keras.training.reliability_figure import reliability_figure
+from vl_keras.training.run_dir import load_run
+
+pytestmark = pytest.mark.slow  # each trains a run of its task
+
+
+@pytest.fixture(scope="module")
+def run(task_run, tmp_path_factory):
+    """A copy of the run, since evaluation writes into it."""
+    return shutil.copytree(task_run("vqa"), tmp_path_factory.mktemp("evaluated") / "run")
+
+
+@pytest.fixture(scope="module")
+def result(run):
+    return evaluate(run, "test")
+
+
+@pytest.fixture(scope="module")
+def rows(run, result):
+    return [json.loads(line) for line in (run / "evaluation" / "test_answers.jsonl").read_text("utf-8").splitlines()]
+
+
+def test_every_question_is_listed_the_worst_answers_first(run, rows):
+    _, task, _, _ = load_run(run)
+    source = task.source("test")
+    asked = {
+        (name, question["question"], question["kind"], question["answer"])
+        for name, questions in zip(source.image_ids, source.questions, strict=True)
+        for question in questions
+    }
+    assert {(row["image"], row["question"], row["kind"], *row["truth"]) for row in rows} == asked
+    assert all(row["accuracy"] == (row["answer"] == row["truth"][0]) for row in rows)
+    order = [(row["accuracy"], -row["confidence"]) for row in rows]
+    assert order == sorted(order)
+
+
+def test_measures_and_intervals_are_of_the_listed_answers(result, rows):
+    measures = result["measures"]
+    images = sorted({row["image"] for row in rows})
+    of_image = [[row["accuracy"] for row in rows if row["image"] == image] for image in images]
+    statistics = np.array([(sum(own), len(own)) for own in of_image], float)
+    low, high = bootstrap_interval(statistics, lambda sums, count: sums[:, 0] / sums[:, 1])
+    assert measures["accuracy"]["score"] == pytest.approx(statistics[:, 0].sum() / statistics[:, 1].sum())
+    assert (measures["accuracy"]["low"], measures["accuracy"]["high"]) == pytest.approx((low, high))
+    for row in measures.values():
+        assert row["low"] <= row["score"] <= row["high"] or row["high"] == pytest.approx(row["low"])
+    assert result["wrong"] == sum(row["accuracy"] == 0 for row in rows)
+
+
+def test_what_was_fitted_to_dev_is_used_and_kept(run, result, rows):
+    known = json.loads((run / "measures.json").read_text())["best"]["measures"]
+    assert result["temperature"] == known["temperature"] != 1.0
+    assert "temperature" not in result["measures"]
+    dev = evaluate(run, "dev")
+    assert dev["temperature"] == known["temperature"]
+    assert json.loads((run / "measures.json").read_text())["best"]["measures"] == known
+
+
+def test_it_says_what_it_was_measured_with(run, result):
+    assert json.loads((run / "evaluation" / "test.json").read_text("utf-8")) == json.loads(json.dumps(result))
+    signature = result["signature"]
+    assert (signature["dataset"], signature["split"], signature["images"]) == ("shapes", "test", 6)
+    assert (signature["annotators"], signature["weights"]) == ("1", "best")
+    assert result["signature_text"].startswith(
+        f"shapes test, 6 images, {signature['questions']} questions, 1 annotator"
+    )
+
+
+def test_the_report_lists_measures_and_wrong_answers(result, rows):
+    text = format_evaluation(result)
+    for name in (*result["measures"], *result["files"].values(), "95% interval", "fitted to dev", result["weights"]):
+        assert name in text
+    wrong = [row for row in rows if row["accuracy"] == 0]
+    shown = [line for line in text.splitlines() if ", truth: " in line]
+    assert len(shown) == min(len(wrong), 20)
+    assert shown[0].startswith(f"  {wrong[0]['image']}: {wrong[0]['question']} {wrong[0]['answer']} (")
+    assert shown[0].endswith(f"truth: {wrong[0]['truth'][0]}")
+
+
+def test_the_sheet_shows_the_wrong_answers(run, result):
+    sheet = np.asarray(Image.open(run / "evaluation" / "test.png")).astype(int)
+    red = (sheet == (178, 34, 34)).all(axis=-1)  # the color of wrong answers
+    assert sheet.shape[0] > 500 and red[300:].sum() > 100
+
+
+def test_withheld_answers_are_counted(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    path = copy / "measures.json"
+    known = json.loads(path.read_text())
+    known["best"]["measures"]["threshold"] = 0.2
+    path.write_text(json.dumps(known))
+    result = evaluate(copy, "test")
+    rows = [json.loads(line) for line in (copy / "evaluation" / "test_answers.jsonl").read_text().splitlines()]
+    given = [row["accuracy"] for row in rows if row["confidence"] >= 0.2]
+    assert result["threshold"] == 0.2 and "under confidence 0.200" in format_evaluation(result)
+    assert result["measures"]["coverage"]["score"] == pytest.approx(len(given) / len(rows))
+    if given:
+        assert result["measures"]["accuracy answered"]["score"] == pytest.approx(np.mean(given))
+
+
+def test_what_cannot_be_scored_is_said(run, tmp_path):
+    Image.new("RGB", (32, 24)).save(tmp_path / "a.png")
+    (tmp_path / "mine.jsonl").write_text('{"image": "a.png", "captions": ["a dog"], "split": "dev"}\n')
+    with pytest.raises(TrainingError, match="`dev` of mine has no questions with answers"):
+        evaluate(run, "dev", overrides=[f"data.manifest={tmp_path / 'mine.jsonl'}"])
+    with pytest.raises(TrainingError, match="--java.*is a vqa run"):
+        evaluate(run, "dev", with_java=True)
+
+
+def test_the_reliability_figure_has_a_dot_where_answers_are():
+    confidence = np.concatenate([np.full(50, 0.95), np.full(50, 0.35)])
+    accuracy = np.concatenate([np.ones(50), np.zeros(50)])
+    figure = np.asarray(reliability_figure(confidence, accuracy)).astype(int)
+    red = np.argwhere((np.abs(figure - (178, 34, 34)).sum(axis=-1) < 30)[40:])  # below the legend
+    assert len(red) > 30
+    assert red[:, 0].max() - red[:, 0].min() > 0.6 * figure.shape[0]  # from accuracy 1 down to 0
+    reliability_figure([1.0], [0.5])

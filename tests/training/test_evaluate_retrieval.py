@@ -1,0 +1,129 @@
+"""Measuring a trained run of retrieval."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vl_keras.metrics.retrieval_scores import scores_of_ranks
+from vl_keras.training import evaluate_retrieval as module
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.evaluate import evaluate, format_evaluation
+from vl_keras.training.run_dir import load_run
+
+pytestmark = pytest.mark.slow  # each trains a run of its task
+
+WAYS = {"image": "image_to_text", "text": "text_to_image"}
+
+
+@pytest.fixture(scope="module")
+def run(task_run, tmp_path_factory):
+    return shutil.copytree(task_run("retrieval"), tmp_path_factory.mktemp("evaluated") / "run")
+
+
+@pytest.fixture(scope="module")
+def result(run):
+    return evaluate(run, "test")
+
+
+def _rows(run):
+    return [json.loads(line) for line in (run / "evaluation" / "test_ranks.jsonl").read_text("utf-8").splitlines()]
+
+
+def test_every_query_is_listed_with_its_rank_and_what_came_first(run, result):
+    _, task, model, _ = load_run(run)
+    source = task.source("test")
+    image, text, owner, _ = task.embed_split(model, "test")
+    rows = _rows(run)
+    of_images, of_texts = ([row for row in rows if row["query"] == query] for query in WAYS)
+    captions = [caption for own in source.captions for caption in own]
+    assert [row["image"] for row in of_images] == source.image_ids
+    assert [row["text"] for row in of_texts] == captions
+    assert [row["image"] for row in of_texts] == [source.image_ids[index] for index in owner]
+    for row, scores in zip(of_texts, text.astype(np.float64) @ image.T.astype(np.float64), strict=True):
+        ranked = [source.image_ids[index] for index in np.argsort(-scores)]
+        assert row["rank"] == 1 + ranked.index(row["image"]) and row["first"] == ranked[:6]
+    for row in of_images:
+        own = source.captions[source.image_ids.index(row["image"])]
+        assert (row["first"][0] in own) == (row["rank"] == 1) or captions.count(row["first"][0]) > 1
+
+
+def test_measures_are_of_the_ranks(run, result):
+    measures = {name: row["score"] for name, row in result["measures"].items()}
+    for query, way in WAYS.items():
+        scores = scores_of_ranks([row["rank"] for row in _rows(run) if row["query"] == query])
+        for name, score in scores.items():
+            assert measures[f"{way} {name.replace('recall_at_', 'R@')}"] == pytest.approx(score)
+    for row in result["measures"].values():
+        assert row["low"] <= row["score"] + 1e-9 and row["score"] <= row["high"] + 1e-9
+    assert result["measures"]["mean_recall"]["low"] < result["measures"]["mean_recall"]["high"]
+
+
+def test_folds_search_among_themselves(run, result, monkeypatch, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    monkeypatch.setattr(module, "PROTOCOL", 3)
+    folded = evaluate(copy, "test")
+    rows = _rows(copy)
+    assert max(row["rank"] for row in rows if row["query"] == "text") <= 3
+    names = [row["image"] for row in _rows(run) if row["query"] == "image"]
+    for row in rows:
+        fold = names[:3] if row["image"] in names[:3] else names[3:]
+        if row["query"] == "text":
+            assert set(row["first"]) == set(fold)
+    assert folded["signature"]["folds"] == 2 and "in each of 2 folds" in format_evaluation(folded)
+    assert folded["measures"]["text_to_image R@5"]["score"] == 100.0
+    of_folds = [
+        scores_of_ranks([row["rank"] for row in rows if row["query"] == "text" and row["image"] in fold])
+        for fold in (names[:3], names[3:])
+    ]
+    wanted = np.mean([scores["mean_reciprocal_rank"] for scores in of_folds])
+    assert folded["measures"]["text_to_image mean_reciprocal_rank"]["score"] == pytest.approx(wanted)
+
+
+def test_a_matching_run_orders_the_first_candidates_anew(run, result, task_run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    matching = task_run("matching")
+    reranked = evaluate(copy, "test", [f"retrieval.rerank_with={matching}", "retrieval.rerank_candidates=3"])
+    _, task, model, _ = load_run(matching)
+    source = task.source("test")
+    before = [row for row in _rows(run) if row["query"] == "text"]
+    after = [row for row in _rows(copy) if row["query"] == "text"]
+    for old, new in zip(before, after, strict=True):
+        first = old["first"][:3]
+        owners = [source.image_ids.index(name) for name in first]
+        logits = task.pair_logits(model, "test", owners, [old["text"]] * 3)[:, 0]
+        ordered = [first[place] for place in np.argsort(-logits)]
+        assert new["first"] == ordered
+        assert new["rank"] == (1 + ordered.index(old["image"]) if old["image"] in first else old["rank"])
+    measures = reranked["measures"]
+    assert {name: row for name, row in measures.items() if "reranked" not in name} == result["measures"]
+    ranks = scores_of_ranks([row["rank"] for row in after])
+    assert measures["reranked text_to_image R@1"]["score"] == pytest.approx(ranks["recall_at_1"])
+    assert f"the first 3 answers, by {matching}, best" in format_evaluation(reranked)
+
+
+def test_only_a_matching_run_of_the_same_data_can_rerank(run, task_run, tmp_path):
+    with pytest.raises(TrainingError, match="rerank_with` is a matching run; .* is one of vqa"):
+        evaluate(run, "test", [f"retrieval.rerank_with={task_run('vqa')}"])
+    with pytest.raises(TrainingError, match="holds no run"):
+        evaluate(run, "test", [f"retrieval.rerank_with={tmp_path}"])
+
+
+def test_it_is_written_and_reported(run, result):
+    assert json.loads((run / "evaluation" / "test.json").read_text("utf-8")) == json.loads(json.dumps(result))
+    text = format_evaluation(result)
+    for name in ("mean_recall", "text_to_image R@10", "searched: 6 pictures", *result["files"].values()):
+        assert name in text
+    sheet = np.asarray(Image.open(run / "evaluation" / "test.png")).astype(int)
+    framed = sum(row["rank"] <= 6 for row in _rows(run) if row["query"] == "text")
+    assert framed and (sheet == (0, 128, 0)).all(axis=-1).sum() > 1000  # frames around right answers
+
+
+def test_what_cannot_be_scored_is_said(run, tmp_path):
+    Image.new("RGB", (32, 24)).save(tmp_path / "a.png")
+    row = {"image": "a.png", "question": "what?", "answer": "a dog", "split": "dev"}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(TrainingError, match="`dev` of mine has no captions to find"):
+        evaluate(run, "dev", overrides=[f"data.manifest={tmp_path / 'mine.jsonl'}"])

@@ -1,0 +1,111 @@
+"""Answers and matches for anybody's pictures."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from vl_keras.data.builders.shapes_scene import draw_scene, sample_scene
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.predict import format_failures, predict
+from vl_keras.training.run_dir import load_run
+
+pytestmark = pytest.mark.slow  # each trains a run of its task
+
+TEXTS = ["is there a red circle?", "what shape is to the left of the star?", "Größe 图"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder with pictures of the run's size, so that a file is what the model sees, and with one that is none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(3):
+        draw_scene(sample_scene(f"predict {number}", 24, 32)).save(folder / f"{number}.png")
+    (folder / "bad.jpg").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["vqa", "matching"])
+def predicted(request, task_run, pictures, tmp_path_factory):
+    """Task's name, predictions, rows of the JSONL file, folder of the explanations."""
+    out = tmp_path_factory.mktemp("out")
+    seen = []
+    texts = {"questions" if request.param == "vqa" else "texts": TEXTS}
+    settings = {"out": out / "new" / "said.jsonl", "explain": out / "drawn" / "x.png", "report": seen.append}
+    predictions = predict(task_run(request.param), [pictures], **texts, **settings)
+    assert seen == predictions
+    lines = (out / "new" / "said.jsonl").read_text("utf-8").splitlines()
+    return request.param, predictions, [json.loads(line) for line in lines], out / "drawn"
+
+
+def test_each_picture_with_each_text_and_a_bad_one_costs_itself(predicted, pictures):
+    name, predictions, rows, _ = predicted
+    key = "question" if name == "vqa" else "text"
+    good = [(str(pictures / f"{number}.png"), text) for number in range(3) for text in TEXTS]
+    assert [(p.path, p.output[key]) for p in predictions if p.status == "ok"] == good
+    (bad,) = [p for p in predictions if p.status != "ok"]
+    assert bad.path == str(pictures / "bad.jpg") and bad.line == "" and bad.output == {}
+    assert format_failures(predictions).startswith("1 of 4 pictures could not be read:\n  ")
+    for prediction, row in zip(predictions, rows, strict=True):
+        assert row == {"image": prediction.path, "status": prediction.status, **prediction.output}
+
+
+def test_it_says_what_is_served(predicted, task_run):
+    """Line and output against the serving signature's function, a picture alone."""
+    name, predictions, _, _ = predicted
+    _, task, model, _ = load_run(task_run(name))
+    served = task.serving_signatures(model)["answer" if name == "vqa" else "match"]
+    for prediction in predictions:
+        if prediction.status != "ok":
+            continue
+        image = np.asarray(Image.open(prediction.path), np.float32)[None]
+        text = prediction.output[served.inputs[1]]
+        outputs = served.function({"image": tf.constant(image), served.inputs[1]: tf.constant([text])})
+        for key, value in outputs.items():
+            if value.dtype == tf.string:
+                found = [item.decode() for item in np.ravel(value.numpy()[0])]
+                assert found == list(np.ravel(prediction.output[key]))
+            else:
+                np.testing.assert_allclose(prediction.output[key], value.numpy()[0], atol=1e-5)
+        if name == "vqa":
+            said = f"{prediction.output['answer']} ({prediction.output['score']:.2f})"
+        else:
+            chance = prediction.output["probability"]
+            said = f"{'match' if chance >= 0.5 else 'no match'} ({chance:.2f})"
+        assert prediction.line == f"{text}\t{said}"
+
+
+def test_explanations_are_named_after_picture_and_text(predicted, pictures):
+    _, predictions, _, folder = predicted
+    drawn = [p.explanation for p in predictions if p.status == "ok"]
+    wanted = [str(folder / f"x-{picture}-{text}.png") for picture in range(3) for text in (1, 2, 3)]
+    assert drawn == wanted and sorted(map(str, folder.iterdir())) == sorted(wanted)
+    for path in drawn:
+        assert np.asarray(Image.open(path)).std() > 10
+
+
+def test_an_answer_below_the_threshold_is_withheld(task_run, pictures, monkeypatch):
+    from vl_keras.tasks.vqa import VqaTask
+
+    plain = predict(task_run("vqa"), [pictures / "0.png"], questions=TEXTS[:1])[0]
+    own = VqaTask.use_measures
+    monkeypatch.setattr(VqaTask, "use_measures", lambda task, measures: own(task, {**measures, "threshold": 1.0}))
+    withheld = predict(task_run("vqa"), [pictures / "0.png"], questions=TEXTS[:1])[0]
+    assert withheld.output == {**plain.output, "answer": ""}
+    assert withheld.line == f"{TEXTS[0]}\tno answer ({plain.output['answer']} {plain.output['score']:.2f})"
+
+
+@pytest.mark.parametrize(
+    "task, arguments, message",
+    [
+        ("vqa", {}, "is a vqa run: give it something to read with --question"),
+        ("vqa", {"questions": TEXTS, "texts": ["a"]}, "is a vqa run: it takes --question, not --text"),
+        ("matching", {"questions": TEXTS, "context": "a"}, "it takes --text, not --context or --question"),
+        ("retrieval", {}, "is a retrieval run, which finds pictures.*vl-keras index .*vl-keras search"),
+    ],
+)
+def test_what_does_not_belong_to_the_task_is_said(task_run, pictures, task, arguments, message):
+    with pytest.raises(TrainingError, match=message):
+        predict(task_run(task), [pictures / "0.png"], **arguments)

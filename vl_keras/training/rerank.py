@@ -1,0 +1,51 @@
+"""The second stage of a search: a matching model, which reads picture and text together, judges the candidates."""
+
+import numpy as np
+
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.progress import Progress
+from vl_keras.training.run_dir import load_run
+
+_SAME_DATA = ("dataset", "manifest", "manual_dir", "data_dir", "max_examples")
+
+
+class Reranker:
+    """A trained matching run that judges pairs of a retrieval run's split.
+
+    Args:
+        run_dir: folder of the matching run.
+        task: the `RetrievalTask` whose pictures and captions are judged.
+        split: name.
+
+    Attributes:
+        which: the matching run and its weights, in words.
+
+    Raises:
+        TrainingError: there is no such run, or it is not of matching, or sees other pictures.
+    """
+
+    def __init__(self, run_dir, task, split):
+        data = task.config.data
+        overrides = [f"data.{name}={getattr(data, name)}" for name in _SAME_DATA]
+        config, self._task, self._model, which = load_run(run_dir, overrides=overrides)
+        if config.task != "matching":
+            raise TrainingError(f"`retrieval.rerank_with` is a matching run; `{run_dir}` is one of {config.task}.")
+        if self._task.source(split).fingerprint != task.source(split).fingerprint:
+            raise TrainingError(f"The run `{run_dir}` of `retrieval.rerank_with` sees another split `{split}`.")
+        self.which = f"{run_dir}, {which}"
+        self._split = split
+
+    def scores(self, pictures, texts):
+        """Logits that pairs match, `(P,)`.
+
+        Args:
+            pictures: `(P,)` indices in the source.
+            texts: list of P strings; the same pair may occur again.
+        """
+        unique, place = {}, np.empty(len(texts), np.int64)
+        for number, pair in enumerate(zip(np.asarray(pictures).tolist(), texts, strict=True)):
+            place[number] = unique.setdefault(pair, len(unique))
+        owners, strings = zip(*unique, strict=True)
+        with Progress("reranking", len(self._task.source(self._split)), "picture") as progress:
+            logits = self._task.pair_logits(self._model, self._split, owners, list(strings), progress.to)
+        return logits[place, 0]
