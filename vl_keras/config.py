@@ -113,7 +113,7 @@ class ModelConfig:
 class VqaConfig:
     """Visual question answering."""
 
-    num_answers: int = 3000  # candidates: the most frequent training answers
+    num_answers: int = 3000  # candidates: the most frequent training answers; free_form_vqa has none, it writes
     # coverage and accuracy: an answer below the confidence that reaches this accuracy on dev is withheld; 0: never
     target_accuracy: float = 0.0
 
@@ -284,6 +284,8 @@ def check_config(config):
             "`text_encoder.cache_features` needs a frozen hub encoder (`text_encoder.encoder`, and `trainable` false): "
             "cached features do not follow training."
         )
+    if config.text_encoder.cache_features and config.task == "free_form_vqa":
+        raise ConfigError("`text_encoder.cache_features` is for vqa, matching and retrieval; free_form_vqa reads ids.")
     augment = config.data.augment
     if config.text_encoder.cache_features and (augment.synonym or augment.word_deletion or augment.word_swap):
         raise ConfigError(

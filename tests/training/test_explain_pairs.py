@@ -113,7 +113,7 @@ def test_samples_for_the_board_follow_the_weights(task_config, name):
     first = task.texts("dev")[0][0]
     assert lines[0].startswith(f"{first}: ")
     (bias,) = [weight for weight in model.pair_reader.weights if "logits/bias" in weight.name]
-    bias.assign(tf.one_hot(2, len(bias)) * 50 if name == "vqa" else [50.0])
+    bias.assign(tf.one_hot(2, bias.shape[0]) * 50 if name == "vqa" else [50.0])
     _, changed = sample()
     assert changed != lines
     assert all(line.endswith(f"{task.answers[2]} (1.00)" if name == "vqa" else "match (1.00)") for line in changed)

@@ -1,6 +1,7 @@
 """Whole jobs by their configured name: a task knows its data, its model, its loss and its measures."""
 
 from vl_keras.tasks.captioning import CaptioningTask
+from vl_keras.tasks.free_form_vqa import FreeFormVqaTask
 from vl_keras.tasks.matching import MatchingTask
 from vl_keras.tasks.retrieval import RetrievalTask
 from vl_keras.tasks.vqa import VqaTask
@@ -8,6 +9,7 @@ from vl_keras.tasks.vqa import VqaTask
 TASKS = {
     "captioning": CaptioningTask,
     "vqa": VqaTask,
+    "free_form_vqa": FreeFormVqaTask,
     "matching": MatchingTask,
     "retrieval": RetrievalTask,
 }

@@ -16,7 +16,7 @@ from vl_keras.tasks.described import dataset_name, describe_generation
 from vl_keras.tasks.task import Task
 
 _WRITTEN_AT_ONCE = 64  # pictures whose captions are written side by side
-_MODEL_SETTINGS = (
+MODEL_SETTINGS = (  # of the decoder and of what stands before it
     "decoder",
     "hidden_dim",
     "num_heads",
@@ -76,7 +76,7 @@ class CaptioningTask(Task):
             text_encoder=text_encoder and text_encoder.model,
             max_length=config.text.max_length,
             from_image_tokens=config.image_encoder.cache_features,
-            **{name: getattr(config.model, name) for name in _MODEL_SETTINGS},
+            **{name: getattr(config.model, name) for name in MODEL_SETTINGS},
         )
 
     def parts(self, captioner):
@@ -123,13 +123,7 @@ class CaptioningTask(Task):
                 "`generation.max_length` must be at most `text.max_length`, the longest caption the model is made for; "
                 f"got {generation.max_length} and {self.config.text.max_length}."
             )
-        ids = CaptionTokenizer
-        return {
-            **dataclasses.asdict(generation),
-            "start_id": ids.START,
-            "end_id": ids.END,
-            "forbidden_ids": (ids.PAD, ids.UNK, ids.START),
-        }
+        return writing_settings(generation)
 
     def caption_split(self, captioner, split, generation=None, limit=0, progress=None):
         """Writes a caption for each picture of a split.
@@ -205,3 +199,14 @@ class CaptioningTask(Task):
     @property
     def _prepare_context(self):
         return self.text_encoder.preprocess if self.text_encoder is not None else None
+
+
+def writing_settings(generation):
+    """Arguments of `generate` for a `GenerationConfig` and the ids of a `CaptionTokenizer`."""
+    ids = CaptionTokenizer
+    return {
+        **dataclasses.asdict(generation),
+        "start_id": ids.START,
+        "end_id": ids.END,
+        "forbidden_ids": (ids.PAD, ids.UNK, ids.START),
+    }

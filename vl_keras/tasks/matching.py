@@ -11,8 +11,8 @@ from vl_keras.data.epoch_plan import choose_negatives
 from vl_keras.losses.match_loss import MatchLoss
 from vl_keras.metrics.match_scores import best_threshold, match_scores
 from vl_keras.tasks.described import dataset_name
-from vl_keras.tasks.pair_signatures import match_signatures
 from vl_keras.tasks.pair_task import PairTask
+from vl_keras.tasks.text_signatures import text_signatures
 
 _PAIR_SEED = 20201  # of the negatives that a split is measured with; fixed, so that runs are compared on the same pairs
 
@@ -114,7 +114,14 @@ class MatchingTask(PairTask):
 
     def serving_signatures(self, model):
         """What the trained model answers when it is served; the first one is the default."""
-        return match_signatures(self, model)
+        return text_signatures(self, model, "match", "text")
+
+    def say(self, model, regions, text_ids):
+        """The outputs of `match`, the serving signature, for regions `(P, R, D)` and texts `(P, T)`, in graph.
+
+        Dict: `probability` `(P,)` that they match.
+        """
+        return {"probability": tf.sigmoid(model.answer(regions, text_ids)["logits"][:, 0])}
 
     def pairs(self, split, limit=0):
         """Pictures, texts and labels of the pairs that a split is measured with."""

@@ -2,7 +2,6 @@
 
 import collections
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,40 +9,22 @@ import tf_keras as keras
 
 from vl_keras.data.builders.annotators import annotators
 from vl_keras.data.caption_words import swap_sides
-from vl_keras.metrics.calibration import abstention_threshold, expected_calibration_error, fit_temperature
+from vl_keras.metrics.calibration import fit_temperature
 from vl_keras.metrics.vqa_accuracy import soft_target, vqa_accuracy
-from vl_keras.tasks.described import dataset_name
-from vl_keras.tasks.pair_signatures import answer_signatures
+from vl_keras.tasks.answers import (
+    Answer,
+    answer_measures,
+    answers_signature,
+    asked_questions,
+    check_training_answers,
+    training_answers,
+)
 from vl_keras.tasks.pair_task import PairTask
+from vl_keras.tasks.text_signatures import said_answers, text_signatures
 
 _ANSWERS = "answers.txt"
+_LISTED = 5  # most answers that are served with their probabilities
 _MOST_ANNOTATED = 10  # different answers of one question that training knows
-
-
-class Answer(NamedTuple):
-    """What was answered to one question.
-
-    Attributes:
-        index: of the picture in the source.
-        image_id: its name.
-        question: as asked.
-        kind: of the question, e.g. yes_no.
-        answer: the most probable candidate.
-        confidence: its calibrated probability.
-        truth: list of the annotators' answers.
-        accuracy: `vqa_accuracy` of the answer, 0 to 1; with one annotator 1 or 0.
-        answerable: whether some candidate is right, fully or in part.
-    """
-
-    index: int
-    image_id: str
-    question: str
-    kind: str
-    answer: str
-    confidence: float
-    truth: list
-    accuracy: float
-    answerable: bool
 
 
 class VqaTask(PairTask):
@@ -64,17 +45,11 @@ class VqaTask(PairTask):
     def answers(self):
         """The candidates, most frequent first."""
         if self._candidates is None:
-            counts = collections.Counter()
-            for questions in self.source(self.config.data.train_split).questions:
-                for question in questions:
-                    target = soft_target(annotators(question["answer"]))
-                    if target:
-                        counts[max(target, key=target.get)] += 1
+            answers = training_answers(self.source(self.config.data.train_split))
+            check_training_answers(answers, self.config.data)
+            counts = collections.Counter(answer for answer in answers if answer)
             ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))
             self._candidates = ranked[: self.config.vqa.num_answers]
-        if not self._candidates:
-            data = self.config.data
-            raise ValueError(f"Split `{data.train_split}` of {dataset_name(data)} has no questions with answers.")
         return self._candidates
 
     @property
@@ -157,12 +132,7 @@ class VqaTask(PairTask):
             `temperature`, and `threshold` with its `coverage`.
         """
         source = self.source(split)
-        rows = [
-            (index, question, annotators(question["answer"]))
-            for index, questions in enumerate(source.questions[: limit or None])
-            for question in questions
-            if question["answer"]
-        ]
+        rows = asked_questions(source, limit)
         owners = [index for index, _, _ in rows]
         logits = self.pair_logits(model, split, owners, [question["question"] for _, question, _ in rows], progress)
         readable = ~np.isnan(logits[:, 0])
@@ -171,7 +141,6 @@ class VqaTask(PairTask):
         targets = [soft_target(truth) for _, _, truth in rows]
         labels = [known.get(max(target, key=target.get), -1) if target else -1 for target in targets]
         labels = np.array(labels, np.int64)
-        measures = {}
         if fit and (labels >= 0).any():
             self.temperature = fit_temperature(logits[labels >= 0], labels[labels >= 0])
         answers, confidences = [], _softmax(logits / self.temperature)
@@ -184,24 +153,10 @@ class VqaTask(PairTask):
                     float(confidence[best]), truth, vqa_accuracy(answer, truth), any(a in known for a in target),
                 )
             )  # fmt: skip
-        accuracy = np.array([answer.accuracy for answer in answers])
-        confidence = np.array([answer.confidence for answer in answers])
-        measures["accuracy"] = float(accuracy.mean()) if len(answers) else 0.0
-        kinds = collections.defaultdict(list)
-        for answer in answers:
-            kinds[answer.kind].append(answer.accuracy)
-        if len(kinds) > 1:
-            measures |= {f"accuracy {kind}": float(np.mean(scores)) for kind, scores in sorted(kinds.items())}
-        if len(answers):
-            measures["calibration_error"] = expected_calibration_error(confidence, accuracy)
-            measures["in_candidates"] = float(np.mean([answer.answerable for answer in answers]))
+        measures = answer_measures(answers, self.config.vqa.target_accuracy if fit else 0)
         if fit:
             measures["temperature"] = self.temperature
-            target = self.config.vqa.target_accuracy
-            if target and len(answers):
-                found = abstention_threshold(confidence, accuracy, target)
-                self.threshold = found["threshold"]
-                measures |= {"threshold": self.threshold, "coverage": found["coverage"]}
+            self.threshold = measures.get("threshold", self.threshold)
         return measures, answers
 
     def epoch_measures(self, model, split, limit=0, progress=None, weights=""):
@@ -210,20 +165,27 @@ class VqaTask(PairTask):
 
     def signature(self, answers, split, weights):
         """Dict that says what measures were taken with."""
-        counts = {len(answer.truth) for answer in answers} or {0}
-        return {
-            "dataset": dataset_name(self.config.data),
-            "split": split,
-            "images": len({answer.index for answer in answers}),
-            "questions": len(answers),
-            "annotators": str(min(counts)) if len(counts) == 1 else f"{min(counts)}-{max(counts)}",
-            "candidates": self.num_outputs,
-            "weights": weights,
-        }
+        return answers_signature(self.config, answers, split, weights, self.num_outputs)
+
+    def fitted(self):
+        """Dict of what was fitted to the development split: `temperature` and `threshold`; and a line about them."""
+        line = f"confidence is softmax(logits / {self.temperature:.3f}), a temperature fitted to"
+        return {"temperature": self.temperature, "threshold": self.threshold}, f"{line} {self.config.data.dev_split}"
+
+    def say(self, model, regions, text_ids):
+        """The outputs of `answer`, the serving signature, for regions `(P, R, D)` and questions `(P, T)`, in graph.
+
+        Dict: `answer` `(P,)`, the best one, empty where its confidence is below the threshold; `score` `(P,)`, its
+        calibrated probability; `answers` and `scores` `(P, C)`, the most probable ones.
+        """
+        logits = model.answer(regions, text_ids)["logits"]
+        scores, places = tf.math.top_k(tf.nn.softmax(logits / self.temperature), min(_LISTED, self.num_outputs))
+        answers = tf.gather(tf.constant(self.answers), places)
+        return said_answers(answers, scores, self.threshold)
 
     def serving_signatures(self, model):
         """What the trained model answers when it is served; the first one is the default."""
-        return answer_signatures(self, model)
+        return text_signatures(self, model, "answer", "question")
 
 
 def _softmax(logits):

@@ -14,6 +14,7 @@ from vl_keras.training.run_dir import load_run, write_json
 EVALUATIONS = {
     "captioning": evaluate_captions,
     "vqa": evaluate_answers,
+    "free_form_vqa": evaluate_answers,
     "matching": evaluate_matches,
     "retrieval": evaluate_retrieval,
 }

@@ -30,9 +30,10 @@ def evaluate_answers(task, model, split, folder, which):
     Arguments as of `evaluate_captions`.
 
     Returns:
-        Dict, its part of what `evaluate` returns, with `wrong`, the number of answers that no annotator gave, and the
-        run's own `temperature` and `threshold`. `measures` has besides those of `VqaTask.measure`, where the run
-        withholds answers under a threshold, `coverage`, the share that is given, and `accuracy answered`, of these.
+        Dict, its part of what `evaluate` returns, with `wrong`, the number of answers that no annotator gave, and what
+        the run fitted to its development split, e.g. `threshold`. `measures` has besides those of the task's `measure`,
+        where the run withholds answers under a threshold, `coverage`, the share that is given, and `accuracy answered`,
+        of these.
     """
     source, data = task.source(split), task.config.data
     if not any(question["answer"] for questions in source.questions for question in questions):
@@ -51,7 +52,8 @@ def evaluate_answers(task, model, split, folder, which):
     files = {"answers": folder / f"{split}_answers.jsonl", "contact_sheet": folder / f"{split}.png"}
     write_json_lines(files["answers"], map(_row, answers))
     signature = task.signature(answers, split, weights_name(which))
-    notes = [f"confidence is softmax(logits / {task.temperature:.3f}), a temperature fitted to {data.dev_split}"]
+    fitted, note = task.fitted()
+    notes = [note]
     if task.threshold:
         notes.append(f"answers under confidence {task.threshold:.3f}, fitted to {data.dev_split}, are withheld")
     _draw(source, answers, wrong, describe_signature(signature), [*describe_measures(rows, rows), *notes], files)
@@ -61,8 +63,7 @@ def evaluate_answers(task, model, split, folder, which):
         "measures": rows,
         "notes": [*notes, *_wrong_lines(wrong, len(answers))],
         "wrong": len(wrong),
-        "temperature": task.temperature,
-        "threshold": task.threshold,
+        **fitted,
         "files": files,
         "seconds": round(seconds, 2),
     }
@@ -72,7 +73,6 @@ def _scores(answers, threshold):
     """Function of `(n, answers)` weights to the measures, `(n,)` each."""
     accuracy = np.array([answer.accuracy for answer in answers])
     confidence = np.array([answer.confidence for answer in answers])
-    answerable = np.array([answer.answerable for answer in answers])
     kinds = np.array([answer.kind for answer in answers])
     given = confidence >= threshold
 
@@ -83,7 +83,9 @@ def _scores(answers, threshold):
                 of_kind = kinds == kind
                 scores[f"accuracy {kind}"] = weighted_mean(accuracy[of_kind], weights[:, of_kind])
         scores["calibration_error"] = weighted_calibration_error(confidence, accuracy, weights)
-        scores["in_candidates"] = weighted_mean(answerable, weights)
+        if answers[0].answerable is not None:
+            answerable = np.array([answer.answerable for answer in answers])
+            scores["in_candidates"] = weighted_mean(answerable, weights)
         if threshold:
             scores["coverage"] = weighted_mean(given, weights)
             scores["accuracy answered"] = weighted_mean(accuracy[given], weights[:, given])

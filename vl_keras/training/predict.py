@@ -22,6 +22,7 @@ _BATCH = 16
 _PREDICTORS = {
     "captioning": (CaptionPredictor, "context", False),
     "vqa": (PairPredictor, "question", True),
+    "free_form_vqa": (PairPredictor, "question", True),
     "matching": (PairPredictor, "text", True),
 }
 
@@ -47,7 +48,7 @@ def predict(
         run_dir: folder that `train` wrote.
         images: files and folders; folders are searched for pictures at any depth.
         context: of captioning: text shown to the model beside every picture; the run must have a text encoder.
-        questions: of vqa: strings, each asked of every picture.
+        questions: of question answering: strings, each asked of every picture.
         texts: of matching: strings, each compared with every picture.
         explain: PNG file that shows where the model looked for each word. For several pictures, each gets its own,
             with its name put before the ending: `out.png` becomes `out-dog.png`; for several questions or texts, their

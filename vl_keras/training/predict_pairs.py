@@ -4,8 +4,8 @@ import functools
 
 import tensorflow as tf
 
-from vl_keras.tasks.pair_signatures import answers_of_logits, match_of_logits
 from vl_keras.training.attention_drawing import explanation_sheet
+from vl_keras.training.explain_answers import AnswerExplainer
 from vl_keras.training.explain_pairs import PairExplainer
 
 
@@ -20,14 +20,14 @@ class PairPredictor:
 
     def __init__(self, task, model, texts, explains):
         self._task, self._texts, self.count = task, texts, len(texts)
-        self._name, self._outputs, self._describe = _OUTPUTS[task.config.task]
-        self._explainer = PairExplainer(task, model) if explains else None
+        self._name, self._describe, explainer = _SAID[task.config.task]
+        self._explainer = explainer(task, model) if explains else None
         self._read = tf.function(lambda image: model.read_images({"image": image}), reduce_retracing=True)
 
         @functools.partial(tf.function, reduce_retracing=True, autograph=False)
         def answer(regions, text):
             ids = task.encode_texts(tf.fill([tf.shape(regions)[0]], text))
-            return model.answer(regions, ids)["logits"]
+            return task.say(model, regions, ids)
 
         self._answer = answer
 
@@ -40,8 +40,7 @@ class PairPredictor:
         regions = self._read(image)
         rows = [[] for _ in range(len(image))]
         for text in self._texts if texts is None else texts:
-            outputs = self._outputs(self._task, self._answer(regions, tf.constant(text)))
-            columns = {name: value.numpy() for name, value in outputs.items()}
+            columns = {name: value.numpy() for name, value in self._answer(regions, tf.constant(text)).items()}
             for row, found in enumerate(rows):
                 output = {name: _plain(values[row]) for name, values in columns.items()}
                 said = self._describe(output)
@@ -63,9 +62,10 @@ def _describe_match(output):
     return f"{'match' if output['probability'] >= 0.5 else 'no match'} ({output['probability']:.2f})"
 
 
-_OUTPUTS = {
-    "vqa": ("question", answers_of_logits, _describe_answer),
-    "matching": ("text", match_of_logits, _describe_match),
+_SAID = {
+    "vqa": ("question", _describe_answer, PairExplainer),
+    "free_form_vqa": ("question", _describe_answer, AnswerExplainer),
+    "matching": ("text", _describe_match, PairExplainer),
 }
 
 

@@ -66,7 +66,12 @@ class SamplePictures:
         return np.asarray(sheet)
 
 
-SAMPLE_PICTURES = {"captioning": SamplePictures, "vqa": SamplePairs, "matching": SamplePairs}  # by task
+SAMPLE_PICTURES = {  # by task
+    "captioning": SamplePictures,
+    "vqa": SamplePairs,
+    "free_form_vqa": SamplePairs,
+    "matching": SamplePairs,
+}
 
 
 def _picture(content, image_size):

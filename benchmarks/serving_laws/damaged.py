@@ -1,0 +1,93 @@
+"""Damaged versions: the old one answers, the new one says why it does not."""
+
+import asyncio
+import itertools
+import random
+import shutil
+
+from benchmarks.serving_laws.clients import Load
+from benchmarks.serving_laws.finding import Finding, nothing
+from benchmarks.serving_laws.models import publish, write_half
+from benchmarks.serving_laws.server import Server
+from benchmarks.serving_laws.states import States
+
+_WARM_UP = "assets.extra/tf_serving_warmup_requests"
+_FILES = (
+    "saved_model.pb",
+    _WARM_UP,
+    "variables/variables.data-00000-of-00001",
+    "variables/variables.index",
+    "assets/words.txt",
+    "fingerprint.pb",
+)
+_KINDS = ("truncated", "bit-flipped", "missing", "empty")
+# Without the sums of a manifest, damage that the original notices by itself.
+_NOTICED = (("saved_model.pb", "truncated"), (_WARM_UP, "truncated"), (_WARM_UP, "bit-flipped"), (_FILES[2], "missing"))
+
+
+def damaged(folder, count=50, clients=4, seed=0, original=False):
+    """Publishes so many damaged versions, one after the other, above one that is whole.
+
+    Args:
+        folder: empty, for the models.
+        count: of damaged versions: each file truncated, bit-flipped, missing and empty, at places drawn by chance; some
+            without a manifest, by whose sums a flipped bit of a graph is known.
+        clients: that ask without pause meanwhile.
+        seed: of the places.
+        original: start `tensorflow_model_server`, which knows no sums.
+
+    Returns:
+        List of `Finding`.
+    """
+    write_half(folder / "template")
+    publish(folder / "template", folder / "half", 1)
+    by_sums = [] if original else [(*pair, True) for pair in itertools.product(_FILES, _KINDS)]
+    ways = [*((*pair, False) for pair in _NOTICED), *by_sums]
+    rng = random.Random(seed)
+    ways = [ways[i % len(ways)] for i in rng.sample(range(2 * len(ways)), min(count, 2 * len(ways)))]
+    with Server(original, model_base_path=folder / "half", file_system_poll_wait_seconds=1) as server:
+        return asyncio.run(_damaged(server, folder, ways, clients, rng))
+
+
+async def _damaged(server, folder, ways, clients, rng):
+    silent, unequal, gone = [], [], []
+    async with Load(server, clients) as load, States(server) as states:
+        for version, (name, kind, has_sums) in enumerate(ways, 2):
+            what = f"{name} {kind}{'' if has_sums else ', no manifest'}"
+
+            def damage(path, name=name, kind=kind, has_sums=has_sums):
+                _damage(path / name, kind, rng)
+                if not has_sums:
+                    (path / "manifest.json").unlink()
+
+            await asyncio.to_thread(publish, folder / "template", folder / "half", version, damage)
+            await states.wait_for({version: "END"})
+            state, code, text = (await states.grpc(version))[version]
+            if not code or not text or str(folder) in text:
+                silent.append(f"{what}: {state} {code} {text!r}")
+            if (await states.rest(version))[2] != text:
+                unequal.append(what)
+            if (await states.grpc(1))[1][0] != "AVAILABLE":
+                gone.append(what)
+            shutil.rmtree(folder / "half" / str(version))
+    return [
+        Finding("damaged versions", f"{len(ways)}, {len(set(ways))} kinds"),
+        Finding("answers of the old one meanwhile", f"{len(load.answered)}"),
+        nothing("failed, wrong, of another version", [*load.failed, *load.wrong, *load.back]),
+        nothing("old version not AVAILABLE", gone),
+        nothing("status that says nothing", silent),
+        nothing("REST says other than gRPC", unequal),
+    ]
+
+
+def _damage(path, kind, rng):
+    content = bytearray(path.read_bytes())
+    if kind == "truncated":
+        path.write_bytes(content[: rng.randrange(1, len(content))])
+    elif kind == "bit-flipped":
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+    elif kind == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()

@@ -1,0 +1,115 @@
+"""An exporter killed at any moment leaves no half version."""
+
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+import tensorflow as tf
+import tensorflow_text  # noqa: F401  registers the operations of exported models
+
+from benchmarks.serving_laws.finding import Finding, nothing
+from benchmarks.serving_laws.server import ROOT
+from export.publish import publishing, versions
+
+_PUBLISHER = """
+import shutil, sys
+from export.publish import publishing
+while True:
+    with publishing(sys.argv[2]) as (folder, version):
+        shutil.copytree(sys.argv[1], folder, dirs_exist_ok=True)
+    print(version, flush=True)
+"""
+
+
+def kills(folder, exported, run=None, publishings=40, exports=10, seed=0):
+    """Kills publishing, and whole exports, at moments drawn by chance, and looks at every version that is there.
+
+    Args:
+        folder: empty; versions are published here.
+        exported: folder of a version that an export wrote; what is published again and again.
+        run: folder of a trained run, for whole exports; None for none.
+        publishings: kills while such a version is copied, flushed and renamed.
+        exports: kills of `vl-export savedmodel`, from when its folder is there to its end.
+        seed: of the moments.
+
+    Returns:
+        List of `Finding`.
+    """
+    rng = random.Random(seed)
+    half, whole, left = [], [0, 0], [0, 0]
+    base = folder / "publishings"
+    for _ in range(publishings):
+        _kill([sys.executable, "-c", _PUBLISHER, exported, base], base, rng.uniform(0, 1), half, whole, left)
+        _forget(base)
+    base = folder / "exports"
+    command = [sys.executable, "-m", "export", "savedmodel", run, "--out", base]
+    seconds = _time_of_export(command, base) if exports and run else 0
+    for _ in range(exports if run else 0):
+        _kill(command, base, rng.uniform(0, 1.05 * seconds), half, whole, left)
+    for each in (folder / "publishings", folder / "exports"):
+        if each.is_dir():
+            with publishing(each):
+                pass
+            half += [f"left behind: {path.name}" for path in each.iterdir() if path.name.startswith(".exporting")]
+    return [
+        Finding("kill -9 while publishing", f"{publishings}"),
+        Finding("kill -9 of `vl-export savedmodel`", f"{exports if run else 0}, within {seconds:.0f} s of writing"),
+        Finding("killed with something half written", f"{left[0]}"),
+        Finding("whole versions, of these loaded", f"{whole[0]}, {whole[1]}"),
+        nothing("half versions", half),
+    ]
+
+
+def _kill(command, base, after_s, half, whole, left):
+    """Kills a command so long after it has begun to write, then judges what lies in `base`."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        _wait_for_writing(process, base)
+        time.sleep(after_s)
+        process.kill()
+    left[0] += any(base.glob(".exporting-*"))
+    found = versions(base)
+    for version in found:
+        reason = _what_is_missing(base / str(version))
+        if reason:
+            half.append(f"{base.name}/{version}: {reason}")
+    whole[0] += len(found)
+    if found and base.name == "exports" or whole[1] < 3:
+        for version in found[-1:]:
+            signatures = tf.saved_model.load(str(base / str(version))).signatures
+            whole[1] += bool(signatures)
+
+
+def _what_is_missing(folder):
+    """Why a version is not what its manifest says; None where it is."""
+    try:
+        files = json.loads((folder / "manifest.json").read_text())["files"]
+        for name, expected in files.items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
+                return f"{name} differs"
+    except (OSError, ValueError) as error:
+        return repr(error)
+
+
+def _wait_for_writing(process, base):
+    while process.poll() is None and not any(base.glob(".exporting-*")):
+        time.sleep(0.005)
+
+
+def _time_of_export(command, base):
+    """Seconds from the first byte of a version to its publication."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        _wait_for_writing(process, base)
+        started = time.perf_counter()
+        errors = process.stderr.read()
+        if process.wait():
+            raise RuntimeError(f"The export failed:\n{errors.decode()}")
+    return time.perf_counter() - started
+
+
+def _forget(base):
+    for version in versions(base):
+        shutil.rmtree(base / str(version))

@@ -1,0 +1,172 @@
+"""More than can be answered: what can be is, the rest is refused at once, and soon all is as it was."""
+
+import asyncio
+import statistics
+import time
+
+from benchmarks.serving_laws.clients import GrpcClient, RestClient, make_clients
+from benchmarks.serving_laws.finding import Finding, nothing, percentile
+from benchmarks.serving_laws.models import publish, write_half
+from benchmarks.serving_laws.server import Server
+
+_TIMES = 3
+_LEAST_ANSWERED = 0.9
+_AT_ONCE_S = 0.2
+_MOST_RECOVERY_S = 5
+_MS = 100  # of a run
+_ROWS = 4
+BATCHING = (
+    f"max_batch_size {{ value: {_ROWS} }} batch_timeout_micros {{ value: 1000 }} "
+    "max_enqueued_batches { value: 8 } num_batch_threads { value: 2 }"
+)
+
+
+def overload(folder, seconds=10.0, rounds=3, signatures=("timed", "busy"), original=False):
+    """Asks for three times what the server can do.
+
+    Args:
+        folder: empty, for the models.
+        seconds: of each measurement.
+        rounds: capacity and overload take turns; shares are medians over them.
+        signatures: `timed` sleeps, so the server's share of the processor is its own; `busy` computes.
+        original: start `tensorflow_model_server`, always with batching: without, it has no queue with a bound.
+
+    Returns:
+        List of `Finding`.
+    """
+    write_half(folder / "template")
+    publish(folder / "template", folder / "half", 1)
+    findings = []
+    for is_batched in (True,) if original else (True, False):
+        for signature in signatures:
+            with Server(
+                original, model_base_path=folder / "half", **queue_flags(folder, is_batched, BATCHING)
+            ) as server:
+                findings += asyncio.run(_overload(server, seconds, rounds, signature, is_batched))
+    return findings
+
+
+def queue_flags(folder, is_batched, batching):
+    """Flags of a server that runs two batches, or two requests, at once."""
+    if not is_batched:
+        return {"max_running_requests": 2}
+    (folder / "batching.config").write_text(batching)
+    return {"enable_batching": True, "batching_parameters_file": folder / "batching.config"}
+
+
+async def _overload(server, seconds, rounds, signature, is_batched):
+    ms = _MS if is_batched else _MS // _ROWS
+    clients = make_clients(server, 4 * _ROWS if is_batched else 8)  # so many keep both threads busy
+    shares, capacities, recoveries, normal = [], [], [], []
+    flood = _Flood(server, signature, ms)
+    for _ in range(rounds):
+        times = [await _timed(clients[i % 2], signature, ms) for i in range(20)]
+        normal.append(statistics.median(times))
+        capacities.append(await _capacity(clients, seconds, signature, ms))
+        answered, tasks = await flood.run(_TIMES * capacities[-1], seconds)
+        recoveries.append(await _recovery(clients[:2], normal[-1], signature, ms))
+        await asyncio.gather(*tasks)
+        shares.append(answered / capacities[-1])
+    for client in [*clients, *flood.clients]:
+        await client.close()
+    share, recovery = statistics.median(shares), statistics.median(recoveries)
+    at_once = percentile(flood.refused, 0.99)
+    how = "in batches" if is_batched else "one by one"
+    capacity = f"{statistics.median(capacities):.0f}/s"
+    most_ms = f"at most {1e3 * _AT_ONCE_S:.0f} ms"
+    return [
+        Finding(f"`{signature}` {how}", f"capacity {capacity}; {_TIMES} times as much for {rounds} x {seconds:.0f} s"),
+        Finding("answered / capacity", f"{share:.3f}", share >= _LEAST_ANSWERED, f"at least {_LEAST_ANSWERED}"),
+        Finding("refused", f"{len(flood.refused)}, p50 {1e3 * percentile(flood.refused, 0.5):.1f} ms"),
+        Finding("refused at once, p99", f"{1e3 * at_once:.0f} ms", at_once <= _AT_ONCE_S, most_ms),
+        nothing("neither answered nor UNAVAILABLE", flood.others),
+        Finding(
+            "normal latency again after",
+            f"{recovery:.1f} s ({1e3 * statistics.median(normal):.0f} ms)",
+            recovery <= _MOST_RECOVERY_S,
+            f"at most {_MOST_RECOVERY_S} s",
+        ),
+    ]
+
+
+class _Flood:
+    """Asks at a rate, whatever comes back.
+
+    Attributes:
+        refused: seconds that each UNAVAILABLE took.
+        others: answers that were neither that nor OK.
+        clients: as many as were needed.
+    """
+
+    def __init__(self, server, signature, ms):
+        self.refused, self.others, self.clients = [], [], []
+        self._server, self._signature, self._ms = server, signature, ms
+        self._free = []
+        self._ended = []
+
+    async def run(self, rate, seconds):
+        """`(answers a second, what is still under way)`; the first second, which fills the queue, does not count."""
+        self._ended.clear()
+        tasks, sent = set(), 0
+        started = time.perf_counter()
+        since, until = started + 1, started + 1 + seconds
+        while (now := time.perf_counter()) < until:
+            while sent < (now - started) * rate:
+                task = asyncio.create_task(self._ask())
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+                sent += 1
+            await asyncio.sleep(0.005)
+        return sum(since <= when < until for when in self._ended) / seconds, set(tasks)
+
+    async def _ask(self):
+        if not self._free:
+            kind = (GrpcClient, RestClient)[len(self.clients) % 2]
+            self._free.append(kind(self._server))
+            self.clients.append(self._free[-1])
+        client = self._free.pop()
+        started = time.perf_counter()
+        answer = await client.predict(1, self._signature, ms=self._ms)
+        ended = time.perf_counter()
+        if answer.code == "OK":
+            self._ended.append(ended)
+        elif answer.code == "UNAVAILABLE":
+            self.refused.append(ended - started)
+        else:
+            self.others.append(f"{answer.code} {answer.text}")
+        self._free.insert(0, client)
+
+
+async def _timed(client, signature, ms):
+    """Seconds of one answer; infinity where it was refused."""
+    started = time.perf_counter()
+    answer = await client.predict(1, signature, ms=ms)
+    return time.perf_counter() - started if answer.code == "OK" else float("inf")
+
+
+async def _capacity(clients, seconds, signature, ms):
+    """Answers a second to clients that ask without pause."""
+    finished = []
+    started = time.perf_counter()
+    since, until = started + 1, started + 1 + seconds
+
+    async def ask(client):
+        while time.perf_counter() < until:
+            await client.predict(1, signature, ms=ms)
+            finished.append(time.perf_counter())
+
+    await asyncio.gather(*(ask(client) for client in clients))
+    return sum(since <= when < until for when in finished) / seconds
+
+
+async def _recovery(clients, normal, signature, ms):
+    """Seconds from now until five requests in a row take at most twice what they did before."""
+    ended, streak = time.perf_counter(), []
+    while time.perf_counter() - ended < 60:
+        started = time.perf_counter()
+        is_normal = await _timed(clients[len(streak) % 2], signature, ms) <= 2 * normal
+        streak = [*streak, started] if is_normal else []
+        if len(streak) == 5:
+            return streak[0] - ended
+        await asyncio.sleep(0.02)
+    return float("inf")

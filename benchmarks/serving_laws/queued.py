@@ -1,0 +1,84 @@
+"""What waits in the server's queue: not run when it is too late, and not lost when the server is stopped."""
+
+import asyncio
+import time
+
+from benchmarks.serving_laws.clients import make_clients
+from benchmarks.serving_laws.finding import Finding, nothing
+from benchmarks.serving_laws.models import publish, write_half
+from benchmarks.serving_laws.overload import queue_flags
+from benchmarks.serving_laws.server import Server
+
+_MOST_STOP_S = 30
+_ONE_BY_ONE = (
+    "max_batch_size { value: 1 } batch_timeout_micros { value: 0 } max_enqueued_batches { value: 1000 } "
+    "num_batch_threads { value: 2 }"
+)
+
+
+def queued(folder, count=100, original=False):
+    """Lets deadlines pass while requests wait, and stops the server while it works.
+
+    Args:
+        folder: empty, for the models.
+        count: of requests that wait, half of gRPC, half of REST.
+        original: start `tensorflow_model_server`, always with batching; it is not stopped, as it then ends at once.
+
+    Returns:
+        List of `Finding`.
+    """
+    write_half(folder / "template")
+    publish(folder / "template", folder / "half", 1)
+    findings = []
+    for is_batched in (True,) if original else (True, False):
+        flags = {"model_base_path": folder / "half", **queue_flags(folder, is_batched, _ONE_BY_ONE)}
+        with Server(original, **flags) as server:
+            findings += asyncio.run(_deadlines(server, is_batched, count))
+            if not original:
+                findings += asyncio.run(_stop(server, is_batched, count))
+    return findings
+
+
+async def _deadlines(server, is_batched, count):
+    clients = await _connected(server, count)
+    before = (await clients[0].predict(0, "count")).value
+    keep_busy = [asyncio.create_task(client.predict(1, "timed", ms=1500)) for client in clients[:4]]
+    await asyncio.sleep(0.5)
+    late = await asyncio.gather(*(client.predict(1, "timed", timeout=0.3, ms=1) for client in clients[4:]))
+    codes = [answer.code for answer in late if answer.code != "DEADLINE_EXCEEDED"]
+    others = [answer.code for answer in await asyncio.gather(*keep_busy) if answer.code != "OK"]
+    runs = (await clients[0].predict(0, "count")).value - before
+    for client in clients:
+        await client.close()
+    return [
+        Finding("queue", "of batches" if is_batched else "of requests"),
+        Finding("past their deadline in it", f"{len(late)}"),
+        nothing("answered otherwise", [*codes, *others]),
+        Finding("executed nevertheless", f"{runs - 4:.0f}", runs == 4, "none"),
+    ]
+
+
+async def _stop(server, is_batched, count):
+    clients = await _connected(server, count)
+    tasks = [asyncio.create_task(client.predict(1, "timed", ms=100)) for client in clients]
+    await asyncio.sleep(1)
+    left = sum(not task.done() for task in tasks)
+    stopped = time.perf_counter()
+    server.stop()
+    lost = [f"{answer.code} {answer.text}" for answer in await asyncio.gather(*tasks) if answer.code != "OK"]
+    took = time.perf_counter() - stopped
+    code = await asyncio.to_thread(server.exit_code, _MOST_STOP_S)
+    for client in clients:
+        await client.close()
+    return [
+        Finding("waiting at SIGTERM", f"{left} of {count}"),
+        nothing("accepted and not answered", lost),
+        Finding("last answer after", f"{took:.1f} s", took <= _MOST_STOP_S, f"at most {_MOST_STOP_S} s"),
+        Finding("exit status", f"{code}", code == 0, "0"),
+    ]
+
+
+async def _connected(server, count):
+    clients = make_clients(server, count)
+    await asyncio.gather(*(client.predict(0, "count") for client in clients))
+    return clients

@@ -1,0 +1,118 @@
+"""Minutes of requests: no error, flat memory."""
+
+import asyncio
+import base64
+import json
+import time
+
+from benchmarks.serving_laws.clients import GrpcClient, Load, RestClient
+from benchmarks.serving_laws.finding import Finding, nothing
+from benchmarks.serving_laws.models import predict_request, publish, write_half
+from benchmarks.serving_laws.server import Server
+from export.golden import golden_pictures
+
+_MOST_GROWTH = 1.05
+_WINDOWS = 10  # the first one warms up
+
+
+def soak(folder, seconds=600.0, clients=16, captioner=None, original=False):
+    """Lets clients ask without pause, most a small model, two of them a captioner; some requests are bad.
+
+    Args:
+        folder: empty, for the models.
+        seconds: how long.
+        clients: of the small model, half of gRPC, half of REST.
+        captioner: folder of an exported captioner's versions; None for none.
+        original: start `tensorflow_model_server`.
+
+    Returns:
+        List of `Finding`.
+    """
+    write_half(folder / "template")
+    publish(folder / "template", folder / "half", 1)
+    models = {"half": folder / "half", **({"captioner": captioner.resolve()} if captioner else {})}
+    entries = "".join(
+        f"config {{ name: '{name}' base_path: '{path}' model_platform: 'tensorflow' }} "
+        for name, path in models.items()
+    )
+    (folder / "models.config").write_text(f"model_config_list {{ {entries} }}")
+    (folder / "batching.config").write_text(
+        "max_batch_size { value: 16 } batch_timeout_micros { value: 1000 } max_enqueued_batches { value: 100 }"
+    )
+    flags = {"model_config_file": folder / "models.config", "batching_parameters_file": folder / "batching.config"}
+    with Server(original, enable_batching=True, **flags) as server:
+        return asyncio.run(_soak(server, seconds, clients, captioner))
+
+
+async def _soak(server, seconds, clients, captioner):
+    samples, bad, pictures, threads = [], [], _Pictures(server), []
+    started = time.perf_counter()
+    async with Load(server, clients) as load:
+        others = [_ask_badly(server, bad, started + seconds)]
+        if captioner:
+            others.append(pictures.ask(started + seconds))
+        tasks = [asyncio.create_task(each) for each in others]
+        while (passed := time.perf_counter() - started) < seconds:
+            samples.append((int(passed / seconds * _WINDOWS), server.megabytes()))
+            threads.append(server.threads())
+            await asyncio.sleep(min(1.0, seconds / 100))
+        await asyncio.gather(*tasks)
+    means = []
+    for window in range(1, _WINDOWS):
+        values = [megabytes for number, megabytes in samples if number == window]
+        means.append(sum(values) / len(values))
+    growth = max(means) / means[0]
+    return [
+        Finding("soak", f"{seconds:.0f} s, {clients} clients, gRPC and REST"),
+        Finding("answers", f"{len(load.answered)}, and {pictures.count} captions"),
+        nothing("failed", [*load.failed, *pictures.failed]),
+        nothing("wrong", [*load.wrong, *pictures.wrong]),
+        nothing("bad requests not refused", bad),
+        Finding("threads, most / first tenth", f"{max(threads)} / {max(threads[: len(threads) // 10])}"),
+        Finding("memory, MB", " ".join(f"{mean:.0f}" for mean in means)),
+        Finding("memory, most / second tenth", f"{growth:.3f}", growth <= _MOST_GROWTH, f"at most {_MOST_GROWTH}"),
+    ]
+
+
+async def _ask_badly(server, found, until):
+    """Requests that cannot be answered, now and then, as every server gets them."""
+    over_rest, over_grpc = RestClient(server), GrpcClient(server)
+    while time.perf_counter() < until:
+        status, body = await over_rest.ask(b"POST", b"/v1/models/half:predict", b'{"instances": ["text"]}')
+        if status != 400 or b'"error"' not in body:
+            found.append((status, body))
+        answer = await over_grpc.predict(1, "no_such_signature")
+        if answer.code != "FAILED_PRECONDITION":
+            found.append(answer)
+        await asyncio.sleep(0.05)
+    await over_rest.close()
+    await over_grpc.close()
+
+
+class _Pictures:
+    """Asks a captioner for one picture after another, over gRPC and REST."""
+
+    def __init__(self, server):
+        self._server = server
+        self.failed, self.wrong, self.count = [], [], 0
+
+    async def ask(self, until):
+        over_rest, over_grpc = RestClient(self._server), GrpcClient(self._server)
+        call = over_grpc.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        expected = {}
+        while time.perf_counter() < until:
+            for name, picture in golden_pictures().items():
+                body = {"instances": [{"image_bytes": {"b64": base64.b64encode(picture).decode()}}]}
+                status, body = await over_rest.ask(b"POST", b"/v1/models/captioner:predict", json.dumps(body).encode())
+                if status != 200:
+                    self.failed.append(f"{name}: {status} {body[:200]}")
+                    continue
+                caption = json.loads(body)["predictions"][0]["caption"]
+                answer = await call(predict_request("captioner", image_bytes=[picture]).SerializeToString())
+                if expected.setdefault(name, caption) != caption or caption.encode() not in answer:
+                    self.wrong.append(f"{name}: {caption} after {expected[name]}")
+                self.count += 2
+                if time.perf_counter() > until:
+                    break
+        await over_rest.close()
+        await over_grpc.close()

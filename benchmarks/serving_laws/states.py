@@ -1,0 +1,63 @@
+"""What a server says of a model's versions."""
+
+import asyncio
+import json
+import time
+
+import grpc
+from tensorflow_serving.apis import get_model_status_pb2
+
+from benchmarks.serving_laws.clients import RestClient
+
+_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+
+class States:
+    """Asks GetModelStatus, over gRPC and REST; an async context manager."""
+
+    def __init__(self, server, model="half"):
+        self._server, self._model = server, model
+
+    async def __aenter__(self):
+        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{self._server.grpc_port}")
+        self._rest = RestClient(self._server)
+        self._call = self._channel.unary_unary(
+            _STATUS,
+            request_serializer=get_model_status_pb2.GetModelStatusRequest.SerializeToString,
+            response_deserializer=get_model_status_pb2.GetModelStatusResponse.FromString,
+        )
+        return self
+
+    async def __aexit__(self, *_):
+        await self._channel.close()
+        await self._rest.close()
+
+    async def grpc(self, version=None):
+        """dict of version -> `(state, error code, error text)`."""
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = self._model
+        if version is not None:
+            request.model_spec.version.value = version
+        names = get_model_status_pb2.ModelVersionStatus.State.Name
+        answer = await self._call(request, timeout=30)
+        return {
+            each.version: (names(each.state), each.status.error_code, each.status.error_message)
+            for each in answer.model_version_status
+        }
+
+    async def rest(self, version):
+        """`(state, error code name, error text)` of a version."""
+        _, body = await self._rest.ask(b"GET", f"/v1/models/{self._model}/versions/{version}".encode())
+        (entry,) = json.loads(body)["model_version_status"]
+        return entry["state"], entry["status"]["error_code"], entry["status"]["error_message"]
+
+    async def wait_for(self, wanted, timeout_s=60):
+        """Waits until versions are in states, given as dict of version -> state."""
+        until = time.monotonic() + timeout_s
+        while True:
+            found = {version: state for version, (state, _, _) in (await self.grpc()).items()}
+            if wanted.items() <= found.items():
+                return
+            if time.monotonic() > until:
+                raise TimeoutError(f"{found} never became {wanted}")
+            await asyncio.sleep(0.1)
