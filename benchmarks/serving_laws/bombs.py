@@ -1,5 +1,6 @@
 """Small requests that would become large: refused at once, in little memory."""
 
+import functools
 import gzip
 import io
 import json
@@ -33,20 +34,18 @@ def bombs(server, captioner=None):
     Returns:
         List of `Finding`, one a bomb.
     """
-    findings = []
+    findings, url = [], f"http://127.0.0.1:{server.rest_port}/v1/models/half:predict"
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         for name, signature, proto in _messages():
             request = predict_request("half", signature, x=proto)
-            findings.append(_judge(server, name, lambda request=request: _refusal(channel, request)))
+            findings.append(_judge(server, name, functools.partial(_refusal, channel, request)))
         for name, body, headers in _bodies():
-            url = f"http://127.0.0.1:{server.rest_port}/v1/models/half:predict"
-            findings.append(_judge(server, name, lambda body=body, headers=headers: _rest_refusal(url, body, headers)))
+            request = urllib.request.Request(url, body, headers)
+            findings.append(_judge(server, name, functools.partial(_rest_refusal, request)))
         if captioner:
             for name, picture in _pictures():
                 request = predict_request(captioner, "caption", image_bytes=[picture])
-                findings.append(
-                    _judge(server, f"{name}, in the graph", lambda request=request: _status(channel, request))
-                )
+                findings.append(_judge(server, f"{name}, in the graph", functools.partial(_status, channel, request)))
     return findings
 
 
@@ -72,9 +71,9 @@ def _refusal(channel, request):
         return f"{error.code().name} {error.details()}"
 
 
-def _rest_refusal(url, body, headers):
+def _rest_refusal(request):
     try:
-        urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60).close()
+        urllib.request.urlopen(request, timeout=60).close()
     except urllib.error.HTTPError as error:
         return f"{error.code} {json.load(error)['error']}"
 
@@ -106,11 +105,11 @@ def _messages():
 def _bodies():
     """`(name, body, headers)`."""
     gzipped = {"Content-Encoding": "gzip"}
-    numbers = b'{"inputs": {"x": [' + b"0," * 5_000_000 + b"0]}}"
+    numbers = b'{"inputs": {"x": [' + b"0," * 50_000_000 + b"0]}}"
     return [
         ("100 kB of gzip for 100 MB", gzip.compress(b" " * 100_000_000), gzipped),
         ("gzip that lies about its size", gzip.compress(b" " * 100_000_000)[:-4] + struct.pack("<I", 100), gzipped),
-        ("gzip of ten million characters", gzip.compress(numbers), gzipped),
+        ("100 kB of gzip for 50 million numbers", gzip.compress(numbers), gzipped),
         ("lists 100,000 deep", b'{"instances": ' + b"[" * 100_000, {}),
         ("objects 100,000 deep", b'{"inputs": ' + b'{"a":' * 100_000, {}),
         ("escaped surrogates, lists 100,000 deep", b'["\\ud800", ' + b"[" * 100_000, {}),

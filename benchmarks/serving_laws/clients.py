@@ -88,7 +88,11 @@ class RestClient:
         return await self.send(head % (method, path, len(body), headers) + body)
 
     async def send(self, data, last=False):
-        """Sends the bytes of a request, the last of this connection or not; `(status, body)`, no bytes: `(None, b"")`."""
+        """Sends the bytes of a request; `last` ends the connection, and may be no HTTP.
+
+        Returns:
+            `(status, body)`; `(None, b"")` where the server only ended the connection too.
+        """
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**20)
         self._writer.write(data)

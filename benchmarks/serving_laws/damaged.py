@@ -7,7 +7,7 @@ import shutil
 
 from benchmarks.serving_laws.clients import Load
 from benchmarks.serving_laws.finding import Finding, nothing
-from benchmarks.serving_laws.models import publish, write_half
+from benchmarks.serving_laws.models import prepare, publish
 from benchmarks.serving_laws.server import Server
 from benchmarks.serving_laws.states import States
 
@@ -21,8 +21,19 @@ _FILES = (
     "fingerprint.pb",
 )
 _KINDS = ("truncated", "bit-flipped", "missing", "empty")
-# Without the sums of a manifest, damage that the original notices by itself.
-_NOTICED = (("saved_model.pb", "truncated"), (_WARM_UP, "truncated"), (_WARM_UP, "bit-flipped"), (_FILES[2], "missing"))
+# Without the sums of a manifest: damage that TensorFlow notices by itself.
+_NOTICED = (
+    *(
+        (name, kind)
+        for name in _FILES[:4]
+        for kind in ("truncated", "missing")
+        if (name, kind) != (_WARM_UP, "missing")
+    ),
+    ("saved_model.pb", "empty"),
+    (_FILES[2], "bit-flipped"),
+    (_WARM_UP, "bit-flipped"),
+    ("assets/words.txt", "missing"),
+)
 
 
 def damaged(folder, count=50, clients=4, seed=0, original=False):
@@ -39,13 +50,11 @@ def damaged(folder, count=50, clients=4, seed=0, original=False):
     Returns:
         List of `Finding`.
     """
-    write_half(folder / "template")
-    publish(folder / "template", folder / "half", 1)
     by_sums = [] if original else [(*pair, True) for pair in itertools.product(_FILES, _KINDS)]
     ways = [*((*pair, False) for pair in _NOTICED), *by_sums]
     rng = random.Random(seed)
-    ways = [ways[i % len(ways)] for i in rng.sample(range(2 * len(ways)), min(count, 2 * len(ways)))]
-    with Server(original, model_base_path=folder / "half", file_system_poll_wait_seconds=1) as server:
+    ways = [way for _ in range(0, count, len(ways)) for way in rng.sample(ways, len(ways))][:count]
+    with Server(original, **prepare(folder), file_system_poll_wait_seconds=1) as server:
         return asyncio.run(_damaged(server, folder, ways, clients, rng))
 
 

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 from benchmarks.serving_laws.bombs import bombs
 from benchmarks.serving_laws.clients import PREDICT, GrpcClient, RestClient
 from benchmarks.serving_laws.finding import Finding, nothing
-from benchmarks.serving_laws.models import predict_request, publish, write_half
+from benchmarks.serving_laws.models import predict_request, prepare
 from benchmarks.serving_laws.mutator import Mutator
 from benchmarks.serving_laws.server import ROOT, Server
 from export.golden import golden_pictures
@@ -45,16 +45,14 @@ def fuzz(folder, count=20_000, captioner=None, seed=0, original=False):
     Returns:
         List of `Finding`.
     """
-    write_half(folder / "template")
-    publish(folder / "template", folder / "half", 1)
-    models = {"half": folder / "half", **({"captioner": captioner.resolve()} if captioner else {})}
-    entries = "".join(
-        f"config {{ name: '{name}' base_path: '{path}' model_platform: 'tensorflow' }} "
-        for name, path in models.items()
-    )
-    (folder / "models.config").write_text(f"model_config_list {{ {entries} }}")
-    with Server(original, model_config_file=folder / "models.config", rest_api_timeout_in_ms=30_000) as server:
-        secrets = [str(folder), str(ROOT), "site-packages", *map(str, models.values())]
+    with Server(original, **prepare(folder, captioner)) as server:
+        secrets = [
+            str(folder),
+            str(ROOT),
+            "site-packages",
+            "<class",
+            *([str(captioner.resolve())] if captioner else []),
+        ]
         findings = asyncio.run(_Fuzz(server, secrets, Mutator(seed)).run(count, captioner))
         findings += bombs(server, "captioner" if captioner else None)
         alive = server.is_alive() and _answers(server)
@@ -101,7 +99,7 @@ class _Fuzz:
             *([nothing("harmed by a neighbour", self._neighbours)] if captioner else []),
             Finding("memory, start / most / end, MB", f"{start:.0f} / {most:+.0f} / {end:+.0f}"),
             Finding(
-                "memory, most above start", f"{most:.0f} MB", most <= _MOST_GROWTH_MB, f"at most {_MOST_GROWTH_MB}"
+                "memory, most above start", f"{most:.0f}", most <= _MOST_GROWTH_MB, f"at most {_MOST_GROWTH_MB} MB"
             ),
         ]
 

@@ -87,6 +87,29 @@ def write_half(folder):
             writer.write(_log(signature, more).SerializeToString())
 
 
+def prepare(folder, captioner=None):
+    """Makes version 1 of the model `half` in a folder, and a config file of it and, where given, of a captioner.
+
+    Args:
+        folder: for the models; may hold `template`, written before.
+        captioner: folder of an exported captioner's versions, or None.
+
+    Returns:
+        dict of the server's flags.
+    """
+    if not (folder / "template").is_dir():
+        write_half(folder / "template")
+    publish(folder / "template", folder / "half", 1)
+    if captioner is None:
+        return {"model_base_path": folder / "half"}
+    entries = "".join(
+        f"config {{ name: '{name}' base_path: '{path}' model_platform: 'tensorflow' }} "
+        for name, path in (("half", folder / "half"), ("captioner", captioner.resolve()))
+    )
+    (folder / "models.config").write_text(f"model_config_list {{ {entries} }}")
+    return {"model_config_file": folder / "models.config"}
+
+
 def publish(template, base, version, damage=None):
     """Makes a version of a template in `base`, in one step.
 

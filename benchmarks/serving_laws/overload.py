@@ -6,7 +6,7 @@ import time
 
 from benchmarks.serving_laws.clients import GrpcClient, RestClient, make_clients
 from benchmarks.serving_laws.finding import Finding, nothing, percentile
-from benchmarks.serving_laws.models import publish, write_half
+from benchmarks.serving_laws.models import prepare
 from benchmarks.serving_laws.server import Server
 
 _TIMES = 3
@@ -15,7 +15,7 @@ _AT_ONCE_S = 0.2
 _MOST_RECOVERY_S = 5
 _MS = 100  # of a run
 _ROWS = 4
-BATCHING = (
+_BATCHING = (
     f"max_batch_size {{ value: {_ROWS} }} batch_timeout_micros {{ value: 1000 }} "
     "max_enqueued_batches { value: 8 } num_batch_threads { value: 2 }"
 )
@@ -34,14 +34,11 @@ def overload(folder, seconds=10.0, rounds=3, signatures=("timed", "busy"), origi
     Returns:
         List of `Finding`.
     """
-    write_half(folder / "template")
-    publish(folder / "template", folder / "half", 1)
-    findings = []
+    base, findings = prepare(folder), []
     for is_batched in (True,) if original else (True, False):
         for signature in signatures:
-            with Server(
-                original, model_base_path=folder / "half", **queue_flags(folder, is_batched, BATCHING)
-            ) as server:
+            flags = {**base, **queue_flags(folder, is_batched, _BATCHING)}
+            with Server(original, **flags) as server:
                 findings += asyncio.run(_overload(server, seconds, rounds, signature, is_batched))
     return findings
 

@@ -5,7 +5,7 @@ import time
 
 from benchmarks.serving_laws.clients import make_clients
 from benchmarks.serving_laws.finding import Finding, nothing
-from benchmarks.serving_laws.models import publish, write_half
+from benchmarks.serving_laws.models import prepare
 from benchmarks.serving_laws.overload import queue_flags
 from benchmarks.serving_laws.server import Server
 
@@ -27,11 +27,9 @@ def queued(folder, count=100, original=False):
     Returns:
         List of `Finding`.
     """
-    write_half(folder / "template")
-    publish(folder / "template", folder / "half", 1)
-    findings = []
+    base, findings = prepare(folder), []
     for is_batched in (True,) if original else (True, False):
-        flags = {"model_base_path": folder / "half", **queue_flags(folder, is_batched, _ONE_BY_ONE)}
+        flags = {**base, **queue_flags(folder, is_batched, _ONE_BY_ONE)}
         with Server(original, **flags) as server:
             findings += asyncio.run(_deadlines(server, is_batched, count))
             if not original:

@@ -25,7 +25,7 @@ class Server:
         pid: of the process.
     """
 
-    def __init__(self, original=False, model="half", wait_s=120, **flags):
+    def __init__(self, original=False, model="half", wait_s=900, **flags):
         """Returns when the model answers.
 
         Args:

@@ -7,7 +7,7 @@ import time
 
 from benchmarks.serving_laws.clients import GrpcClient, Load, RestClient
 from benchmarks.serving_laws.finding import Finding, nothing
-from benchmarks.serving_laws.models import predict_request, publish, write_half
+from benchmarks.serving_laws.models import predict_request, prepare
 from benchmarks.serving_laws.server import Server
 from export.golden import golden_pictures
 
@@ -28,19 +28,11 @@ def soak(folder, seconds=600.0, clients=16, captioner=None, original=False):
     Returns:
         List of `Finding`.
     """
-    write_half(folder / "template")
-    publish(folder / "template", folder / "half", 1)
-    models = {"half": folder / "half", **({"captioner": captioner.resolve()} if captioner else {})}
-    entries = "".join(
-        f"config {{ name: '{name}' base_path: '{path}' model_platform: 'tensorflow' }} "
-        for name, path in models.items()
-    )
-    (folder / "models.config").write_text(f"model_config_list {{ {entries} }}")
     (folder / "batching.config").write_text(
         "max_batch_size { value: 16 } batch_timeout_micros { value: 1000 } max_enqueued_batches { value: 100 }"
     )
-    flags = {"model_config_file": folder / "models.config", "batching_parameters_file": folder / "batching.config"}
-    with Server(original, enable_batching=True, **flags) as server:
+    flags = {"enable_batching": True, "batching_parameters_file": folder / "batching.config"}
+    with Server(original, **prepare(folder, captioner), **flags) as server:
         return asyncio.run(_soak(server, seconds, clients, captioner))
 
 

@@ -6,7 +6,7 @@ import time
 
 from benchmarks.serving_laws.clients import Load
 from benchmarks.serving_laws.finding import Finding, nothing, percentile
-from benchmarks.serving_laws.models import publish, write_half
+from benchmarks.serving_laws.models import prepare, publish
 from benchmarks.serving_laws.server import Server
 from benchmarks.serving_laws.states import States
 
@@ -15,7 +15,7 @@ _MOST_THREADS = 2  # gRPC starts and ends a few as it likes
 _SETTLED = 3  # swaps after which every pool of threads is full
 
 
-def swaps(folder, count=100, clients=16, steady_s=5.0, original=False):
+def swaps(folder, count=100, clients=16, steady_s=5.0, batching=False, original=False):
     """Replaces a version `count` times while clients ask without pause; times with no swap lie between.
 
     Args:
@@ -23,14 +23,13 @@ def swaps(folder, count=100, clients=16, steady_s=5.0, original=False):
         count: of swaps.
         clients: half of gRPC, half of REST.
         steady_s: seconds without a swap before each tenth of them.
+        batching: run rows together.
         original: start `tensorflow_model_server`.
 
     Returns:
         List of `Finding`.
     """
-    write_half(folder / "template")
-    publish(folder / "template", folder / "half", 1)
-    with Server(original, model_base_path=folder / "half", file_system_poll_wait_seconds=1) as server:
+    with Server(original, **prepare(folder), enable_batching=batching, file_system_poll_wait_seconds=1) as server:
         return asyncio.run(_swaps(server, folder, count, clients, steady_s))
 
 

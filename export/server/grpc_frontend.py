@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import (
@@ -53,7 +54,7 @@ class GrpcFrontend:
         """
         self._core = core
         self._server = grpc.aio.server(
-            interceptors=[_TokenInterceptor(token)] if token else [],
+            interceptors=[*([_TokenInterceptor(token)] if token else []), _ParsingInterceptor()],
             options=[
                 ("grpc.max_receive_message_length", _MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MESSAGE_BYTES),
@@ -202,6 +203,39 @@ class _TokenInterceptor(grpc.aio.ServerInterceptor):
         if hmac.compare_digest(given, self._expected) or details.method.startswith("/grpc.health."):
             return await continuation(details)
         return self._refuse
+
+
+class _ParsingInterceptor(grpc.aio.ServerInterceptor):
+    """Answers bytes that are no message with INTERNAL, as the original does.
+
+    Left to grpc, each would put a traceback into the log and tell the client of Python's classes.
+    """
+
+    def __init__(self):
+        self._handlers = {}
+
+    async def intercept_service(self, continuation, details):
+        handler = self._handlers.get(details.method)
+        if handler is None:
+            handler = await continuation(details)
+            if handler is not None and handler.unary_unary is not None and handler.request_deserializer is not None:
+                handler = self._handlers[details.method] = _parsing(handler)
+        return handler
+
+
+def _parsing(handler):
+    def parse(data):
+        try:
+            return handler.request_deserializer(data)
+        except DecodeError:
+            return None
+
+    async def answer(request, context):
+        if request is None:
+            await context.abort(grpc.StatusCode.INTERNAL, "The request is no message of this method.")
+        return await handler.unary_unary(request, context)
+
+    return grpc.unary_unary_rpc_method_handler(answer, parse, handler.response_serializer)
 
 
 async def _answer(core, api, model, context, work, request):
