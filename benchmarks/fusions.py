@@ -2,7 +2,8 @@
 
     python benchmarks/fusions.py --set data.manual_dir=FOLDER_OF_THE_ZIP training.epochs=8 --out runs/fusions
 
-Each is a run of `vl-keras train` with the same settings and seed. A run that is there already is not made again.
+Each is a run of `vl-keras train` with the same settings and seed. A run that is there already is not made again. At the
+end: by how many points every fusion beats the better of the two models that are shown one input only.
 """
 
 import argparse
@@ -14,6 +15,8 @@ from vl_keras.config import load_config
 from vl_keras.layers.fusion import FUSIONS
 from vl_keras.training.run_dir import load_run
 from vl_keras.training.train import train
+
+MARGIN = 10.0  # points of accuracy
 
 
 def main():
@@ -28,6 +31,7 @@ def main():
     wanted[f"image only ({base.model.fusion})"] = ["model.reads=image"]
     wanted = {name: [f"model.fusion={name}"] for name in FUSIONS} | wanted
     print("| fusion | accuracy | parameters after the encoders | steps/s |\n|---|---|---|---|", flush=True)
+    accuracy = {}
     for name, changes in wanted.items():
         if options.only and name.split(" (")[0] not in options.only:
             continue
@@ -37,7 +41,13 @@ def main():
                 load_config(options.config, [*options.overrides, *changes]), run, resume=(run / "config.yaml").exists()
             )
             (run / "finished").touch()
-        print(_row(name, run), flush=True)
+        accuracy[name], row = _row(name, run)
+        print(row, flush=True)
+    alone = [points for name, points in accuracy.items() if " only" in name]
+    joined = {name: points - max(alone) for name, points in accuracy.items() if name in FUSIONS and alone}
+    for name, margin in sorted(joined.items(), key=lambda pair: pair[1]):
+        print(f"{name}: {margin:+.1f} points ({'HELD' if margin >= MARGIN else 'MISSED'}, at least {MARGIN:g})")
+    return 0 if all(margin >= MARGIN for margin in joined.values()) else 1
 
 
 def _row(name, run):
@@ -49,8 +59,9 @@ def _row(name, run):
     rate = int(rows[0]["step"]) / seconds[len(seconds) // 2]
     _, _, model, _ = load_run(run)
     parameters = model.image_reader.count_params() + model.pair_reader.count_params()
-    return f"| {name} | {100 * best['measures']['accuracy']:.2f}% | {parameters:,} | {rate:.2f} |"
+    points = 100 * best["measures"]["accuracy"]
+    return points, f"| {name} | {points:.2f}% | {parameters:,} | {rate:.2f} |"
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -64,6 +64,24 @@ def test_the_gradient_is_that_of_the_formula(made):
         np.testing.assert_array_equal(old, variable)
 
 
+def test_features_are_missing_from_the_whole_picture_and_the_rest_makes_up_for_them(made):
+    _, captioner, model, (x, y) = made
+    with_dropout = SelfCriticalModel(captioner, model._reward, 3, model._settings, seed=5, image_dropout=0.4)
+    with_dropout.optimizer = type("Optimizer", (), {"iterations": tf.constant(4)})
+    tokens = np.random.default_rng(0).uniform(1, 2, (5, 7, 300)).astype("float32")
+    dropped = with_dropout._drop_features({"image_tokens": tf.constant(tokens)})["image_tokens"].numpy()
+    missing = dropped[:, 0] == 0
+    assert 0.35 < missing.mean() < 0.45 and not (missing[0] == missing[1]).all()
+    np.testing.assert_allclose(dropped, np.where(missing[:, None], 0, tokens / 0.6), rtol=1e-6)
+    with_dropout.optimizer.iterations = tf.constant(5)
+    assert (
+        not (with_dropout._drop_features({"image_tokens": tf.constant(tokens)})["image_tokens"] == dropped)
+        .numpy()
+        .all()
+    )
+    assert model._drop_features(x) is x
+
+
 def test_the_phase_raises_the_reward_from_a_trained_run(small_config, trained_run, tmp_path):
     config = small_config(
         "data.augment.flip=false",

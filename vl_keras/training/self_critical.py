@@ -16,8 +16,9 @@ class SelfCriticalModel(keras.Model):
 
     Self-critical sequence training (Rennie et al., 2017, equation 8): `-(r(c) - b) * log p(c)` summed over a caption's
     tokens, mean over captions. The baseline `b` of a sample is the mean reward of the picture's other samples (Luo,
-    2020, "A Better Variant of Self-Critical Sequence Training", section 3), which needs no second decoding. Dropout
-    is off, so that the gradient is taken at the very probabilities that the samples were drawn with.
+    2020, "A Better Variant of Self-Critical Sequence Training", section 3), which needs no second decoding. The
+    gradient is taken at the very probabilities that the samples were drawn with: dropout is off, but for features of a
+    cached picture, which are missing from the samples' picture and from the gradient's alike.
 
     Args:
         captioner: `Captioner`.
@@ -25,15 +26,17 @@ class SelfCriticalModel(keras.Model):
         num_samples: captions drawn for each picture, at least 2.
         settings: arguments of `generate` (`max_length`, `forbidden_ids`, …).
         seed: of the samples, with the optimizer's step.
+        image_dropout: chance that a feature of `image_tokens` is missing from all R tokens.
     """
 
-    def __init__(self, captioner, reward, num_samples, settings, seed, **kwargs):
+    def __init__(self, captioner, reward, num_samples, settings, seed, image_dropout=0.0, **kwargs):
         super().__init__(captioner.training_model.input, captioner.training_model.output, **kwargs)
         self._captioner = captioner
         self._reward = reward
         self._num_samples = num_samples
         self._settings = settings
         self._seed = seed
+        self._image_dropout = image_dropout
         self.reward_tracker = keras.metrics.Mean(name="reward")
 
     @property
@@ -42,7 +45,7 @@ class SelfCriticalModel(keras.Model):
 
     def train_step(self, data):
         x, references, _ = data
-        inputs = {name: value for name, value in x.items() if name != "caption_ids"}
+        inputs = self._drop_features({name: value for name, value in x.items() if name != "caption_ids"})
         tokens, reward = self._sample(inputs, references)
         others = (tf.reduce_sum(reward, axis=1, keepdims=True) - reward) / (self._num_samples - 1)
         advantage = tf.stop_gradient(reward - others)
@@ -59,15 +62,27 @@ class SelfCriticalModel(keras.Model):
         self.reward_tracker.update_state(reward)
         return {"reward": self.reward_tracker.result()}
 
-    def _sample(self, inputs, references):
+    def _drop_features(self, inputs):
+        if not self._image_dropout or "image_tokens" not in inputs:
+            return inputs
+        tokens = tf.cast(inputs["image_tokens"], self.compute_dtype)
+        pictures, features = tf.shape(tokens)[0], tokens.shape[2]
+        chance = tf.random.stateless_uniform((pictures, 1, features), self._step_seed(1))
+        kept = tf.cast(chance >= self._image_dropout, tokens.dtype) / (1.0 - self._image_dropout)
+        return {**inputs, "image_tokens": tokens * kept}
+
+    def _step_seed(self, stream):
+        """`(2,)` int32: a replica's own at each step, so that a resumed training draws what it would have drawn."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        step = tf.cast(self.optimizer.iterations, tf.int32)
+        return tf.stack([self._seed + 7919 * replica + 104729 * stream, tf.cast(self.optimizer.iterations, tf.int32)])
+
+    def _sample(self, inputs, references):
         settings = {**self._settings, "method": "sample", "num_captions": self._num_samples}
         settings |= {
             "temperature": 1.0,
             "top_k": 0,
             "top_p": 1.0,
-            "seed": tf.stack([self._seed + 7919 * replica, step]),
+            "seed": self._step_seed(0),
         }
         tokens = self._captioner.generate(inputs, **settings).tokens
         return tokens, self._reward(tokens, references)
@@ -90,7 +105,13 @@ def self_critical_training(session, first_step):
     steps = task.steps_per_epoch()
     with session.strategy.scope():
         model = SelfCriticalModel(
-            captioner, reward, settings.samples, task.generation_settings(), training.seed, name="self_critical"
+            captioner,
+            reward,
+            settings.samples,
+            task.generation_settings(),
+            training.seed,
+            session.config.model.image_dropout,
+            name="self_critical",
         )
         optimizer = build_optimizer(
             model.trainable_variables,
