@@ -144,3 +144,10 @@ def test_what_is_no_tensor_is_refused(served, change):
     got, details = refused(served.predict, "tools", {"x": proto}, "echo_float32")
     assert got == code.INVALID_ARGUMENT
     assert "tensor parsing error: x" in details
+
+
+def test_bytes_that_are_no_message_are_refused_without_a_word_of_python(served):
+    call = served.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    got, text = refused(call, b"\x0a\xff", 30)
+    assert got == code.INTERNAL
+    assert "class" not in text
