@@ -67,6 +67,7 @@ setup(
             *RETRIEVAL,
             "hypothesis>=6",
             "playwright>=1.50",
+            "psutil>=7,<8",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff==0.17.6",
