@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from export.server.run_queue import RunQueue
 
-_MOST_WAIT = 4.0  # seconds; a longer queue only answers who has gone away
+_MOST_WAIT = 3.0  # seconds; a longer queue only answers who has gone away
 
 
 class RunScheduler:

@@ -54,7 +54,7 @@ def test_every_kind_of_damage(folder, original):
 
 
 def test_overload(folder, original):
-    assert not broken(overload(folder, 3, 1, ["timed"], original=original))
+    assert not broken(overload(folder, 3, 1, ["timed"], ms=400, original=original))
 
 
 def test_what_waits_in_a_queue(folder, original):
