@@ -51,7 +51,8 @@ def _parser():
     law = add(_queued, "what waits: not run past its deadline, answered before the server stops")
     law.add_argument("--count", type=int, default=100)
     law = add(_kills, "kill -9 of the exporter: never half a version")
-    law.add_argument("--run", dest="run_dir", type=Path, required=True, help="a trained run; it is exported")
+    law.add_argument("--run", dest="run_dir", type=Path, required=True, help="a trained run")
+    law.add_argument("--exported", type=Path, help="folder of a version exported from it; default: exported first")
     law.add_argument("--publishings", type=int, default=40, help="kills while a version is written and renamed")
     law.add_argument("--exports", type=int, default=10, help="kills of the whole command")
     law = add(_fuzz, "broken requests and size bombs: no crash, no hang, no word of the machine, little memory")
@@ -99,8 +100,8 @@ def _kills(options, folder):
     from benchmarks.serving_laws.kills import kills
     from export.savedmodel import export_savedmodel
 
-    exported = export_savedmodel(options.run_dir, folder / "exported" / "captioner")
-    return kills(folder, exported.path, options.run_dir.resolve(), options.publishings, options.exports)
+    exported = options.exported or export_savedmodel(options.run_dir, folder / "exported" / "captioner").path
+    return kills(folder, exported.resolve(), options.run_dir.resolve(), options.publishings, options.exports)
 
 
 def _fuzz(options, folder):
