@@ -25,6 +25,7 @@ from export.server.tensor_protos import to_array, to_proto
 
 _log = logging.getLogger("export.server")
 _INLINE_BYTES = 2**18
+_LAST_CALLS_S = 1.0  # how long a stop waits for each: the last calls to come in, and to be refused
 _MOST_TEXT = 1024  # bytes of an error
 _SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 _MESSAGE_BYTES = 2**31 - 1
@@ -53,8 +54,9 @@ class GrpcFrontend:
             RuntimeError: the port is taken.
         """
         self._core = core
+        self._calls = _CallInterceptor()
         self._server = grpc.aio.server(
-            interceptors=[*([_TokenInterceptor(token)] if token else []), _ParsingInterceptor()],
+            interceptors=[*([_TokenInterceptor(token)] if token else []), self._calls],
             options=[
                 ("grpc.max_receive_message_length", _MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MESSAGE_BYTES),
@@ -83,7 +85,19 @@ class GrpcFrontend:
         if self._watcher is not None:
             self._watcher.cancel()
             await self._health.enter_graceful_shutdown()
+            # The library's stop cancels the calls that it has received and not given to us yet. So those are let in
+            # first; clients that go on calling are then told to go elsewhere.
+            await self._wait_until_quiet()
+            self._calls.is_refusing = True
+            await self._wait_until_quiet()
         await self._server.stop(grace)
+
+    async def _wait_until_quiet(self):
+        until, quiet = asyncio.get_running_loop().time() + _LAST_CALLS_S, 0
+        while quiet < 3 and asyncio.get_running_loop().time() < until:
+            seen = self._calls.count
+            await asyncio.sleep(_LAST_CALLS_S / 20)
+            quiet = quiet + 1 if self._calls.count == seen else 0
 
     def _listen(self, address, credentials):
         if credentials is None:
@@ -205,37 +219,45 @@ class _TokenInterceptor(grpc.aio.ServerInterceptor):
         return self._refuse
 
 
-class _ParsingInterceptor(grpc.aio.ServerInterceptor):
-    """Answers bytes that are no message with INTERNAL, as the original does.
+class _CallInterceptor(grpc.aio.ServerInterceptor):
+    """Counts calls, refuses them while the server stops, and answers bytes that are no message with INTERNAL.
 
-    Left to grpc, each would put a traceback into the log and tell the client of Python's classes.
+    Left to grpc, such bytes would put a traceback into the log and tell the client of Python's classes.
+
+    Attributes:
+        count: of calls.
+        is_refusing: whether new ones are UNAVAILABLE.
     """
 
     def __init__(self):
+        self.count = 0
+        self.is_refusing = False
         self._handlers = {}
 
     async def intercept_service(self, continuation, details):
+        self.count += 1
         handler = self._handlers.get(details.method)
         if handler is None:
             handler = await continuation(details)
-            if handler is not None and handler.unary_unary is not None and handler.request_deserializer is not None:
-                handler = self._handlers[details.method] = _parsing(handler)
+            if handler is not None and handler.unary_unary is not None:
+                handler = self._handlers[details.method] = self._wrap(handler)
         return handler
 
+    def _wrap(self, handler):
+        def parse(data):
+            try:
+                return handler.request_deserializer(data)
+            except DecodeError:
+                return None
 
-def _parsing(handler):
-    def parse(data):
-        try:
-            return handler.request_deserializer(data)
-        except DecodeError:
-            return None
+        async def answer(request, context):
+            if self.is_refusing:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+            if request is None:
+                await context.abort(grpc.StatusCode.INTERNAL, "The request is no message of this method.")
+            return await handler.unary_unary(request, context)
 
-    async def answer(request, context):
-        if request is None:
-            await context.abort(grpc.StatusCode.INTERNAL, "The request is no message of this method.")
-        return await handler.unary_unary(request, context)
-
-    return grpc.unary_unary_rpc_method_handler(answer, parse, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(answer, parse, handler.response_serializer)
 
 
 async def _answer(core, api, model, context, work, request):

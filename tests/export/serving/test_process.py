@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import grpc
 import numpy as np
 import pytest
 import requests
@@ -92,3 +93,28 @@ def test_both_forms_of_flags_give_the_same_options():
 
 def test_no_flag_is_both_known_and_ignored():
     assert not set(IGNORED_FLAGS) & set(ServeOptions.__dataclass_fields__)
+
+
+def test_a_stop_cancels_no_call_of_clients_that_go_on(tools):
+    codes = []
+
+    def ask(port):
+        client = Calls(port)
+        while True:
+            try:
+                client.predict("tools", {"x": np.float32([1])})
+                codes.append("OK")
+            except grpc.RpcError as error:
+                codes.append(error.code().name)
+                return
+
+    with Process("--port=0", "--model_name=tools", f"--model_base_path={tools}") as server:
+        clients = [threading.Thread(target=ask, args=(server.ports["grpc"],)) for _ in range(8)]
+        for client in clients:
+            client.start()
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        for client in clients:
+            client.join()
+        assert server.process.wait(60) == 0
+    assert set(codes) == {"OK", "UNAVAILABLE"}
