@@ -51,7 +51,14 @@ class States:
         (entry,) = json.loads(body)["model_version_status"]
         return entry["state"], entry["status"]["error_code"], entry["status"]["error_message"]
 
-    async def wait_for(self, wanted, timeout_s=60):
+    async def settle(self, version, timeout_s=300):
+        """Waits until a version is loaded or has failed; its state."""
+        async with asyncio.timeout(timeout_s):
+            while (state := (await self.grpc()).get(version, ("",))[0]) not in ("AVAILABLE", "END"):
+                await asyncio.sleep(0.1)
+        return state
+
+    async def wait_for(self, wanted, timeout_s=300):
         """Waits until versions are in states, given as dict of version -> state."""
         until = time.monotonic() + timeout_s
         while True:

@@ -13,6 +13,7 @@ from export.server.tensor_protos import to_array
 
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 MOST_RECORDS = 1000
+_FRAME = 16  # bytes of a record's length and checksums in a TFRecord file
 
 
 def warm_up(servable, path, iterations=1):
@@ -27,15 +28,16 @@ def warm_up(servable, path, iterations=1):
         How many records there were; 0 where there is no file.
 
     Raises:
-        ServingError: a request failed, there are more than 1000, or the file is no TFRecord (DATA_LOSS).
+        ServingError: a request failed, there are more than 1000, or the file is no whole TFRecord (DATA_LOSS).
     """
     file = Path(path) / WARM_UP_FILE
     if not file.is_file():
         return 0
-    count = 0
+    count = read = 0
     try:
         for record in tf.compat.v1.io.tf_record_iterator(str(file)):
             count += 1
+            read += _FRAME + len(record)
             if count > MOST_RECORDS:
                 raise ServingError(
                     grpc.StatusCode.INVALID_ARGUMENT, f"Number of warmup records exceeds the maximum ({MOST_RECORDS})"
@@ -48,6 +50,8 @@ def warm_up(servable, path, iterations=1):
                 ) from error
             for _ in range(max(1, iterations)):
                 _replay(servable, log)
+        if read != file.stat().st_size:  # the reader takes a cut record for the end
+            raise tf.errors.DataLossError(None, None, f"truncated record at {read} in {WARM_UP_FILE}")
     except tf.errors.DataLossError as error:
         text = error.message.replace(str(file), WARM_UP_FILE)
         raise ServingError(

@@ -1,5 +1,6 @@
 """A version answers its warm-up requests before it takes traffic, or does not take it."""
 
+import calls
 import grpc
 import numpy as np
 import pytest
@@ -85,6 +86,18 @@ def test_a_record_that_fails_fails_the_load_and_the_old_version_goes_on(serve, w
     state, number, text = client.status("tools")[2]
     assert number == expected.value[0] and text
     assert client.predict("tools", {"x": np.float32([1])}).model_spec.version.value == 1
+
+
+@pytest.mark.parametrize("left", [1, 12, 30])
+def test_a_file_that_is_cut_short_fails_the_load(written, tmp_path, left):
+    """TensorFlow's reader takes a record without its end for the end of the file."""
+    publish(written["tools"], tmp_path / "tools", 1)
+    write(tmp_path / "tools" / "1", [predict_log()])
+    path = tmp_path / "tools" / "1" / FILE
+    path.write_bytes(path.read_bytes() + path.read_bytes()[:left])
+    with calls.serving("local", tmp_path / "tools", model_name="tools", max_num_load_retries=0) as client:
+        state, number, text = client.status("tools")[1]
+    assert (state, number) == ("END", code.DATA_LOSS.value[0]) and "truncated record" in text
 
 
 def test_it_can_be_switched_off(serve, written, tmp_path):
