@@ -13,8 +13,8 @@ from benchmarks.serving_laws.queued import queued
 from benchmarks.serving_laws.soak import soak
 from benchmarks.serving_laws.swaps import swaps
 
-# Ratios of times, which are the machine's as much as the server's where tests run side by side.
-TIMES = ("p99 of swaps / steady", "refused at once, p99")
+# Figures of time, which are the machine's as much as the server's where tests run side by side; the commands judge them.
+TIMES = ("p99 of swaps / steady", "answered / capacity", "refused at once, p99", "normal latency again after")
 
 
 @pytest.fixture(scope="session")
