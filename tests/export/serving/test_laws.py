@@ -13,7 +13,7 @@ from benchmarks.serving_laws.queued import queued
 from benchmarks.serving_laws.soak import soak
 from benchmarks.serving_laws.swaps import swaps
 
-# Figures of time, which are the machine's as much as the server's where tests run side by side; the commands judge them.
+# Figures of time are the machine's as much as the server's where tests run side by side; the commands judge them.
 TIMES = ("p99 of swaps / steady", "answered / capacity", "refused at once, p99", "normal latency again after")
 
 
