@@ -50,7 +50,7 @@ def bombs(server, captioner=None):
 
 
 def _judge(server, name, send):
-    reasons, times, grown = [], [], []
+    reasons, times, grown, used = [], [], [], server.cpu_seconds()
     for _ in range(_TIMES):
         server.forget_peak()
         before = server.megabytes()
@@ -59,7 +59,10 @@ def _judge(server, name, send):
         times.append(time.perf_counter() - started)
         grown.append(server.peak_megabytes() - before)
     held = all(reasons) and min(times) <= _MOST_S and min(grown) <= _MOST_MB
-    figure = f"{1e3 * min(times):.0f} ms, {min(grown):+.0f} MB: {reasons[0] or 'NOT REFUSED'}"
+    used = (server.cpu_seconds() - used) / _TIMES
+    figure = (
+        f"{1e3 * min(times):.0f} ms ({1e3 * used:.0f} of a core), {min(grown):+.0f} MB: {reasons[0] or 'NOT REFUSED'}"
+    )
     return Finding(name, figure[:110], held, f"refused in {1e3 * _MOST_S:.0f} ms, {_MOST_MB} MB")
 
 

@@ -83,6 +83,11 @@ class Server:
         """Resident memory."""
         return self._system.memory_info().rss / 2**20
 
+    def cpu_seconds(self):
+        """Time of the processor that it has used."""
+        times = self._system.cpu_times()
+        return times.user + times.system
+
     def threads(self):
         return self._system.num_threads()
 
