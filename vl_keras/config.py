@@ -136,7 +136,7 @@ class RetrievalConfig:
     embedding_dim: int = 512  # D of the shared space
     temperature: float = 0.07  # where the learned temperature starts
     margin: float = 0.2  # of the triplet loss
-    rerank_with: str = ""  # run of the matching task that orders the first candidates anew
+    rerank_with: str = ""  # run of the matching task whose scores, added, order the first candidates anew
     rerank_candidates: int = 20
 
 

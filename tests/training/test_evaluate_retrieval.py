@@ -88,12 +88,17 @@ def test_a_matching_run_orders_the_first_candidates_anew(run, result, task_run, 
     reranked = evaluate(copy, "test", [f"retrieval.rerank_with={matching}", "retrieval.rerank_candidates=3"])
     _, task, model, _ = load_run(matching)
     source = task.source("test")
+    _, own_task, own_model, _ = load_run(run)
+    vectors = own_task.embed_split(own_model, "test")[0]
+    scale = np.exp(own_model.scale(vectors[:1])[0])
     before = [row for row in _rows(run) if row["query"] == "text"]
     after = [row for row in _rows(copy) if row["query"] == "text"]
     for old, new in zip(before, after, strict=True):
         first = old["first"][:3]
         owners = [source.image_ids.index(name) for name in first]
         logits = task.pair_logits(model, "test", owners, [old["text"]] * 3)[:, 0]
+        vector = own_task.embed_texts(own_model, [old["text"]]).numpy()
+        logits += scale * np.sum(vectors[owners] * vector, axis=1)
         ordered = [first[place] for place in np.argsort(-logits)]
         assert new["first"] == ordered
         assert new["rank"] == (1 + ordered.index(old["image"]) if old["image"] in first else old["rank"])
@@ -101,7 +106,7 @@ def test_a_matching_run_orders_the_first_candidates_anew(run, result, task_run, 
     assert {name: row for name, row in measures.items() if "reranked" not in name} == result["measures"]
     ranks = scores_of_ranks([row["rank"] for row in after])
     assert measures["reranked text_to_image R@1"]["score"] == pytest.approx(ranks["recall_at_1"])
-    assert f"the first 3 answers, by {matching}, best" in format_evaluation(reranked)
+    assert f"the first 3 answers, by scaled similarity and, added, {matching}, best" in format_evaluation(reranked)
 
 
 def test_only_a_matching_run_of_the_same_data_can_rerank(run, task_run, tmp_path):

@@ -51,9 +51,16 @@ def evaluate_retrieval(task, model, split, folder, which):
     notes = [f"searched: {len(folds[0].images)} pictures, {len(folds[0].texts)} captions of this split{each}"]
     if retrieval.rerank_with:
         reranker = Reranker(retrieval.rerank_with, task, split)
+        scale = float(np.exp(model.scale(image[:1])[0]))
+
+        def score(images, texts):
+            """Both models' log-odds, added: on their own the matching model's find less than the dual encoder's."""
+            match = reranker.scores(kept[images], [captions[number] for number in texts])
+            return match + scale * np.sum(image[images] * text[texts], axis=1)
+
         for fold in folds:
-            fold.rerank(lambda images, texts: reranker.scores(kept[images], [captions[text] for text in texts]))
-        notes.append(f"reranked: the first {count} answers, by {reranker.which}")
+            fold.rerank(score)
+        notes.append(f"reranked: the first {count} answers, by scaled similarity and, added, {reranker.which}")
     queries = [image for fold in folds for image in (*fold.images, *fold.images[fold.owner])]
     measures = {name: float(value) for name, (value,) in _measures(folds, np.ones((1, len(queries)))).items()}
     rows = measure_rows(measures, bootstrap_intervals(queries, lambda weights: _measures(folds, weights)))
