@@ -98,8 +98,9 @@ def export_savedmodel(
             f"The same {parity.rows} answers (numbers within {parity.largest:.1e}), by themselves within "
             f"{parity.largest_alone:.1e}" + (f"; ties: {', '.join(parity.ties)}." if parity.ties else ".")
         )
-        inputs = {name: list(function.input_signature) for name, function in functions.items()}
-        records = write_warmup(folder, {name: [s.name for s in specs] for name, specs in inputs.items()}, batch_sizes)
+        inputs = {name: [spec.name for spec in function.input_signature] for name, function in functions.items()}
+        # The default is a graph of its own, whose first run would otherwise be somebody's request.
+        records = write_warmup(folder, {DEFAULT: next(iter(inputs.values())), **inputs}, batch_sizes)
         manifest = {
             "model": Path(out).name,
             "version": version,

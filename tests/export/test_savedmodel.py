@@ -109,7 +109,7 @@ def test_the_warm_up_can_be_answered(exported, signatures):
         rows = tf.make_ndarray(request.inputs["image_bytes"])
         assert set(_ask(signatures[name], rows)["status"]) == {b"ok"}
         seen.append((name, len(rows)))
-    names = ("caption", "caption_candidates", "caption_explain", "embed_image")
+    names = ("serving_default", "caption", "caption_candidates", "caption_explain", "embed_image")
     assert sorted(seen) == sorted((name, size) for name in names for size in (1, 4, 16))
     assert exported.manifest["warmup"]["records"] == len(seen)
 
