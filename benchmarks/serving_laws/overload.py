@@ -55,13 +55,15 @@ def queue_flags(folder, is_batched, batching):
 async def _overload(server, seconds, rounds, signature, ms, is_batched):
     ms = ms if is_batched else ms // _ROWS
     clients = make_clients(server, 4 * _ROWS if is_batched else 8)  # so many keep both threads busy
-    shares, capacities, recoveries, normal = [], [], [], []
+    shares, capacities, recoveries, normal, shares_of_core = [], [], [], [], []
     flood = _Flood(server, signature, ms)
     for _ in range(rounds):
         times = [await _timed(clients[i % 2], signature, ms) for i in range(20)]
         normal.append(statistics.median(times))
         capacities.append(await _capacity(clients, seconds, signature, ms))
+        used = server.cpu_seconds()
         answered, tasks = await flood.run(_TIMES * capacities[-1], seconds)
+        shares_of_core.append((server.cpu_seconds() - used) / (1 + seconds))
         recoveries.append(await _recovery(clients[:2], normal[-1], signature, ms))
         await asyncio.gather(*tasks)
         shares.append(answered / capacities[-1])
@@ -76,6 +78,7 @@ async def _overload(server, seconds, rounds, signature, ms, is_batched):
         Finding(f"`{signature}` {how}", f"capacity {capacity}; {_TIMES} times as much for {rounds} x {seconds:.0f} s"),
         Finding("answered / capacity", f"{share:.3f}", share >= _LEAST_ANSWERED, f"at least {_LEAST_ANSWERED}"),
         Finding("refused", f"{len(flood.refused)}, p50 {1e3 * percentile(flood.refused, 0.5):.1f} ms"),
+        Finding("server's share of a core", f"{statistics.median(shares_of_core):.2f}"),
         Finding("refused at once, p99", f"{1e3 * at_once:.0f} ms", not at_once > _AT_ONCE_S, most_ms),
         nothing("neither answered nor UNAVAILABLE", flood.others),
         Finding(
