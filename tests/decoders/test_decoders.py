@@ -16,6 +16,17 @@ def test_step_by_step_equals_the_whole(decoder, picture, caption_ids):
         assert (looked.numpy()[1, :, [2, 5]] == 0).all()
 
 
+def test_a_picture_without_regions_is_read_alike_by_steps_and_whole(decoder, picture, caption_ids):
+    tokens, mask = picture
+    nothing = mask & tf.constant([[True], [False]])
+    whole = decoder.model([caption_ids, tokens, nothing])
+    state = decoder.initial_state(tokens, nothing, num_beams=K, max_length=L)
+    for t in range(2):
+        logits, state, looked = decoder.step(state, caption_ids[:, :, t])
+        np.testing.assert_allclose(logits, whole[:, :, t], atol=2e-5)
+        assert (looked.numpy()[1] == 0).all() and looked.numpy()[0].max() > 0
+
+
 def test_reordering_beams_in_mid_caption_follows_their_past(decoder, picture, caption_ids):
     parents = tf.constant([[2, 2, 0], [1, 0, 1]])
     state = decoder.initial_state(*picture, num_beams=K, max_length=L)

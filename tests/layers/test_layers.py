@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from tests.layers.contract import check_layer, normal, trained_like
-from vl_keras.layers.causal_self_attention import CausalSelfAttention
+from vl_keras.layers.attention_ops import additive_mask
+from vl_keras.layers.causal_self_attention import CausalSelfAttention, first_rows
 from vl_keras.layers.masked_mean import masked_mean
 from vl_keras.layers.sentinel_attention import SentinelAttention
 from vl_keras.layers.sentinel_lstm import SentinelLstm
@@ -29,12 +30,14 @@ def test_causal_self_attention_by_steps_equals_the_whole():
     tokens = normal(B * K, L, D)
     whole = tf.reshape(layer(tokens), (B, K, L, D))
     beams = tf.reshape(tokens, (B, K, L, D))
-    cache = layer.empty_cache(B, L * K)
-    own = tf.tile(tf.eye(K, dtype=tf.bool)[None], (B, 1, L))
+    cache = layer.empty_cache(B, L, K)
+    first = first_rows(B, H, L)
+    own = np.tile(np.eye(K, dtype=bool), (B, 1, 1, L))
     for position in range(L):
-        past = tf.repeat(tf.range(L) <= position, K)
-        read, cache = layer.step(beams[:, :, position], cache, tf.constant(position), own & past)
-        np.testing.assert_allclose(read, whole[:, :, position], atol=1e-5)
+        rows = tf.reshape(beams[:, :, position], (B * K, D))
+        past = np.repeat(np.arange(L) <= position, K)
+        read, cache = layer.step(rows, cache, first + position, additive_mask(own & past))
+        np.testing.assert_allclose(read, tf.reshape(whole[:, :, position], (B * K, D)), atol=1e-5)
 
 
 def test_sentinel_lstm_equals_the_formula():

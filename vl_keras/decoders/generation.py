@@ -1,12 +1,14 @@
 """Writing captions in the graph: greedy, sampling and beam search over a decoder's step function.
 
-A decoder is anything with `initial_state`, `step` and `reorder` as `TransformerDecoder` has them. Everything here is a
-`tf.while_loop` over static shapes, so it runs eagerly, in a `tf.function`, under XLA and in a SavedModel alike.
+A decoder is anything with `vocab_size`, `initial_state`, `step` and `reorder` as `TransformerDecoder` has them.
+Everything here is a `tf.while_loop` over static shapes, so it runs eagerly, in a `tf.function`, under XLA and in a
+SavedModel alike.
 """
 
 import math
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 _NEVER = -1e9  # the score of a token that must not be chosen; finite, so that sums stay ordered
@@ -56,7 +58,7 @@ def generate(
     one keeps its place and its score until better ones push it out; the search ends when all kept ones are finished.
 
     Args:
-        decoder: its `initial_state(image_tokens, image_mask, num_beams, max_length)`, `step`, `reorder` are used.
+        decoder: its `vocab_size`, `initial_state`, `step` and `reorder` are used.
         image_tokens: `(B, R, D)`.
         image_mask: `(B, R)` bool.
         method: `greedy` (the likeliest token each time), `beam`, or `sample`.
@@ -83,7 +85,7 @@ def generate(
     if method == "beam" and num_captions > beam_size:
         raise ValueError(f"`num_captions` must be at most `beam_size`; got {num_captions} and {beam_size}.")
     num_beams = {"greedy": 1, "beam": beam_size, "sample": num_captions}[method]
-    rules = _Rules(end_id, tuple(forbidden_ids), min_length, no_repeat_ngram, repetition_penalty)
+    rules = _Rules(decoder.vocab_size, end_id, tuple(forbidden_ids), min_length, no_repeat_ngram, repetition_penalty)
     if method == "beam":
         choose = _beam_choice(length_penalty)
     else:
@@ -108,7 +110,7 @@ def generate(
 
     def body(loop):
         position = loop["position"]
-        logits, state, looked = decoder.step(loop["decoder"], loop["last"])
+        logits, state, looked = decoder.step(loop["decoder"], loop["last"], rules.bias(position))
         logits = rules.apply(logits, loop["tokens"], position)
         parents, token, log_probs = choose(logits, loop)
         if parents is not None:
@@ -153,25 +155,32 @@ def generate(
 class _Rules(NamedTuple):
     """What may be written next, whatever the model prefers."""
 
+    vocab_size: int
     end_id: int
     forbidden_ids: tuple
     min_length: int
     no_repeat_ngram: int
     repetition_penalty: float
 
+    def bias(self, position):
+        """`(V,)`, to be added to the logits of every caption: a ban costs nothing where the bias is added anyway."""
+        ids = np.arange(self.vocab_size)
+        bias = tf.constant(np.where(np.isin(ids, self.forbidden_ids), _NEVER, 0.0), tf.float32)
+        if self.min_length:
+            end = tf.constant(np.where(ids == self.end_id, _NEVER, 0.0), tf.float32)
+            bias = tf.minimum(bias, tf.where(position + 1 < self.min_length, end, 0.0))
+        return bias
+
     def apply(self, logits, tokens, position):
         """`(B, K, V)` logits, given `(B, K, L)` tokens of which the first `position` are written."""
-        vocabulary = tf.range(logits.shape[-1])
+        vocabulary = tf.range(self.vocab_size)
         if self.repetition_penalty != 1.0:
             present = tf.reduce_any(tf.equal(tokens[..., None], vocabulary) & (tokens[..., None] != 0), axis=2)
             penalised = tf.where(logits > 0, logits / self.repetition_penalty, logits * self.repetition_penalty)
             logits = tf.where(present, penalised, logits)
-        banned = tf.reduce_any(tf.equal(vocabulary[:, None], tf.constant(self.forbidden_ids, tf.int32)), axis=1)
-        if self.min_length:
-            banned |= tf.equal(vocabulary, self.end_id) & (position + 1 < self.min_length)
         if self.no_repeat_ngram:
-            banned |= _repeats(tokens, position, self.no_repeat_ngram, logits.shape[-1])
-        return tf.where(banned, _NEVER, logits)
+            logits = tf.where(_repeats(tokens, position, self.no_repeat_ngram, self.vocab_size), _NEVER, logits)
+        return logits
 
 
 def _repeats(tokens, position, size, vocab_size):

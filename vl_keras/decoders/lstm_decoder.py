@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tf_keras as keras
 
+from vl_keras.layers.attention_ops import additive_mask
 from vl_keras.layers.masked_mean import masked_mean
 from vl_keras.layers.sentinel_attention import SentinelAttention
 from vl_keras.layers.sentinel_lstm import SentinelLstm
@@ -23,6 +24,7 @@ class LstmDecoder:
         self, vocab_size, hidden_dim, num_heads, num_layers, intermediate_dim, dropout, word_dropout, max_length
     ):
         del max_length  # an LSTM has no table of positions
+        self.vocab_size = vocab_size
         self._num_layers = num_layers
         self._embedding = TokenEmbedding(vocab_size, hidden_dim, 0, word_dropout, name="embedding")
         dense = keras.layers.Dense
@@ -61,29 +63,31 @@ class LstmDecoder:
         """What decoding starts from; arguments and result as in `TransformerDecoder.initial_state`."""
         del max_length
         vector = masked_mean(image_tokens, image_mask)
+
+        def per_beam(tensor):
+            return tf.repeat(tensor[:, None], num_beams, axis=1)
+
         return {
-            "image": self._attention.cross_attention.project(image_tokens),
-            "image_mask": image_mask,
-            "vector": tf.repeat(vector[:, None], num_beams, axis=1),
-            "lstm": [
-                tf.split(tf.repeat(start(vector)[:, None], num_beams, axis=1), 2, axis=-1) for start in self._starts
-            ],
+            "image": self._attention.cross_attention.remember(image_tokens, image_mask),
+            "image_mask": additive_mask(image_mask)[:, None, None],
+            "gates": per_beam(self._lstms[0].constant_gates(vector)),
+            "lstm": [tf.split(per_beam(start(vector)), 2, axis=-1) for start in self._starts],
         }
 
-    def step(self, state, tokens):
+    def step(self, state, tokens, more_bias=None):
         """Reads one token of every beam; arguments and result as in `TransformerDecoder.step`."""
-        num_beams = tokens.shape[1]
-        words = self._embedding.step(tokens, 0)
-        hidden = _rows(tf.concat([words, tf.cast(state["vector"], words.dtype)], axis=-1))
-        states = []
-        for lstm, (output, memory) in zip(self._lstms, state["lstm"], strict=True):
-            hidden, sentinel, after = lstm.step(hidden, (_rows(output), _rows(memory)))
+        num_beams, image_mask = tokens.shape[1], state["image_mask"]
+        hidden = self._embedding.step(tf.reshape(tokens, (-1,)), 0)
+        constant, states = _rows(state["gates"]), []
+        for lstm, before in zip(self._lstms, state["lstm"], strict=True):
+            hidden, sentinel, after = lstm.step(hidden, [_rows(part) for part in before], constant)
+            constant = None
             states.append([_beams(part, num_beams) for part in after])
-        query = _beams(self._query(hidden), num_beams)
-        sentinel = _beams(self._sentinel(sentinel), num_beams)
-        read, looked = self._attention.attend(query, sentinel, *state["image"], state["image_mask"])
-        logits = self._embedding.logits(self._mix(tf.concat([query, read], axis=-1)))
-        return logits, {**state, "lstm": states}, looked
+        query = self._query(hidden)
+        read, looked = self._attention.step(query, self._sentinel(sentinel), num_beams, state["image"], image_mask)
+        logits = self._embedding.logits(self._mix(tf.concat([query, read], axis=-1)), more_bias)
+        looked = tf.where(image_mask[:, 0] == 0, looked, 0.0)
+        return _beams(logits, num_beams), {**state, "lstm": states}, looked
 
     def reorder(self, state, parents):
         """The state after beam `k` of each picture has become a continuation of beam `parents[:, k]` `(B, K)`."""

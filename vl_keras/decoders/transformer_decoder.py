@@ -3,6 +3,9 @@
 import tensorflow as tf
 import tf_keras as keras
 
+from vl_keras.layers.attention_ops import additive_mask
+from vl_keras.layers.causal_self_attention import first_rows
+from vl_keras.layers.layer_norm import layer_norm
 from vl_keras.layers.token_embedding import TiedLogits, TokenEmbedding
 from vl_keras.layers.transformer_blocks import TransformerDecoderBlock
 
@@ -25,7 +28,8 @@ class TransformerDecoder:
     def __init__(
         self, vocab_size, hidden_dim, num_heads, num_layers, intermediate_dim, dropout, word_dropout, max_length
     ):
-        self.max_length = max_length
+        self.vocab_size = vocab_size
+        self._num_heads = num_heads
         self._embedding = TokenEmbedding(vocab_size, hidden_dim, max_length, word_dropout, name="embedding")
         self._blocks = [
             TransformerDecoderBlock(hidden_dim, num_heads, intermediate_dim, dropout, name=f"block_{i}")
@@ -41,10 +45,7 @@ class TransformerDecoder:
         tokens = keras.layers.Dropout(dropout, name="embedding_dropout")(self._embedding(caption_ids))
         for block in self._blocks:
             tokens, _ = block(tokens, image_tokens, image_mask)
-        # Keras fixes a norm's axis when it is built; `step` calls it with three axes, so it is built with three.
-        shape = tf.shape(tokens)
-        rows = self._norm(tf.reshape(tokens, (shape[0], shape[1] * shape[2], hidden_dim)))
-        logits = TiedLogits(self._embedding, name="logits")(tf.reshape(rows, shape))
+        logits = TiedLogits(self._embedding, name="logits")(self._norm(tokens))
         return keras.Model([caption_ids, image_tokens, image_mask], logits, name="transformer_decoder")
 
     def initial_state(self, image_tokens, image_mask, num_beams, max_length):
@@ -62,42 +63,44 @@ class TransformerDecoder:
         batch = tf.shape(image_tokens)[0]
         return {
             "position": tf.constant(0),
-            "image": [block.cross_attention.project(image_tokens) for block in self._blocks],
-            "image_mask": image_mask,
-            "cache": [block.self_attention.empty_cache(batch, max_length * num_beams) for block in self._blocks],
-            # Which beam's slot holds each position of each beam's past: (B, K, L).
-            "ancestors": tf.tile(tf.range(num_beams)[None, :, None], (batch, 1, max_length)),
+            "image": [block.cross_attention.remember(image_tokens, image_mask) for block in self._blocks],
+            "image_mask": additive_mask(image_mask)[:, None, None],
+            "first_rows": first_rows(batch, self._num_heads, max_length),
+            "cache": [block.self_attention.empty_cache(batch, max_length, num_beams) for block in self._blocks],
+            # Which beam's slot holds each position of each beam's past, (B, K, L, 1); -1: nothing is written yet.
+            "ancestors": tf.fill((batch, num_beams, max_length, 1), -1),
         }
 
-    def step(self, state, tokens):
+    def step(self, state, tokens, more_bias=None):
         """Reads one token of every beam.
 
         Args:
             state: from `initial_state` or the last `step`.
             tokens: `(B, K)` int32.
+            more_bias: `(V,)` float32, added to all logits.
 
         Returns:
             Logits of the next token `(B, K, V)` float32, the next state, and the attention over the image
             `(B, K, R)` float32, mean over heads and layers.
         """
-        position, ancestors = state["position"], state["ancestors"]
-        num_beams, max_length = ancestors.shape[1], ancestors.shape[2]
-        past = tf.range(max_length)[:, None] <= position
-        own = tf.equal(ancestors[..., None], tf.range(num_beams))
-        visible = tf.reshape(own & past, (-1, num_beams, max_length * num_beams))
-        hidden = self._embedding.step(tokens, position)
+        position, image_mask = state["position"], state["image_mask"]
+        num_beams, max_length = state["ancestors"].shape[1:3]
+        beams = tf.range(num_beams)
+        now = tf.range(max_length)[:, None] == position
+        ancestors = tf.where(now, beams[:, None, None], state["ancestors"])
+        own = tf.reshape(additive_mask(ancestors == beams), (-1, 1, num_beams, max_length * num_beams))
+        written = state["first_rows"] + position
+        rows = self._embedding.step(tf.reshape(tokens, (-1,)), position)
         caches, weights = [], []
         for block, cache, image in zip(self._blocks, state["cache"], state["image"], strict=True):
-            hidden, weight, cache = block.step(hidden, cache, position, visible, *image, state["image_mask"])
+            rows, weight, cache = block.step(rows, cache, written, own, image, image_mask)
             caches.append(cache)
             weights.append(tf.reduce_mean(weight, axis=1))
-        logits = self._embedding.logits(self._norm(hidden))
-        return logits, {**state, "position": position + 1, "cache": caches}, tf.add_n(weights) / len(weights)
+        logits = self._embedding.logits(layer_norm(rows, self._norm), more_bias)
+        looked = tf.where(image_mask[:, 0] == 0, tf.add_n(weights) / len(weights), 0.0)
+        after = {**state, "position": position + 1, "cache": caches, "ancestors": ancestors}
+        return tf.reshape(logits, (-1, num_beams, logits.shape[-1])), after, looked
 
     def reorder(self, state, parents):
         """The state after beam `k` of each picture has become a continuation of beam `parents[:, k]` `(B, K)`."""
-        ancestors = state["ancestors"]
-        num_beams, max_length = ancestors.shape[1], ancestors.shape[2]
-        moved = tf.gather(ancestors, parents, batch_dims=1)
-        written = tf.range(max_length) < state["position"]
-        return {**state, "ancestors": tf.where(written, moved, tf.range(num_beams)[:, None])}
+        return {**state, "ancestors": tf.gather(state["ancestors"], parents, batch_dims=1)}

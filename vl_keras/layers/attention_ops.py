@@ -23,6 +23,39 @@ def scaled_dot_product_attention(query, key, value, mask=None):
     return tf.matmul(tf.cast(weights, value.dtype), value), weights
 
 
+def additive_mask(mask):
+    """What to add to attention scores for a bool mask, True = keep: where it is not kept, the weight becomes zero."""
+    return tf.where(mask, 0.0, -1e9)
+
+
+def decoding_attention(query, key, value, mask, key_is_transposed=False):
+    """`scaled_dot_product_attention` for one decoding step; TensorFlow fuses scale and mask into the matrix product.
+
+    Args:
+        query: `(B, H, K, d)` float, one token of each of K captions.
+        key: `(B, H, S, d)` float; or `(B, H, d, S)`, which is read faster, and `key_is_transposed=True`.
+        value: `(B, H, S, d)` float.
+        mask: of `additive_mask`, broadcasts to `(B, H, K, S)`; a query with nothing to keep reads the mean.
+
+    Returns:
+        `(B, H, K, d)` in the dtype of `value`, and the weights `(B, H, K, S)` float32.
+    """
+    scores = tf.matmul(query, key, transpose_b=not key_is_transposed) * query.shape[-1] ** -0.5
+    weights = tf.nn.softmax(tf.cast(scores, tf.float32) + mask)
+    return tf.matmul(tf.cast(weights, value.dtype), value), weights
+
+
+def beams_to_heads(rows, num_beams, num_heads):
+    """`(B*K, H*d)` to `(B, H, K, d)`."""
+    width = rows.shape[-1] // num_heads
+    return tf.transpose(tf.reshape(rows, (-1, num_beams, num_heads, width)), (0, 2, 1, 3))
+
+
+def heads_to_beams(tokens):
+    """`(B, H, K, d)` to `(B*K, H*d)`."""
+    return tf.reshape(tf.transpose(tokens, (0, 2, 1, 3)), (-1, tokens.shape[1] * tokens.shape[3]))
+
+
 def split_heads(tokens, num_heads):
     """`(B, T, H*d)` to `(B, H, T, d)`."""
     shape = tf.shape(tokens)

@@ -2,8 +2,15 @@
 
 import tensorflow as tf
 import tf_keras as keras
+from tf_keras.src.utils.control_flow_util import GraphOrParentsInXlaContext
 
-from vl_keras.layers.attention_ops import merge_heads, scaled_dot_product_attention, split_heads
+from vl_keras.layers.attention_ops import (
+    decoding_attention,
+    heads_to_beams,
+    merge_heads,
+    scaled_dot_product_attention,
+    split_heads,
+)
 
 
 @keras.saving.register_keras_serializable("vl_keras")
@@ -11,7 +18,7 @@ class CausalSelfAttention(keras.layers.Layer):
     """Each token reads itself and the tokens before it (Vaswani et al., 2017, section 3.2.3).
 
     The decoding cache keeps one slot for each (position, beam), in the order they were written, and never moves them:
-    when beams change places only the small table of visible slots follows. That keeps beam search from copying the
+    when beams change places only the small mask of visible slots follows. That keeps beam search from copying the
     whole cache at every token.
 
     Args:
@@ -41,27 +48,31 @@ class CausalSelfAttention(keras.layers.Layer):
         read, _ = scaled_dot_product_attention(query, key, value, causal)
         return self._output(merge_heads(read))
 
-    def empty_cache(self, batch_size, num_slots):
-        """Keys and values `(B, H, num_slots, d)` for decoding, zero."""
-        shape = (batch_size, self.num_heads, num_slots, self.hidden_dim // self.num_heads)
-        return tf.zeros(shape, self.compute_dtype), tf.zeros(shape, self.compute_dtype)
+    def empty_cache(self, batch_size, max_length, num_beams):
+        """A decoding cache of no token: `(2*B*H*L, K*d)`, keys and then values, a row for each position."""
+        shape = (2 * batch_size * self.num_heads * max_length, num_beams * (self.hidden_dim // self.num_heads))
+        return tf.zeros(shape, self.compute_dtype)
 
-    def step(self, tokens, cache, position, visible):
+    def step(self, rows, cache, written, mask):
         """Decodes one position of every beam.
 
         Args:
-            tokens: `(B, K, D)`, the newest token of each beam.
-            cache: keys and values as `empty_cache` makes them, with `K` slots a position.
-            position: scalar int32, the position of `tokens`.
-            visible: `(B, K, num_slots)` bool, the slots that are each beam's own past, this position included.
+            rows: `(B*K, D)`, the newest token of each beam.
+            cache: of `empty_cache` or the last step.
+            written: `(2*B*H, 1)` int32, the cache's rows of this position; see `first_rows`.
+            mask: `(B, 1, K, L*K)`, of `additive_mask`: it shows each beam the slots of its own past and of this
+                position.
 
         Returns:
-            `(B, K, hidden_dim)` and the cache with slots `position*K … position*K+K-1` written.
+            `(B*K, hidden_dim)` and the new cache.
         """
-        query, key, value = self._project(tokens)
-        keys, values = (_write(slots, new, position) for slots, new in zip(cache, (key, value), strict=True))
-        read, _ = scaled_dot_product_attention(query, keys, values, visible[:, None])
-        return self._output(merge_heads(read)), (keys, values)
+        heads, width = self.num_heads, self.hidden_dim // self.num_heads
+        num_beams, num_slots = mask.shape[2:]
+        new = tf.transpose(tf.reshape(self._projection(rows), (-1, num_beams, 3, heads, width)), (2, 0, 3, 1, 4))
+        cache = _write(cache, written, tf.reshape(new[1:], (-1, num_beams * width)))
+        past = tf.reshape(cache, (2, -1, heads, num_slots, width))
+        read, _ = decoding_attention(new[0], past[0], past[1], mask)
+        return self._output(heads_to_beams(read)), cache
 
     def _project(self, tokens):
         return [split_heads(part, self.num_heads) for part in tf.split(self._projection(tokens), 3, axis=-1)]
@@ -74,12 +85,18 @@ class CausalSelfAttention(keras.layers.Layer):
         }
 
 
-def _write(slots, new, position):
-    """`slots` `(B, H, S, d)` with `new` `(B, H, K, d)` at slots `position*K …`; in place where TensorFlow owns them."""
-    batch, heads, beams = tf.shape(new)[0], new.shape[1], tf.shape(new)[2]
-    rows = tf.range(batch * heads * beams)
-    where = tf.stack(
-        [rows // (heads * beams), rows // beams % heads, position * beams + rows % beams],
-        axis=-1,
-    )
-    return tf.tensor_scatter_nd_update(slots, where, tf.reshape(new, (-1, new.shape[-1])))
+def first_rows(batch_size, num_heads, max_length):
+    """`(2*B*H, 1)` int32: the rows of a cache that hold position 0; those of position p are p further."""
+    return tf.range(2 * batch_size * num_heads)[:, None] * max_length
+
+
+def _write(cache, rows, new):
+    if _compiled_by_xla():
+        return tf.tensor_scatter_nd_update(cache, rows, new)
+    # On CPU TensorFlow copies the whole cache for an update, but adds to its empty rows in place.
+    return tf.raw_ops.ScatterNdNonAliasingAdd(input=cache, indices=rows, updates=new)
+
+
+def _compiled_by_xla():
+    """Whether the function that is being traced is compiled by XLA, which has no `ScatterNdNonAliasingAdd`."""
+    return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())

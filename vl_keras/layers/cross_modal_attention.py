@@ -1,8 +1,16 @@
 """Attention of one modality over another."""
 
+import tensorflow as tf
 import tf_keras as keras
 
-from vl_keras.layers.attention_ops import merge_heads, scaled_dot_product_attention, split_heads
+from vl_keras.layers.attention_ops import (
+    beams_to_heads,
+    decoding_attention,
+    heads_to_beams,
+    merge_heads,
+    scaled_dot_product_attention,
+    split_heads,
+)
 
 
 @keras.saving.register_keras_serializable("vl_keras")
@@ -62,6 +70,29 @@ class CrossModalAttention(keras.layers.Layer):
             mask,
         )
         return self._output(merge_heads(read)), weights
+
+    def remember(self, value, value_mask):
+        """What `read` needs of `(B, R, D)` regions at every step: keys `(B, H, d, R)` and values `(B, H, R, d)`."""
+        key, value = self.project(value)
+        # The additive mask of decoding gives a row with no region the mean of its values; they are made zero instead.
+        any_region = tf.cast(tf.reduce_any(value_mask, axis=1), value.dtype)
+        return tf.linalg.matrix_transpose(key), value * any_region[:, None, None, None]
+
+    def read(self, rows, num_beams, memory, mask):
+        """As `attend`, for one token `(B*K, D)` of K captions of each picture.
+
+        Args:
+            rows: `(B*K, D)` float.
+            num_beams: K.
+            memory: of `remember`.
+            mask: `(B, 1, 1, R)`, of `additive_mask`.
+
+        Returns:
+            `(B*K, hidden_dim)` and weights `(B, H, K, R)` float32, which mean nothing where a row has no region.
+        """
+        query = beams_to_heads(self._query(rows), num_beams, self.num_heads)
+        tokens, weights = decoding_attention(query, *memory, mask, key_is_transposed=True)
+        return self._output(heads_to_beams(tokens)), weights
 
     def get_config(self):
         return {

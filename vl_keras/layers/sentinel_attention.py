@@ -37,15 +37,28 @@ class SentinelAttention(keras.layers.Layer):
         self._beta = keras.layers.Dense(1, activation="sigmoid", name="beta", dtype=self.dtype_policy)
 
     def call(self, output, sentinel, image_tokens, image_mask=None):
-        return self.attend(output, sentinel, *self.cross_attention.project(image_tokens), image_mask)
-
-    def attend(self, output, sentinel, image_key, image_value, image_mask=None):
-        """As `call`, for image tokens that `cross_attention.project` has projected before."""
         sentinel = tf.cast(sentinel, output.dtype)  # Keras casts only the first argument to the compute dtype
-        read, weights = self.cross_attention.attend(output, image_key, image_value, image_mask)
+        key, value = self.cross_attention.project(image_tokens)
+        read, weights = self.cross_attention.attend(output, key, value, image_mask)
         beta = self._beta(tf.concat([output, sentinel], axis=-1))
         looked = tf.reduce_mean(weights, axis=1) * (1.0 - tf.cast(beta, tf.float32))
         return beta * sentinel + (1.0 - beta) * read, looked
+
+    def step(self, output, sentinel, num_beams, image, image_mask):
+        """As `call`, for one token of each of K captions of a picture.
+
+        Args:
+            output, sentinel: `(B*K, D)`.
+            num_beams: K.
+            image, image_mask: `memory` and `mask` of `CrossModalAttention.read`.
+
+        Returns:
+            `(B*K, D)`, and how much each region was looked at, `(B, K, R)` float32.
+        """
+        read, weights = self.cross_attention.read(output, num_beams, image, image_mask)
+        beta = self._beta(tf.concat([output, sentinel], axis=-1))
+        looking = 1.0 - tf.cast(tf.reshape(beta, (-1, num_beams, 1)), tf.float32)
+        return read + beta * (sentinel - read), tf.reduce_mean(weights, axis=1) * looking
 
     def get_config(self):
         return {

@@ -37,12 +37,16 @@ class SentinelLstmCell(keras.layers.Layer):
     def call(self, inputs, states):
         output, memory = states
         gates = inputs + tf.matmul(output, tf.cast(self.recurrent_kernel, output.dtype))
+        output, sentinel, memory = self.open(gates, memory)
+        return tf.concat([output, sentinel], axis=-1), [output, memory]
+
+    def open(self, gates, memory):
+        """Output, sentinel and new memory, each `(N, D)`, of the five gates `(N, 5 * D)` before their nonlinearity."""
         write, forget, read, look, new = tf.split(gates, 5, axis=-1)
         # The added one keeps the memory at the start of training (Jozefowicz et al., 2015, section 2.2).
         memory = tf.sigmoid(forget + 1.0) * memory + tf.sigmoid(write) * tf.tanh(new)
         squashed = tf.tanh(memory)
-        output = tf.sigmoid(read) * squashed
-        return tf.concat([output, tf.sigmoid(look) * squashed], axis=-1), [output, memory]
+        return tf.sigmoid(read) * squashed, tf.sigmoid(look) * squashed, memory
 
     def get_config(self):
         return {**super().get_config(), "hidden_dim": self.hidden_dim}
@@ -76,11 +80,25 @@ class SentinelLstm(keras.layers.Layer):
         both = self._steps(self._gates(inputs), initial_state=state)
         return tf.split(both, 2, axis=-1)
 
-    def step(self, inputs, states):
-        """One step of `(N, any width)`: output `(N, D)`, sentinel `(N, D)`, new states."""
-        both, states = self._cell(self._gates(inputs), list(states))
-        output, sentinel = tf.split(both, 2, axis=-1)
-        return output, sentinel, states
+    def constant_gates(self, inputs):
+        """What `inputs` `(N, …)`, the last of every step's inputs and always the same, add to the gates, with bias."""
+        inputs = tf.cast(inputs, self.compute_dtype)
+        kernel = tf.cast(self._gates.kernel[-inputs.shape[-1] :], inputs.dtype)
+        return tf.matmul(inputs, kernel) + tf.cast(self._gates.bias, inputs.dtype)
+
+    def step(self, inputs, states, constant=None):
+        """One step of `(N, any width)` inputs: output `(N, D)`, sentinel `(N, D)`, new states.
+
+        `constant`, of `constant_gates`, stands for the last inputs, where they are left out.
+        """
+        output, memory = states
+        if constant is None:
+            gates = self._gates(inputs)
+        else:
+            gates = tf.matmul(inputs, tf.cast(self._gates.kernel[: inputs.shape[-1]], inputs.dtype)) + constant
+        gates += tf.matmul(output, tf.cast(self._cell.recurrent_kernel, output.dtype))
+        output, sentinel, memory = self._cell.open(gates, memory)
+        return output, sentinel, [output, memory]
 
     def get_config(self):
         return {**super().get_config(), "hidden_dim": self.hidden_dim}

@@ -53,16 +53,19 @@ class TokenEmbedding(keras.layers.Layer):
         return tokens
 
     def step(self, ids, position):
-        """Embeds `(B, K)` ids that all stand at `position` (scalar int32): `(B, K, hidden_dim)`."""
+        """Embeds ids `(…)` that all stand at `position` (scalar int32): `(…, hidden_dim)`."""
         tokens = self._scaled(ids)
-        return tokens + tf.cast(self.positions[position], tokens.dtype) if self.max_length else tokens
+        if not self.max_length:
+            return tokens
+        return tokens + tf.cast(tf.gather(tf.convert_to_tensor(self.positions), position), tokens.dtype)
 
-    def logits(self, tokens):
-        """Scores of the whole vocabulary, float32: `(…, hidden_dim)` to `(…, V)`."""
+    def logits(self, tokens, more_bias=None):
+        """Scores of the whole vocabulary, float32: `(…, hidden_dim)` to `(…, V)`; `more_bias`, `(V,)`, is added."""
         scores = tf.matmul(
             tf.reshape(tokens, (-1, self.hidden_dim)), tf.cast(self.embeddings, tokens.dtype), transpose_b=True
         )
-        scores = tf.cast(scores, tf.float32) + tf.cast(self.bias, tf.float32)
+        bias = tf.cast(self.bias, tf.float32)
+        scores = tf.cast(scores, tf.float32) + (bias if more_bias is None else bias + more_bias)
         return tf.reshape(scores, tf.concat([tf.shape(tokens)[:-1], [self.vocab_size]], 0))
 
     def _scaled(self, ids):

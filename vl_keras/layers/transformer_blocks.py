@@ -5,6 +5,7 @@ import tf_keras as keras
 
 from vl_keras.layers.causal_self_attention import CausalSelfAttention
 from vl_keras.layers.cross_modal_attention import CrossModalAttention
+from vl_keras.layers.layer_norm import layer_norm
 
 
 @keras.saving.register_keras_serializable("vl_keras")
@@ -122,19 +123,27 @@ class TransformerDecoderBlock(_Block):
         read = self.self_attention(self._norms[0](rows))
         rows = rows + self._dropout(read, training=training)
         rows = tf.reshape(rows, (shape[0], shape[1] * shape[2], self.hidden_dim))
-        rows, weights = self._read_image(
-            rows, *self.cross_attention.project(image_tokens), image_mask, training=training
-        )
-        return tf.reshape(rows, shape), weights
-
-    def step(self, tokens, cache, position, visible, image_key, image_value, image_mask):
-        """One position of every beam: `(B, K, D)` to `(B, K, D)`, weights `(B, H, K, R)` and the new cache."""
-        read, cache = self.self_attention.step(self._norms[0](tokens), cache, position, visible)
-        tokens, weights = self._read_image(tokens + read, image_key, image_value, image_mask, training=False)
-        return tokens, weights, cache
-
-    def _read_image(self, rows, key, value, image_mask, training):
+        key, value = self.cross_attention.project(image_tokens)
         read, weights = self.cross_attention.attend(self._norms[1](rows), key, value, image_mask)
         rows = rows + self._dropout(read, training=training)
         written = self._feed_forward(self._norms[2](rows))
-        return rows + self._dropout(written, training=training), weights
+        rows = rows + self._dropout(written, training=training)
+        return tf.reshape(rows, shape), weights
+
+    def step(self, rows, cache, written, mask, image, image_mask):
+        """One position of every beam, by the weights of `call`.
+
+        Args:
+            rows: `(B*K, hidden_dim)`, the newest token of each beam.
+            cache, written, mask: as of `CausalSelfAttention.step`.
+            image, image_mask: `memory` and `mask` of `CrossModalAttention.read`.
+
+        Returns:
+            `(B*K, hidden_dim)`, cross-attention weights `(B, H, K, R)`, and the new cache.
+        """
+        num_beams = mask.shape[2]
+        read, cache = self.self_attention.step(layer_norm(rows, self._norms[0]), cache, written, mask)
+        rows = rows + read
+        read, weights = self.cross_attention.read(layer_norm(rows, self._norms[1]), num_beams, image, image_mask)
+        rows = rows + read
+        return rows + self._feed_forward(layer_norm(rows, self._norms[2])), weights, cache
