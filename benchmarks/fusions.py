@@ -2,21 +2,26 @@
 
     python benchmarks/fusions.py --set data.manual_dir=FOLDER_OF_THE_ZIP training.epochs=8 --out runs/fusions
 
-Each is a run of `vl-keras train` with the same settings and seed. A run that is there already is not made again. At the
-end: by how many points every fusion beats the better of the two models that are shown one input only.
+Each is a run of `vl-keras train` with the same settings and seed. A run that is there already is not made again. Then
+their training steps take turns, and speed is told as a ratio to the first's: the median over the rounds. At the end: by
+how many points every fusion beats the better of the two models that are shown one input only.
 """
 
 import argparse
-import csv
 import json
+import statistics
 from pathlib import Path
+
+from training_steps import stepper
 
 from vl_keras.config import load_config
 from vl_keras.layers.fusion import FUSIONS
 from vl_keras.training.run_dir import load_run
+from vl_keras.training.strategy import keras_settings
 from vl_keras.training.train import train
 
 MARGIN = 10.0  # points of accuracy
+ROUNDS, STEPS = 5, 10  # of timing
 
 
 def main():
@@ -30,19 +35,21 @@ def main():
     wanted = {f"question only ({base.model.fusion})": ["model.reads=text"]}
     wanted[f"image only ({base.model.fusion})"] = ["model.reads=image"]
     wanted = {name: [f"model.fusion={name}"] for name in FUSIONS} | wanted
-    print("| fusion | accuracy | parameters after the encoders | steps/s |\n|---|---|---|---|", flush=True)
-    accuracy = {}
+    wanted = {name: c for name, c in wanted.items() if not options.only or name.split(" (")[0] in options.only}
+    accuracy, parameters = {}, {}
     for name, changes in wanted.items():
-        if options.only and name.split(" (")[0] not in options.only:
-            continue
         run = Path(options.out) / name.split(" (")[0].replace(" ", "_")
         if not (run / "finished").exists():
-            train(
-                load_config(options.config, [*options.overrides, *changes]), run, resume=(run / "config.yaml").exists()
-            )
+            config = load_config(options.config, [*options.overrides, *changes])
+            train(config, run, resume=(run / "config.yaml").exists())
             (run / "finished").touch()
-        accuracy[name], row = _row(name, run)
-        print(row, flush=True)
+        accuracy[name], parameters[name] = _result(run)
+        print(f"{name}: {accuracy[name]:.2f}%", flush=True)
+    speed = _speed({name: load_config(options.config, [*options.overrides, *c]) for name, c in wanted.items()})
+    print("| fusion | accuracy | parameters after the encoders | steps/s | speed |\n|---|---|---|---|---|")
+    for name in wanted:
+        rate, ratio = speed[name]
+        print(f"| {name} | {accuracy[name]:.2f}% | {parameters[name]:,} | {rate:.2f} | {ratio:.2f} |")
     alone = [points for name, points in accuracy.items() if " only" in name]
     joined = {name: points - max(alone) for name, points in accuracy.items() if name in FUSIONS and alone}
     for name, margin in sorted(joined.items(), key=lambda pair: pair[1]):
@@ -50,17 +57,27 @@ def main():
     return 0 if all(margin >= MARGIN for margin in joined.values()) else 1
 
 
-def _row(name, run):
+def _result(run):
+    """A run's best accuracy in percent, and the weights behind its encoders."""
     best = json.loads((run / "measures.json").read_text(encoding="utf-8"))["best"]
-    with open(run / "history.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    # The first epoch holds the graph's tracing.
-    seconds = sorted(float(row["seconds"]) for row in rows[1:] or rows)
-    rate = int(rows[0]["step"]) / seconds[len(seconds) // 2]
     _, _, model, _ = load_run(run)
-    parameters = model.image_reader.count_params() + model.pair_reader.count_params()
-    points = 100 * best["measures"]["accuracy"]
-    return points, f"| {name} | {points:.2f}% | {parameters:,} | {rate:.2f} |"
+    return 100 * best["measures"]["accuracy"], model.image_reader.count_params() + model.pair_reader.count_params()
+
+
+def _speed(configs):
+    """For each config its median steps a second, and the median ratio of its speed to the first's."""
+    steppers, seconds = {}, {name: [] for name in configs}
+    for name, config in configs.items():
+        with keras_settings(config.training.precision, config.training.seed):
+            steppers[name], _ = stepper(config)
+    for number in range(ROUNDS):
+        for name in configs if number % 2 else reversed(configs):
+            seconds[name].append(steppers[name](STEPS))
+    first = next(iter(seconds.values()))
+    return {
+        name: (1 / statistics.median(own), statistics.median(a / b for a, b in zip(first, own, strict=True)))
+        for name, own in seconds.items()
+    }
 
 
 if __name__ == "__main__":

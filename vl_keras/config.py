@@ -146,6 +146,7 @@ class SelfCriticalConfig:
 
     epochs: int = 0  # zero: no second phase
     samples: int = 5  # sampled captions per image; the baseline of each is the mean reward of the others
+    temperature: float = 0.5  # of the samples and of the gradient; 1 draws too many words that no search would write
     learning_rate: float = 2e-5
 
 
@@ -355,6 +356,8 @@ def _rules(config):
     yield from share("vqa", config.vqa, "target_accuracy")
     yield "retrieval.temperature", config.retrieval.temperature, config.retrieval.temperature > 0, "be above 0"
     yield "data.augment.crop_min_area", data.augment.crop_min_area, data.augment.crop_min_area > 0, "be above 0"
+    sampled = training.self_critical.temperature
+    yield "training.self_critical.temperature", sampled, sampled > 0, "be above 0"
     yield "generation.temperature", generation.temperature, generation.temperature > 0, "be above 0"
     yield (
         "generation.num_captions",

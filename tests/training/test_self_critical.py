@@ -17,7 +17,7 @@ def made(small_config):
     x, y, _ = next(iter(task.training_data(captioner)))
     references = [[row[row != 0] for row in image] for image in y.numpy()]
     reward = CiderReward(references, task.tokenizer.vocab_size)
-    model = SelfCriticalModel(captioner, reward, 3, task.generation_settings(), seed=5)
+    model = SelfCriticalModel(captioner, reward, 3, task.generation_settings(), temperature=0.5, seed=5)
     return task, captioner, model, (x, y)
 
 
@@ -53,7 +53,7 @@ def test_the_gradient_is_that_of_the_formula(made):
                 caption = tokens[b, n][tokens[b, n] != 0]
                 previous = np.concatenate([[settings["start_id"]], caption[:-1]]).astype("int32")
                 logits = captioner.training_model({**one, "caption_ids": previous[None, None]})[0, 0]
-                log_p = tf.nn.log_softmax(tf.where(allowed, logits, -1e9))
+                log_p = tf.nn.log_softmax(tf.where(allowed, logits / 0.5, -1e9))
                 others = (reward[b].sum() - reward[b, n]) / 2
                 log_p = tf.reduce_sum(tf.gather(log_p, caption, batch_dims=1))
                 total -= (reward[b, n] - others) * log_p / (tokens.shape[0] * 3)
@@ -66,7 +66,7 @@ def test_the_gradient_is_that_of_the_formula(made):
 
 def test_features_are_missing_from_the_whole_picture_and_the_rest_makes_up_for_them(made):
     _, captioner, model, (x, y) = made
-    with_dropout = SelfCriticalModel(captioner, model._reward, 3, model._settings, seed=5, image_dropout=0.4)
+    with_dropout = SelfCriticalModel(captioner, model._reward, 3, model._settings, 0.5, seed=5, image_dropout=0.4)
     with_dropout.optimizer = type("Optimizer", (), {"iterations": tf.constant(4)})
     tokens = np.random.default_rng(0).uniform(1, 2, (5, 7, 300)).astype("float32")
     dropped = with_dropout._drop_features({"image_tokens": tf.constant(tokens)})["image_tokens"].numpy()

@@ -18,23 +18,27 @@ class SelfCriticalModel(keras.Model):
     tokens, mean over captions. The baseline `b` of a sample is the mean reward of the picture's other samples (Luo,
     2020, "A Better Variant of Self-Critical Sequence Training", section 3), which needs no second decoding. The
     gradient is taken at the very probabilities that the samples were drawn with: dropout is off, but for features of a
-    cached picture, which are missing from the samples' picture and from the gradient's alike.
+    cached picture, which are missing from the samples' picture and from the gradient's alike, and the temperature is
+    the samples'.
 
     Args:
         captioner: `Captioner`.
         reward: `CiderReward`.
         num_samples: captions drawn for each picture, at least 2.
         settings: arguments of `generate` (`max_length`, `forbidden_ids`, …).
+        temperature: of the policy, softmax(logits / temperature). Below 1 the samples stay near what a search writes:
+            label smoothing leaves so much probability to all other words that at 1 most samples hold one of them.
         seed: of the samples, with the optimizer's step.
         image_dropout: chance that a feature of `image_tokens` is missing from all R tokens.
     """
 
-    def __init__(self, captioner, reward, num_samples, settings, seed, image_dropout=0.0, **kwargs):
+    def __init__(self, captioner, reward, num_samples, settings, temperature, seed, image_dropout=0.0, **kwargs):
         super().__init__(captioner.training_model.input, captioner.training_model.output, **kwargs)
         self._captioner = captioner
         self._reward = reward
         self._num_samples = num_samples
         self._settings = settings
+        self._temperature = temperature
         self._seed = seed
         self._image_dropout = image_dropout
         self.reward_tracker = keras.metrics.Mean(name="reward")
@@ -53,7 +57,8 @@ class SelfCriticalModel(keras.Model):
         with tf.GradientTape() as tape:
             logits = self({**inputs, "caption_ids": tf.concat([start, tokens[..., :-1]], axis=-1)}, training=False)
             forbidden = tf.reduce_sum(tf.one_hot(self._settings["forbidden_ids"], logits.shape[-1]), axis=0)
-            cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits - 1e9 * forbidden)
+            logits = logits / self._temperature - 1e9 * forbidden
+            cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits)
             written = tf.reduce_sum(tf.where(tokens != 0, cross_entropy, 0.0), axis=-1)
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             loss = tf.reduce_mean(advantage * written) / replicas
@@ -79,7 +84,7 @@ class SelfCriticalModel(keras.Model):
     def _sample(self, inputs, references):
         settings = {**self._settings, "method": "sample", "num_captions": self._num_samples}
         settings |= {
-            "temperature": 1.0,
+            "temperature": self._temperature,
             "top_k": 0,
             "top_p": 1.0,
             "seed": self._step_seed(0),
@@ -109,6 +114,7 @@ def self_critical_training(session, first_step):
             reward,
             settings.samples,
             task.generation_settings(),
+            settings.temperature,
             training.seed,
             session.config.model.image_dropout,
             name="self_critical",
