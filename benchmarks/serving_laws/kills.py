@@ -66,11 +66,12 @@ def kills(folder, exported, run=None, publishings=40, exports=10, seed=0):
 
 def _kill(command, base, after_s, half, whole, left):
     """Kills a command so long after it has begun to write, then judges what lies in `base`."""
+    before = _unfinished(base)  # what an earlier kill left is there until the next version is published
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        _wait_for_writing(process, base)
+        _wait_for_writing(process, base, before)
         time.sleep(after_s)
         process.kill()
-    left[0] += any(base.glob(".exporting-*"))
+    left[0] += bool(_unfinished(base) - before)
     found = versions(base)
     for version in found:
         reason = _what_is_missing(base / str(version))
@@ -94,8 +95,12 @@ def _what_is_missing(folder):
         return repr(error)
 
 
-def _wait_for_writing(process, base):
-    while process.poll() is None and not any(base.glob(".exporting-*")):
+def _unfinished(base):
+    return {path.name for path in base.glob(".exporting-*")}
+
+
+def _wait_for_writing(process, base, before=frozenset()):
+    while process.poll() is None and not _unfinished(base) - before:
         time.sleep(0.005)
 
 

@@ -120,7 +120,10 @@ class CaptionTokenizer:
         return tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1).to_tensor(self.PAD, shape=[None, max_length])
 
     def detokenize(self, ids):
-        """`(..., L)` integer ids -> `(...)` strings. Reads up to the first `[END]`; specials are left out."""
+        """`(..., L)` integer ids -> `(...)` strings. Reads up to the first `[END]`; specials are left out.
+
+        Commas and the like follow their word without a space, as people write them.
+        """
         ids = tf.cast(ids, tf.int32)
         rows = tf.reshape(ids, [-1, tf.shape(ids)[-1]])
         before_end = tf.cumsum(tf.cast(rows == self.END, tf.int32), axis=1) == 0
@@ -131,6 +134,7 @@ class CaptionTokenizer:
         text = tf.where(opening, tf.strings.regex_replace(text, "^##", ""), text)
         for _ in range(2):  # matches do not overlap, so every second gap is closed each time
             text = tf.strings.regex_replace(text, f"({_CJK}) ({_CJK})", r"\1\2")
+        text = tf.strings.regex_replace(text, r" ([,.;:!?])", r"\1")
         text = tf.reshape(text, tf.shape(ids)[:-1])
         return tf.ensure_shape(text, ids.shape[:-1])
 
