@@ -2,6 +2,8 @@
 
 import grpc
 import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from export.server.servable import DEFAULT_SIGNATURE
@@ -93,9 +95,9 @@ def classification_result(outputs, count):
         if array is None:
             continue
         if array.ndim != 2:
-            raise _invalid(f"Expected Tensor shape: [batch_size num_classes] but got {list(array.shape)}")
+            raise _invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape_text(array)}")
         if (array.dtype == object) != (kind == "STRING") or (kind == "FLOAT" and array.dtype != np.float32):
-            raise _invalid(f"Expected {alias} Tensor of DT_{kind}. Got: {array.dtype}")
+            raise _invalid(f"Expected {alias} Tensor of DT_{kind}. Got: {_dtype_name(array)}")
         if len(array) != count:
             raise _invalid(f"Expected {alias} output batch size of {count}. Got: {len(array)}")
     classes, scores = outputs.get("classes"), outputs.get("scores")
@@ -124,12 +126,12 @@ def regression_result(outputs, count):
     array = outputs["outputs"]
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
         raise _invalid(
-            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {list(array.shape)}"
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape_text(array)}"
         )
     if len(array) != count:
         raise _invalid(f"Input batch size did not match output batch size: {count} vs. {len(array)}")
     if array.dtype != np.float32:
-        raise _invalid(f"Expected output Tensor of DT_FLOAT.  Got: {array.dtype}")
+        raise _invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_dtype_name(array)}")
     result = regression_pb2.RegressionResult()
     for value in array.ravel().tolist():
         result.regressions.add(value=value)
@@ -137,6 +139,16 @@ def regression_result(outputs, count):
 
 
 RESULTS = {CLASSIFY: classification_result, REGRESS: regression_result}
+
+
+def _shape_text(array):
+    return f"[{','.join(map(str, array.shape))}]"
+
+
+def _dtype_name(array):
+    if array.dtype == object:
+        return "DT_STRING"
+    return types_pb2.DataType.Name(tf.dtypes.as_dtype(array.dtype).as_datatype_enum)
 
 
 def _invalid(message):

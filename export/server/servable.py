@@ -58,8 +58,7 @@ class Servable:
         """
         signature_name = signature_name or DEFAULT_SIGNATURE
         signature = self.signature(signature_name)
-        inputs = _checked_inputs(signature, inputs)
-        outputs = _checked_outputs(signature, outputs)
+        inputs, outputs = _checked(signature, inputs, outputs)
         queue = self._queues.get(signature_name)
         if queue is None:
             queue = self._scheduler.queue(functools.partial(self._execute, signature))
@@ -69,7 +68,7 @@ class Servable:
     def execute(self, signature_name, inputs, outputs=None):
         """As `run`, but now, on the thread that calls; for warm-up."""
         signature = self.signature(signature_name)
-        return self._execute(signature, _checked_inputs(signature, inputs), _checked_outputs(signature, outputs))
+        return self._execute(signature, *_checked(signature, inputs, outputs))
 
     def signature(self, name):
         """The `SignatureDef` of a name; empty for `serving_default`.
@@ -103,32 +102,49 @@ class Servable:
         return {alias: results[name] for alias, name in names.items()}
 
 
-def _checked_inputs(signature, inputs):
+def _checked(signature, inputs, outputs):
+    """The inputs with the signature's defaults, and the outputs' aliases.
+
+    Faults are found in the order of the original: the inputs' names, the outputs' names, the types.
+    """
+    inputs = _named_inputs(signature, inputs)
+    outputs = _checked_outputs(signature, outputs)
+    for index, (alias, array) in enumerate(inputs.items()):
+        got = types_pb2.DT_STRING if array.dtype.kind in "OSU" else tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+        expected = base_dtype(signature.inputs[alias].dtype)
+        if got != expected:
+            raise _invalid(f"Expects arg[{index}] to be {_type_name(expected)} but {_type_name(got)} is provided")
+    return inputs, outputs
+
+
+def _named_inputs(signature, inputs):
     wanted = signature.inputs
-    if len(inputs) > len(wanted) or len(inputs) < len(wanted) - len(signature.defaults):
-        extra, missing = sorted(set(inputs) - set(wanted)), sorted(set(wanted) - set(inputs) - set(signature.defaults))
+    if len(inputs) > len(wanted) or (len(inputs) < len(wanted) and not signature.defaults):
+        extra, missing = sorted(set(inputs) - set(wanted)), sorted(set(wanted) - set(inputs))
         raise _invalid(
             f"input size does not match signature: {len(inputs)}!={len(wanted)} len({{{','.join(sorted(inputs))}}}) != "
             f"len({{{','.join(sorted(wanted))}}}). Sent extra: {{{','.join(extra)}}}. Missing but required: "
             f"{{{','.join(missing)}}}."
         )
-    checked = {}
-    for index, alias in enumerate(sorted(wanted)):
+    named = {}
+    for alias in sorted(wanted):
         if alias in inputs:
-            array = inputs[alias]
+            named[alias] = inputs[alias]
         elif alias in signature.defaults:
-            array = to_array(signature.defaults[alias], alias)
+            named[alias] = to_array(signature.defaults[alias], alias)
         else:
             raise _invalid(
-                f"Signature input alias: {alias} not found in request and no default value provided. Inputs expected "
-                f"to be in the set {{{','.join(sorted(wanted))}}}."
+                f"Signature input alias: {alias}(feed name: {wanted[alias].name}) not found in request and no default "
+                f"value provided. Inputs expected to be in the request {{{','.join(sorted(inputs))}}}, or default "
+                f"input alias set: {','.join(sorted(signature.defaults))}"
             )
-        got = types_pb2.DT_STRING if array.dtype.kind in "OSU" else tf.dtypes.as_dtype(array.dtype).as_datatype_enum
-        expected = base_dtype(wanted[alias].dtype)
-        if got != expected:
-            raise _invalid(f"Expects arg[{index}] to be {_type_name(expected)} but {_type_name(got)} is provided")
-        checked[alias] = array
-    return checked
+    used = sorted(set(inputs) & set(wanted))
+    if len(used) != len(inputs):  # a default has hidden that a name is wrong
+        raise _invalid(
+            f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request input: "
+            f"{','.join(sorted(inputs))}"
+        )
+    return named
 
 
 def _checked_outputs(signature, outputs):

@@ -17,7 +17,8 @@ class HubTokenizer:
         self.max_length = text_encoder.max_length
         self._preprocessor = text_encoder.preprocessor
         # The packed form of a text tells the ids of its start and end tokens, which modules do not name alike.
-        packed = text_encoder.preprocess(["a"])["input_word_ids"][0].numpy()
+        with tf.init_scope():  # the first to ask for it may be a graph that is being built
+            packed = text_encoder.preprocess(["a"])["input_word_ids"][0].numpy()
         self.START = int(packed[0])
         self.END = int(packed[packed != self.PAD][-1])
 

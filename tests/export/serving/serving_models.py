@@ -24,8 +24,10 @@ def write_half_plus(folder, bias=2.0):
         scores = tf.concat([y, -y], axis=1)
         session.run(v1.global_variables_initializer())
         info, make = v1.saved_model.build_tensor_info, v1.saved_model.build_signature_def
+        whole, wholes = tf.cast(y, tf.int64), tf.cast(scores, tf.int64)
         same = tf.identity(x)  # what is fed itself cannot be fetched
         serialized, x, y, scores, classes, same = map(info, (serialized, x, y, scores, classes, same))
+        whole, wholes = info(whole), info(wholes)
         builder = v1.saved_model.Builder(str(folder))
         builder.add_meta_graph_and_variables(
             session,
@@ -40,6 +42,8 @@ def write_half_plus(folder, bias=2.0):
                 "classify_other_output": make({"inputs": serialized}, {"elsewhere": scores}, CLASSIFY),
                 "regress_other_output": make({"inputs": serialized}, {"elsewhere": y}, REGRESS),
                 "regress_wide": make({"inputs": serialized}, {"outputs": scores}, REGRESS),
+                "regress_int": make({"inputs": serialized}, {"outputs": whole}, REGRESS),
+                "classify_int": make({"inputs": serialized}, {"scores": wholes}, CLASSIFY),
                 "two_inputs": make({"inputs": serialized, "more": x}, {"outputs": y}, REGRESS),
             },
         )

@@ -51,7 +51,8 @@ def test_multi_inference_answers_each_task_in_order(served):
         ("two_inputs", "Expected one input Tensor."),
         ("regress_other_input", "No regression inputs found in SignatureDef"),
         ("regress_other_output", "No regression outputs found in SignatureDef"),
-        ("regress_wide", "Expected output Tensor shape to be either [batch_size] or [batch_size, 1]"),
+        ("regress_wide", "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got [2,2]"),
+        ("regress_int", "Expected output Tensor of DT_FLOAT.  Got: DT_INT64"),
     ],
 )
 def test_signatures_that_do_not_regress(served, signature, text):
@@ -66,6 +67,7 @@ def test_signatures_that_do_not_regress(served, signature, text):
         ("no", "No signature was found with the name: no"),
         ("serving_default", "No classification inputs found in SignatureDef"),
         ("classify_other_output", "Expected classification signature outputs to contain at least one of"),
+        ("classify_int", "Expected scores Tensor of DT_FLOAT. Got: DT_INT64"),
     ],
 )
 def test_signatures_that_do_not_classify(served, signature, text):

@@ -104,6 +104,7 @@ def test_a_short_list_repeats_its_last_value(served):
         ("half", {"x": [1]}, {}, code.INVALID_ARGUMENT, "to be float but int32 is provided"),
         ("half", {"x": X}, {"wanted": ["no"]}, code.INVALID_ARGUMENT, "output tensor alias not found in signature: no"),
         ("half", {"x": X}, {"wanted": ["y", "y"]}, code.INVALID_ARGUMENT, "duplicate output tensor alias: y"),
+        ("half", {"x": ["a"]}, {"wanted": ["no"]}, code.INVALID_ARGUMENT, "output tensor alias not found in signature"),
         ("tools", {"x": [-1.0]}, {"signature": "positive"}, code.INVALID_ARGUMENT, "no negative numbers here"),
     ],
 )

@@ -191,9 +191,16 @@ def test_default_inputs_of_a_signature_fill_in(kind, written, tmp_path):
         assert client.value("tools", text, "join").tolist() == [b"a!"]
         end = {"end": np.array([b"?"], object)}
         assert client.value("tools", {**text, **end}, "join").tolist() == [b"a?"]
-        got, details = refused(client.predict, "tools", {**end}, "join")
-        assert got == code.INVALID_ARGUMENT
-        assert "Signature input alias: text not found in request" in details
+        wrong = {"txt": text["text"]}
+        for inputs, part in (
+            (end, "Signature input alias: text(feed name: join_text:0) not found in request and no default value"),
+            ({}, "Signature input alias: text(feed name: join_text:0) not found in request and no default value"),
+            ({**text, **wrong}, "Inputs contains invalid name. Used request inputs: text, request input: text,txt"),
+            ({**text, **end, **wrong}, "Sent extra: {txt}. Missing but required: {}."),
+        ):
+            got, details = refused(client.predict, "tools", inputs, "join")
+            assert got == code.INVALID_ARGUMENT
+            assert part in details
 
 
 def test_a_taken_port_is_told(tools):
