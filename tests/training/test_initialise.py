@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vl_keras.data.text_ops import CaptionTokenizer
+from vl_keras.tasks import TASKS
 from vl_keras.tasks.captioning import CaptioningTask
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.initialise import Start
@@ -60,6 +61,19 @@ def test_another_model_is_refused(start, small_config):
     task = NewCaptions(small_config("model.hidden_dim=16"), tokenizer=start._task.tokenizer)
     with pytest.raises(TrainingError, match="of its reader is"):
         start.fill(task, task.build(), print)
+
+
+@pytest.mark.slow  # trains a run of each task
+@pytest.mark.parametrize("name", ["vqa", "free_form_vqa", "matching", "retrieval"])
+def test_every_task_starts_from_its_run(task_run, task_config, name):
+    start = Start(task_run(name))
+    task = TASKS[name](task_config(name))
+    start.give_vocabularies(task, print)
+    model = task.build()
+    start.fill(task, model, print)
+    for part, theirs in start._task.parts(start._model).items():
+        for ours, old in zip(task.parts(model)[part].weights, theirs.weights, strict=True):
+            np.testing.assert_array_equal(ours.numpy(), old.numpy(), err_msg=ours.name)
 
 
 def test_training_goes_on_from_the_run(trained_run, small_config, tmp_path, checkpoint_values):

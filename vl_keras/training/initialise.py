@@ -1,5 +1,7 @@
 """Starting from a trained run: its weights, and its vocabulary, kept or extended."""
 
+import numpy as np
+
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.run_dir import load_run
 
@@ -68,7 +70,7 @@ class Start:
                     raise self._misfit(f"`{old.name}` of its {name} is {old.shape}, the new one {new.shape}")
                 pairs.append((old, new))
         for old, new in pairs:
-            value = new.numpy()
+            value = np.array(new)  # an array even of a scalar weight
             value[tuple(slice(length) for length in old.shape)] = old.numpy()
             new.assign(value)
         log(f"Starting from {self._path}: {self._which}.")
