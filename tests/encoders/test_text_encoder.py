@@ -8,6 +8,7 @@ from bert_reference import bert_forward, pack, wordpiece
 
 from vl_keras.encoders.errors import EncoderError
 from vl_keras.encoders.hub_text_layer import HubTextLayer
+from vl_keras.encoders.hub_tokenizer import HubTokenizer
 from vl_keras.encoders.text_encoder import load_text_encoder
 
 TEXTS = ["a man in red", "", "dogs run, running tri-colored shirt", " \t\n", "dog"]
@@ -157,3 +158,14 @@ def test_modules_that_cannot_be_loaded_name_key_and_handle(small_bert, tmp_path)
         load_text_encoder(small_bert.encoder, small_bert.encoder)
     with pytest.raises(EncoderError, match="`text_encoder.encoder`: .* does not keep the contract"):
         load_text_encoder(small_bert.preprocessor, small_bert.preprocessor)
+
+
+def test_its_tokenizer_may_be_made_inside_a_graph_and_packs_as_the_module_does(small_text_encoder, small_bert):
+    words = [word for word in small_bert.vocabulary if word.isalpha()][:2]
+    texts = tf.constant([" ".join(words), words[0], " ".join(words * 9)])
+
+    @tf.function
+    def encode(strings):
+        return HubTokenizer(small_text_encoder).encode(strings, small_text_encoder.max_length)
+
+    assert encode(texts).numpy().tolist() == small_text_encoder.preprocess(texts)["input_word_ids"].numpy().tolist()

@@ -7,10 +7,8 @@ import tensorflow as tf
 from vl_keras.tasks import TASKS
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["matching", pytest.param("retrieval", marks=pytest.mark.slow), pytest.param("vqa", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["matching", "retrieval", "vqa"])
 def test_a_graph_may_be_the_first_to_tokenize(task_config, hub_bert, name):
     task = TASKS[name](task_config(name, *hub_bert))
     model = task.build()
