@@ -2,12 +2,12 @@
 
 import grpc
 import numpy as np
-import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from export.server.servable import DEFAULT_SIGNATURE
 from export.server.serving_error import ServingError
+from export.server.tensor_protos import array_dtype
 
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
@@ -146,9 +146,7 @@ def _shape_text(array):
 
 
 def _dtype_name(array):
-    if array.dtype == object:
-        return "DT_STRING"
-    return types_pb2.DataType.Name(tf.dtypes.as_dtype(array.dtype).as_datatype_enum)
+    return types_pb2.DataType.Name(array_dtype(array))
 
 
 def _invalid(message):

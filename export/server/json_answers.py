@@ -5,11 +5,11 @@ import math
 
 import grpc
 import numpy as np
-import tensorflow as tf
 
 from export.server.json_tensors import dtype_name
 from export.server.json_writer import write_decimals, write_string
 from export.server.serving_error import ServingError
+from export.server.tensor_protos import array_dtype
 
 _INTEGERS = ("int32", "int16", "int8", "uint8", "int64", "uint32", "uint64")
 
@@ -94,7 +94,7 @@ def _leaves(alias, tensor, named):
     if values.dtype.name in _INTEGERS:
         return [b"%d" % value for value in values.tolist()]
     if values.dtype.kind not in "OS":
-        name = dtype_name(tf.as_dtype(values.dtype).as_datatype_enum)
+        name = dtype_name(array_dtype(values))
         raise _invalid(f"Failed to write JSON value for tensor type: {name}")
     if not alias.endswith("_bytes"):
         return list(map(write_string, values.tolist()))

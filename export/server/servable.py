@@ -5,11 +5,10 @@ import functools
 import time
 
 import grpc
-import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
 from export.server.serving_error import ServingError
-from export.server.tensor_protos import base_dtype, to_array
+from export.server.tensor_protos import array_dtype, base_dtype, to_array
 
 DEFAULT_SIGNATURE = "serving_default"
 _CPP_NAMES = {types_pb2.DT_FLOAT: "float", types_pb2.DT_DOUBLE: "double", types_pb2.DT_HALF: "half"}
@@ -110,7 +109,7 @@ def _checked(signature, inputs, outputs):
     inputs = _named_inputs(signature, inputs)
     outputs = _checked_outputs(signature, outputs)
     for index, (alias, array) in enumerate(inputs.items()):
-        got = types_pb2.DT_STRING if array.dtype.kind in "OSU" else tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+        got = array_dtype(array)
         expected = base_dtype(signature.inputs[alias].dtype)
         if got != expected:
             raise _invalid(f"Expects arg[{index}] to be {_type_name(expected)} but {_type_name(got)} is provided")

@@ -96,6 +96,11 @@ def base_dtype(number):
     return number - _REF if number > _REF else number
 
 
+def array_dtype(array):
+    """The `DataType` number of an array's values; objects and text are strings."""
+    return types_pb2.DT_STRING if array.dtype.kind in "OSU" else tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+
+
 def _to_array(proto, alias):
     field = _FIELDS.get(proto.dtype)
     if field is None or proto.tensor_shape.unknown_rank:
