@@ -148,6 +148,7 @@ class SelfCriticalConfig:
     samples: int = 5  # sampled captions per image; the baseline of each is the mean reward of the others
     temperature: float = 0.5  # of the samples and of the gradient; 1 draws too many words that no search would write
     learning_rate: float = 2e-5
+    cross_entropy: float = 0.0  # weight of the first phase's loss, added to that of the reward
 
 
 @dataclass(frozen=True)
@@ -358,6 +359,8 @@ def _rules(config):
     yield "data.augment.crop_min_area", data.augment.crop_min_area, data.augment.crop_min_area > 0, "be above 0"
     sampled = training.self_critical.temperature
     yield "training.self_critical.temperature", sampled, sampled > 0, "be above 0"
+    mixed = training.self_critical.cross_entropy
+    yield "training.self_critical.cross_entropy", mixed, mixed >= 0, "be 0 or above"
     yield "generation.temperature", generation.temperature, generation.temperature > 0, "be above 0"
     yield (
         "generation.num_captions",

@@ -11,7 +11,7 @@ from vl_keras.training.train import train
 
 @pytest.fixture(scope="module")
 def made(small_config):
-    config = small_config("model.dropout=0", "model.word_dropout=0")
+    config = small_config("model.dropout=0", "model.word_dropout=0", "model.image_dropout=0")
     task = TASKS[config.task](config)
     captioner = task.build()
     x, y, _ = next(iter(task.training_data(captioner)))
@@ -21,10 +21,8 @@ def made(small_config):
     return task, captioner, model, (x, y)
 
 
-def test_the_gradient_is_that_of_the_formula(made):
-    """Rennie et al. (2017), equation 8, summed caption by caption from whole-prefix log-probabilities."""
-    task, captioner, model, (x, y) = made
-    before = [variable.numpy() for variable in model.trainable_variables]
+def _step(model, data):
+    """The gradients that a step at iteration 4 would apply."""
     applied = []
 
     class Recorder:
@@ -36,9 +34,17 @@ def test_the_gradient_is_that_of_the_formula(made):
         def apply_gradients(self, pairs):
             applied.extend(tf.convert_to_tensor(gradient) for gradient, _ in pairs)
 
-    inputs = {name: value for name, value in x.items() if name != "caption_ids"}
     model.optimizer = Recorder()
-    model.train_step((x, y, None))
+    model.train_step(data)
+    return applied
+
+
+def test_the_gradient_is_that_of_the_formula(made):
+    """Rennie et al. (2017), equation 8, summed caption by caption from whole-prefix log-probabilities."""
+    task, captioner, model, (x, y) = made
+    before = [variable.numpy() for variable in model.trainable_variables]
+    applied = _step(model, (x, y, None))
+    inputs = {name: value for name, value in x.items() if name != "caption_ids"}
     tokens, reward = model._sample(inputs, y)
     tokens, reward = tokens.numpy(), reward.numpy()
     assert reward.std() > 0
@@ -62,6 +68,25 @@ def test_the_gradient_is_that_of_the_formula(made):
         wanted = tf.convert_to_tensor(wanted)
         np.testing.assert_allclose(got, wanted, atol=1e-4 * max(1.0, np.abs(wanted).max()), err_msg=variable.name)
         np.testing.assert_array_equal(old, variable)
+
+
+def test_cross_entropy_is_added_by_its_weight(made):
+    task, captioner, model, (x, y) = made
+    mixed = SelfCriticalModel(captioner, model._reward, 3, model._settings, 0.5, seed=5, cross_entropy=0.7)
+    mixed.compile(loss=task.loss())
+    weight = next(iter(task.training_data(captioner)))[2]
+    applied = zip(_step(mixed, (x, y, weight)), _step(model, (x, y, weight)), strict=True)
+    smoothing, words = task.config.training.label_smoothing, tf.cast(y != 0, tf.float32)
+    with tf.GradientTape() as tape:
+        log_p = tf.nn.log_softmax(captioner.training_model(x))
+        smooth = (1 - smoothing) * tf.gather(log_p, y, batch_dims=3) + smoothing * tf.reduce_mean(log_p, axis=-1)
+        loss = -tf.reduce_sum(words * smooth) / tf.reduce_sum(words)
+    expected = tape.gradient(loss, model.trainable_variables)
+    for (got, alone), wanted, variable in zip(applied, expected, model.trainable_variables, strict=True):
+        wanted = 0.7 * tf.convert_to_tensor(wanted).numpy()
+        np.testing.assert_allclose(
+            got - alone, wanted, atol=1e-4 * max(1.0, np.abs(wanted).max()), err_msg=variable.name
+        )
 
 
 def test_features_are_missing_from_the_whole_picture_and_the_rest_makes_up_for_them(made):

@@ -19,7 +19,8 @@ class SelfCriticalModel(keras.Model):
     2020, "A Better Variant of Self-Critical Sequence Training", section 3), which needs no second decoding. The
     gradient is taken at the very probabilities that the samples were drawn with: dropout is off, but for features of a
     cached picture, which are missing from the samples' picture and from the gradient's alike, and the temperature is
-    the samples'.
+    the samples'. The phase's loss adds `cross_entropy` times the loss of the first phase, dropout included (the mixed
+    objective of Wu et al., 2016, section 5): the reward alone is soon learned by heart where pictures are few.
 
     Args:
         captioner: `Captioner`.
@@ -30,9 +31,21 @@ class SelfCriticalModel(keras.Model):
             label smoothing leaves so much probability to all other words that at 1 most samples hold one of them.
         seed: of the samples, with the optimizer's step.
         image_dropout: chance that a feature of `image_tokens` is missing from all R tokens.
+        cross_entropy: weight of the first phase's loss, with which the model then has to be compiled.
     """
 
-    def __init__(self, captioner, reward, num_samples, settings, temperature, seed, image_dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        captioner,
+        reward,
+        num_samples,
+        settings,
+        temperature,
+        seed,
+        image_dropout=0.0,
+        cross_entropy=0.0,
+        **kwargs,
+    ):
         super().__init__(captioner.training_model.input, captioner.training_model.output, **kwargs)
         self._captioner = captioner
         self._reward = reward
@@ -41,6 +54,7 @@ class SelfCriticalModel(keras.Model):
         self._temperature = temperature
         self._seed = seed
         self._image_dropout = image_dropout
+        self._cross_entropy = cross_entropy
         self.reward_tracker = keras.metrics.Mean(name="reward")
 
     @property
@@ -48,7 +62,7 @@ class SelfCriticalModel(keras.Model):
         return [self.reward_tracker]
 
     def train_step(self, data):
-        x, references, _ = data
+        x, references, weight = data
         inputs = self._drop_features({name: value for name, value in x.items() if name != "caption_ids"})
         tokens, reward = self._sample(inputs, references)
         others = (tf.reduce_sum(reward, axis=1, keepdims=True) - reward) / (self._num_samples - 1)
@@ -62,6 +76,8 @@ class SelfCriticalModel(keras.Model):
             written = tf.reduce_sum(tf.where(tokens != 0, cross_entropy, 0.0), axis=-1)
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             loss = tf.reduce_mean(advantage * written) / replicas
+            if self._cross_entropy:
+                loss += self._cross_entropy * self.compute_loss(x, references, self(x, training=True), weight)
         pairs = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
         self.optimizer.apply_gradients(pairs)
         self.reward_tracker.update_state(reward)
@@ -117,6 +133,7 @@ def self_critical_training(session, first_step):
             settings.temperature,
             training.seed,
             session.config.model.image_dropout,
+            settings.cross_entropy,
             name="self_critical",
         )
         optimizer = build_optimizer(
@@ -126,7 +143,7 @@ def self_critical_training(session, first_step):
             ema_decay=training.ema_decay,
             loss_scaling=training.precision == "mixed_float16",
         )
-        model.compile(optimizer, jit_compile=False)
+        model.compile(optimizer, loss=task.loss(), jit_compile=False)
 
     def data(step):
         def of_worker(num_workers, worker):
