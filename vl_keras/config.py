@@ -136,6 +136,7 @@ class RetrievalConfig:
     embedding_dim: int = 512  # D of the shared space
     temperature: float = 0.07  # where the learned temperature starts
     margin: float = 0.2  # of the triplet loss
+    querybank: int = 0  # training pictures, with a caption each, that what lies near to everything is told by; 0: none
     rerank_with: str = ""  # run of the matching task whose scores, added, order the first candidates anew
     rerank_candidates: int = 20
 
@@ -337,6 +338,7 @@ def _rules(config):
     yield from at_least("vqa", 2, "num_answers")
     yield from at_least("matching", 1, "neighbours")
     yield from at_least("retrieval", 1, "embedding_dim", "rerank_candidates")
+    yield from at_least("retrieval", 0, "querybank")
     yield from at_least(
         "training", 0, "epochs", "warmup_steps", "weight_decay", "clip_norm", "checkpoint_steps", "patience"
     )

@@ -12,6 +12,7 @@ from PIL import Image
 
 from vl_keras.config import load_config
 from vl_keras.data.builders.shapes_scene import draw_scene, sample_scene
+from vl_keras.retrieval.errors import RetrievalError
 from vl_keras.training.index_pictures import index_pictures
 from vl_keras.training.picture_search import PictureSearch
 from vl_keras.training.run_dir import load_run
@@ -53,3 +54,41 @@ def test_search_ranks_by_the_cosines_of_the_task(run, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [float(score) for _, score, _ in lines] == pytest.approx([result.score for result in results], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_querybank_takes_its_part_off_pictures_that_texts_find(data_dir, tmp_path):
+    run = tmp_path / "run"
+    train(load_config(TINY, (*SMALL, f"data.data_dir={data_dir}", "retrieval.querybank=40")), run)
+    for number in range(9):
+        draw_scene(sample_scene(f"search {number}", 48, 64)).save(tmp_path / f"{number}.png")
+    index_pictures(run, [tmp_path], tmp_path / "index")
+    _, task, model, _ = load_run(run)
+    assert task.querybank_texts == [own[0] for own in task.texts("train")[:40]]
+    texts = task.embed_texts(model, tf.constant(task.querybank_texts)).numpy().astype(float)
+    query = task.embed_texts(model, tf.constant(["a red circle"])).numpy()[0].astype(float)
+    scale = task.similarity_scale(model)
+    search = PictureSearch(tmp_path / "index")
+    vectors = {
+        row["path"]: row_vector for row, row_vector in zip(search._index.rows, search._index.vectors, strict=True)
+    }
+    for found in search.by_text("a red circle", 9):
+        vector = vectors[found.path][:-1].astype(float)
+        near = np.log(np.mean(np.exp(scale * texts @ vector))) / scale
+        np.testing.assert_allclose(found.score, vector @ query - near / 2, atol=1e-4)
+    for path in sorted(tmp_path.glob("*.png")):
+        best = search.by_picture(path, 1)[0]
+        assert best.path == str(path) and best.score == pytest.approx(1.0, abs=1e-4)
+    # The run explains itself: without its training data, and another bank is another encoder.
+    data = load_config(run / "config.yaml").data.data_dir
+    index_pictures(
+        run,
+        [tmp_path / "0.png"],
+        tmp_path / "plain",
+        overrides=["retrieval.querybank=0", f"data.data_dir={data}/absent"],
+    )
+    assert PictureSearch(tmp_path / "plain").by_text("a red circle", 1)[0].score == pytest.approx(
+        float(vectors[str(tmp_path / "0.png")][:-1] @ query), abs=1e-4
+    )
+    with pytest.raises(RetrievalError, match="another encoder"):
+        index_pictures(run, [tmp_path], tmp_path / "index", overrides=["retrieval.querybank=20"])

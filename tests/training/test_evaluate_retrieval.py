@@ -11,6 +11,7 @@ from vl_keras.metrics.retrieval_scores import scores_of_ranks
 from vl_keras.training import evaluate_retrieval as module
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.evaluate import evaluate, format_evaluation
+from vl_keras.training.querybank import Querybank
 from vl_keras.training.run_dir import load_run
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
@@ -107,6 +108,24 @@ def test_a_matching_run_orders_the_first_candidates_anew(run, result, task_run, 
     ranks = scores_of_ranks([row["rank"] for row in after])
     assert measures["reranked text_to_image R@1"]["score"] == pytest.approx(ranks["recall_at_1"])
     assert f"the first 3 answers, by scaled similarity and, added, {matching}, best" in format_evaluation(reranked)
+
+
+def test_a_querybank_changes_scores_as_it_says(run, result, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    normalised = evaluate(copy, "test", ["retrieval.querybank=9"])
+    _, task, model, _ = load_run(run)
+    image, text, owner, _ = task.embed_split(model, "test")
+    bank_image, bank_text, bank_owner, _ = task.embed_split(model, "train", limit=9)
+    first = [list(bank_owner).index(place) for place in range(9)]
+    bank = Querybank(bank_image, bank_text[first], float(np.exp(model.scale(image[:1])[0])))
+    scores = bank.of_texts(text).astype(np.float64) @ bank.of_images(image).astype(np.float64).T
+    names = task.source("test").image_ids
+    of_texts = [row for row in _rows(copy) if row["query"] == "text"]
+    for row, own, scored in zip(of_texts, owner, scores, strict=True):
+        assert row["first"] == [names[place] for place in np.argsort(-scored)][:6]
+        assert row["rank"] == 1 + int((scored > scored[own]).sum())
+    assert normalised["signature"]["querybank"] == 9 and "querybank" not in result["signature"]
+    assert "querybank 9" in format_evaluation(normalised)
 
 
 def test_only_a_matching_run_of_the_same_data_can_rerank(run, task_run, tmp_path):

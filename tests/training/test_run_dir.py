@@ -112,7 +112,7 @@ def test_best_weights_give_the_measures_that_were_written_down(trained_run):
 def test_load_run_sets_data_and_generation_only(trained_run):
     config, _, _, _ = load_run(trained_run, overrides=["generation.method=beam", "data.batch_size=3"])
     assert (config.generation.method, config.data.batch_size) == ("beam", 3)
-    with pytest.raises(TrainingError, match=r"Only data.…, generation.… and retrieval.rerank_…"):
+    with pytest.raises(TrainingError, match=r"Only data.…, generation.…, retrieval.rerank_… and retrieval.querybank"):
         load_run(trained_run, overrides=["model.hidden_dim=64"])
     with pytest.raises(TrainingError, match="must be auto, best, last or ema"):
         load_run(trained_run, weights="first")

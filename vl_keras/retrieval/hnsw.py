@@ -21,7 +21,7 @@ def extend_graph(graph, vectors, on_progress=None):
 
     Args:
         graph: faiss index that holds the first of `vectors`; None: a new one.
-        vectors: `(N, D)` float32, L2-normalised, N at least 1.
+        vectors: `(N, D)` float32, of length 1 or a little more, N at least 1.
         on_progress: called with the number of vectors that the graph holds, now and then.
 
     Returns:

@@ -27,6 +27,8 @@ from vl_keras.retrieval.vector_index import (
 )
 
 HNSW_FROM = 50_000  # vectors; fewer are compared one and all in milliseconds
+_TOLERANCE = 1e-3
+_LONGEST = 1.12  # length of a unit vector followed by 1/2
 _LOCK = ".lock"
 _GENERATION = "generation-"
 _UNFINISHED = "unfinished"
@@ -128,7 +130,8 @@ class IndexWriter:
 
         Args:
             rows: list of N dicts that JSON can hold.
-            vectors: `(N, D)` float32, L2-normalised.
+            vectors: `(N, D)` float32, L2-normalised, or that followed by a number from -1/2 to 1/2 which queries, by a
+                1 in its place, add to their scores.
             fingerprint: hex string of all that determines the vectors.
             description: dict of what else the reader should know.
             on_progress: called with the number of vectors that the graph of a large index holds, now and then.
@@ -138,14 +141,17 @@ class IndexWriter:
 
         Raises:
             RetrievalError: it cannot be written; the index is as it was.
-            ValueError: rows and vectors are not as many, or a vector's length is not 1.
+            ValueError: rows and vectors are not as many, or a vector's length is not.
         """
         vectors = np.ascontiguousarray(vectors, np.float32)
         if vectors.ndim != 2 or len(vectors) != len(rows):
             raise ValueError(f"`vectors` must be (N, D) for N rows; got {vectors.shape} for {len(rows)} rows.")
         lengths = np.linalg.norm(vectors, axis=1)
-        if not np.allclose(lengths, 1.0, atol=1e-3):
-            raise ValueError(f"Every vector must have length 1; got {lengths.min():.4g} to {lengths.max():.4g}.")
+        if not ((lengths > 1 - _TOLERANCE) & (lengths < _LONGEST)).all():
+            raise ValueError(
+                f"Every vector must have length 1, or up to {_LONGEST} with a number for scores at its end; got "
+                f"{lengths.min():.4g} to {lengths.max():.4g}."
+            )
         kind = kind_for(len(rows))
         meta = {
             "format": FORMAT,

@@ -24,7 +24,7 @@ class VectorIndex:
 
     Attributes:
         rows: list of dicts.
-        vectors: `(N, D)` float32, L2-normalised.
+        vectors: `(N, D)` float32, of length 1 or a little more; see `IndexWriter.write`.
         fingerprint: of the encoder that the vectors come from.
         description: dict, the writer's own.
         kind: `exact` or `hnsw`.
@@ -91,10 +91,10 @@ class VectorIndex:
             )
 
     def search(self, queries, count=10):
-        """The nearest vectors to each query, by inner product, which is the cosine.
+        """The nearest vectors to each query, by inner product, which is the cosine of L2-normalised vectors.
 
         Args:
-            queries: `(Q, D)`, L2-normalised.
+            queries: `(Q, D)`.
             count: K; of a smaller index, all.
 
         Returns:

@@ -1,7 +1,10 @@
 """Retrieval: pictures and texts in one space, to find either by the other."""
 
+import functools
 import hashlib
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +27,7 @@ _MODEL_SETTINGS = (
     "image_dropout",
 )
 _TEXTS_AT_ONCE = 128
+_QUERYBANK = "querybank.jsonl"
 PROTOCOL = 1000  # images of a fold
 
 
@@ -38,6 +42,25 @@ class RetrievalTask(TextTask):
 
     def texts(self, split):
         return self.source(split).captions
+
+    @functools.cached_property
+    def querybank_texts(self):
+        """A caption of each of the first `retrieval.querybank` training pictures."""
+        captions = [own[0] for own in self.texts(self.config.data.train_split) if own]
+        return captions[: self.config.retrieval.querybank]
+
+    def save_vocabularies(self, folder):
+        super().save_vocabularies(folder)
+        if self.config.retrieval.querybank:
+            lines = [json.dumps(text) + "\n" for text in self.querybank_texts]
+            (Path(folder) / _QUERYBANK).write_text("".join(lines), encoding="utf-8")
+
+    def load_vocabularies(self, folder):
+        super().load_vocabularies(folder)
+        path = Path(folder) / _QUERYBANK
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            self.querybank_texts = [json.loads(line) for line in lines][: self.config.retrieval.querybank]
 
     def build(self):
         """A `DualEncoder` with fresh weights, under the current strategy and precision policy."""
@@ -81,6 +104,11 @@ class RetrievalTask(TextTask):
         """`(B,)` strings to `(B, E)` float32, L2-normalised."""
         return model.embed_texts(self.encode_texts(strings))
 
+    def similarity_scale(self, model):
+        """What the cosine of a picture and a text is multiplied by in training."""
+        vector = tf.zeros((1, self.config.retrieval.embedding_dim))
+        return float(np.exp(model.scale(vector)[0]))
+
     def fingerprint(self, model):
         """64 hexadecimal digits that change with everything that vectors follow from."""
         digest = hashlib.sha256(encoder_fingerprint(model.image_encoder).encode())
@@ -92,7 +120,7 @@ class RetrievalTask(TextTask):
                     digest.update(weight.numpy().tobytes())
         return digest.hexdigest()
 
-    def embed_split(self, model, split, limit=0, progress=None):
+    def embed_split(self, model, split, limit=0, progress=None, captions_each=None):
         """Vectors of a split's pictures and captions.
 
         Args:
@@ -100,6 +128,7 @@ class RetrievalTask(TextTask):
             split: name.
             limit: only the first so many pictures; 0: all.
             progress: called with the number of pictures that are done.
+            captions_each: only the first so many captions of a picture; None: all.
 
         Returns:
             Image vectors `(N, E)`, text vectors `(M, E)`, the `(M,)` places of the texts' images among the N, and the
@@ -107,7 +136,7 @@ class RetrievalTask(TextTask):
         """
         source = self.source(split)
         count = min(limit or len(source), len(source))
-        embed_images, embed_texts = self._functions(model)
+        embed_images = self._functions(model)[0]
         vectors, done = [], 0
         for inputs, indices in self._picture_batches(model, split):
             if done >= count:
@@ -119,8 +148,20 @@ class RetrievalTask(TextTask):
         image = np.concatenate(vectors)[:count]
         unreadable = {name for name, _ in source.quarantine.rows}
         kept = [i for i in range(count) if source.image_ids[i] not in unreadable and source.captions[i]]
-        captions = [caption for index in kept for caption in source.captions[index]]
-        owner = np.repeat(np.arange(len(kept)), [len(source.captions[index]) for index in kept])
+        captions = [source.captions[index][:captions_each] for index in kept]
+        owner = np.repeat(np.arange(len(kept)), [len(own) for own in captions])
+        captions = [caption for own in captions for caption in own]
+        return image[kept], self.embed_captions(model, captions), owner, np.array(kept)
+
+    def embed_captions(self, model, captions, progress=None):
+        """Vectors of many texts, `(M, E)` float32, L2-normalised, each read no longer than those of its batch.
+
+        Args:
+            model: a `DualEncoder`.
+            captions: list of M strings.
+            progress: called with the number of texts that are done.
+        """
+        embed_texts = self._functions(model)[1]
         ids = self._ids(captions)
         lengths = np.array([len(text) for text in ids])
         text = np.zeros((len(captions), self.config.retrieval.embedding_dim), np.float32)
@@ -131,7 +172,9 @@ class RetrievalTask(TextTask):
             for row, number in enumerate(chosen):
                 padded[row, : lengths[number]] = ids[number]
             text[chosen] = embed_texts(tf.constant(padded)).numpy()
-        return image[kept], text, owner, np.array(kept)
+            if progress is not None:
+                progress(start + len(chosen))
+        return text
 
     def measure(self, model, split, limit=0, progress=None):
         """Recall, median and mean reciprocal rank both ways, as means over folds of 1,000 images where there are more.

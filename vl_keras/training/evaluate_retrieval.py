@@ -13,6 +13,7 @@ from vl_keras.training.errors import TrainingError
 from vl_keras.training.json_lines import write_json_lines
 from vl_keras.training.measure_table import describe_measures, measure_rows
 from vl_keras.training.progress import Progress
+from vl_keras.training.querybank import Querybank
 from vl_keras.training.rerank import Reranker
 from vl_keras.training.run_dir import weights_name
 from vl_keras.training.tile_sheet import RIGHT, Tile, draw_tile_sheet, source_picture
@@ -25,6 +26,7 @@ _SIDE = 180
 def evaluate_retrieval(task, model, split, folder, which):
     """Has every picture of a split search its captions, and every caption its picture.
 
+    Scores are cosines, or those of a `Querybank` where `retrieval.querybank` is set.
     Where `retrieval.rerank_with` names a matching run, it orders the first `retrieval.rerank_candidates` of every query
     anew. Writes `SPLIT_ranks.jsonl`, a line a query: the rank of the right answer and what came first; and `SPLIT.png`:
     some queries, spread evenly over the split, with what came first, the right answers framed or green.
@@ -45,13 +47,21 @@ def evaluate_retrieval(task, model, split, folder, which):
     captions = [caption for index in kept for caption in source.captions[index]]
     names = [source.image_ids[index] for index in kept]
     retrieval = task.config.retrieval
+    scale, measured_with = task.similarity_scale(model), {}
+    if retrieval.querybank:
+        with Progress("querybank", retrieval.querybank, "picture") as progress:
+            of_training = task.embed_split(
+                model, task.config.data.train_split, retrieval.querybank, progress.to, captions_each=1
+            )
+        bank = Querybank(*of_training[:2], scale)
+        image, text = bank.of_images(image), bank.of_texts(text)
+        measured_with["querybank"] = len(bank.images)
     count = retrieval.rerank_candidates if retrieval.rerank_with else _TOP
     folds = [_Fold(image, text, *fold, count) for fold in protocol_folds(owner, len(image), PROTOCOL)]
     each = f", in each of {len(folds)} folds" if len(folds) > 1 else ""
     notes = [f"searched: {len(folds[0].images)} pictures, {len(folds[0].texts)} captions of this split{each}"]
     if retrieval.rerank_with:
         reranker = Reranker(retrieval.rerank_with, task, split)
-        scale = float(np.exp(model.scale(image[:1])[0]))
 
         def score(images, texts):
             """Both models' log-odds, added: on their own the matching model's find less than the dual encoder's."""
@@ -68,7 +78,7 @@ def evaluate_retrieval(task, model, split, folder, which):
     write_json_lines(files["ranks"], (row for fold in folds for row in fold.rows(names, captions)))
     counts = {"images": sum(len(fold.images) for fold in folds), "texts": sum(len(fold.texts) for fold in folds)}
     counts["folds"] = len(folds)
-    signature = task.signature(counts, split, weights_name(which))
+    signature = {**task.signature(counts, split, weights_name(which)), **measured_with}
     sections = _sections(folds[0], source, kept, captions)
     title = describe_signature(signature)
     draw_tile_sheet(files["contact_sheet"], title, sections, describe_measures(rows, rows), side=_SIDE, columns=_TOP)

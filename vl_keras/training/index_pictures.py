@@ -54,7 +54,7 @@ def index_pictures(run_dir, images, out, delete=(), delete_missing=False, overri
         out: folder of the index.
         delete: files and folders that leave the index, with all below them, even where `images` names them.
         delete_missing: pictures whose files are gone leave it, too.
-        overrides: `"data.…=value"` strings, e.g. `data.max_pixels=100000000`.
+        overrides: as of `PictureEmbedder`, e.g. `data.max_pixels=100000000`.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
 
     Returns:

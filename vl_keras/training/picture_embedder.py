@@ -1,6 +1,9 @@
 """Vectors of anybody's pictures and texts, from a trained retrieval run."""
 
 import dataclasses
+import functools
+import hashlib
+import json
 
 import numpy as np
 import tensorflow as tf
@@ -8,18 +11,23 @@ import tensorflow as tf
 from vl_keras.data.image_batches import load_images
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.picture_files import PictureFiles
+from vl_keras.training.progress import Progress
+from vl_keras.training.querybank import Querybank
 from vl_keras.training.run_dir import load_run
 
 _BATCH = 32
 
 
 class PictureEmbedder:
-    """Pictures and texts to vectors of one space, D wide and L2-normalised.
+    """Pictures and texts to vectors of one space, whose inner product is their score.
+
+    The vectors are L2-normalised and the score is the cosine; where the run has a querybank, D is one more, and the
+    score is the `Querybank`'s but for what is constant for a query.
 
     Args:
         run_dir: folder of a trained retrieval run.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
-        overrides: `"data.…=value"` strings.
+        overrides: `"data.…=value"` and `"retrieval.querybank=value"` strings.
 
     Attributes:
         fingerprint: hex string of all that determines the vectors.
@@ -36,9 +44,13 @@ class PictureEmbedder:
         self._data = dataclasses.replace(config.data, max_bad_share=1.0)
         self._embed_images = tf.function(lambda image: self._task.embed_images(self._model, image))
         self.fingerprint = self._task.fingerprint(self._model)
+        self._has_bank = config.retrieval.querybank > 0
+        if self._has_bank:
+            texts = json.dumps(self._task.querybank_texts)
+            self.fingerprint = hashlib.sha256(f"{self.fingerprint}{texts}".encode()).hexdigest()
 
     def embed_pictures(self, paths):
-        """Vectors of picture files; one that cannot be read costs itself.
+        """Vectors of picture files that are to be found; one that cannot be read costs itself.
 
         Args:
             paths: the files.
@@ -50,6 +62,31 @@ class PictureEmbedder:
         Raises:
             TrainingError: the run gives vectors that are no numbers.
         """
+        for places, vectors, failed in self._embed_files(paths):
+            yield places, self._bank.of_images(vectors)[:, :-1] if self._has_bank else vectors, failed
+
+    def text_query(self, text):
+        """`(D,)` float32 of a string that pictures are looked for with."""
+        return self._query(self._checked(self._task.embed_texts(self._model, tf.constant([text])).numpy())[0], 1.0)
+
+    def picture_query(self, path):
+        """`(D,)` float32 of a picture file that others like it are looked for with: their scores are cosines."""
+        ((_, vectors, failed),) = self._embed_files([path])
+        if failed:
+            raise TrainingError(f"The picture `{path}` cannot be read: {failed[0][1]}.")
+        return self._query(vectors[0], 0.0)
+
+    def _query(self, vector, bank_counts):
+        return np.append(vector, np.float32(bank_counts)) if self._has_bank else vector
+
+    @functools.cached_property
+    def _bank(self):
+        texts = self._task.querybank_texts
+        with Progress("querybank", len(texts), "text") as progress:
+            vectors = self._checked(self._task.embed_captions(self._model, texts, progress.to))
+        return Querybank(None, vectors, self._task.similarity_scale(self._model))
+
+    def _embed_files(self, paths):
         if not paths:
             return
         files = PictureFiles(paths)
@@ -64,10 +101,6 @@ class PictureEmbedder:
             reasons = dict(files.quarantine.rows)
             names = [files.image_ids[place] for place in index[~readable]]
             yield index[readable], vectors, [(name, reasons.get(name, "cannot be read")) for name in names]
-
-    def embed_text(self, text):
-        """`(D,)` float32 of one string."""
-        return self._checked(self._task.embed_texts(self._model, tf.constant([text])).numpy())[0]
 
     def _checked(self, vectors):
         if not np.isfinite(vectors).all():

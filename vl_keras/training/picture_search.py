@@ -12,7 +12,8 @@ class SearchResult(NamedTuple):
 
     Attributes:
         rank: 1 is the best.
-        score: cosine of its vector and the query's, -1 to 1.
+        score: cosine of its vector and the query's, -1 to 1; where a text asks and the run has a querybank, less what
+            that takes off the picture, at most 1/2.
         path: of its file.
     """
 
@@ -48,14 +49,11 @@ class PictureSearch:
         """List of the `top` best `SearchResult`s of a text, best first."""
         if not text.strip():
             raise TrainingError("The text is empty; say what the pictures should show.")
-        return self._nearest(self._embedder.embed_text(text), top)
+        return self._nearest(self._embedder.text_query(text), top)
 
     def by_picture(self, path, top=10):
         """List of the `top` best `SearchResult`s of a picture file, best first; the file itself is not left out."""
-        ((_, vectors, failed),) = self._embedder.embed_pictures([path])
-        if failed:
-            raise TrainingError(f"The picture `{path}` cannot be read: {failed[0][1]}.")
-        return self._nearest(vectors[0], top)
+        return self._nearest(self._embedder.picture_query(path), top)
 
     def _nearest(self, vector, top):
         if top < 1:

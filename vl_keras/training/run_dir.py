@@ -24,6 +24,8 @@ _FREE_TO_CHANGE = (
     "training.checkpoint_steps",
     "training.patience",
 )
+# Beginnings of the settings that a trained run may be used with.
+_FOR_USE = ("data.", "generation.", "retrieval.rerank_", "retrieval.querybank")
 FIRST_PHASE = "cross_entropy"
 PHASES = (FIRST_PHASE, "self_critical")  # in the order in which they run
 _ENCODER_WEIGHTS = "image_encoder.h5"
@@ -161,8 +163,7 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
         run_dir: folder that `train` wrote.
         weights: `best`: those of the best development measure; `last`: of the last checkpoint; `ema`: the moving
             average in the last checkpoint; `auto`: `best` where there is one, else `last`.
-        overrides: `"data.…=value"`, `"generation.…=value"` and `"retrieval.rerank_…=value"` strings, e.g. for other
-            data.
+        overrides: strings `"data.…=value"`, e.g. for other data, and of the other settings in `_FOR_USE`.
         precision: to compute in; None: as it was trained.
 
     Returns:
@@ -175,9 +176,10 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
     if not run.config_file.exists():
         raise TrainingError(f"`{run.path}` holds no run: it has no config.yaml.")
     for override in overrides:
-        if not override.strip().startswith(("data.", "generation.", "retrieval.rerank_")):
+        if not override.strip().startswith(_FOR_USE):
             raise TrainingError(
-                f"Only data.…, generation.… and retrieval.rerank_… can be set for a trained run; got `{override}`."
+                "Only data.…, generation.…, retrieval.rerank_… and retrieval.querybank can be set for a trained run; "
+                f"got `{override}`."
             )
     config = load_config(run.config_file, overrides)
     task = TASKS[config.task](
