@@ -9,7 +9,8 @@ import vl_keras
 
 _OVERRIDE_HELP = "settings that win over the file's, e.g. training.epochs=5 data.batch_size=16"
 _RUN_OVERRIDE_HELP = (
-    "data.…, generation.… and retrieval.rerank_… settings that win over the run's, e.g. generation.beam_size=5"
+    "data.…, generation.…, retrieval.rerank_… and retrieval.querybank settings that win over the run's, "
+    "e.g. generation.beam_size=5"
 )
 
 

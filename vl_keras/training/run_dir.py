@@ -24,7 +24,7 @@ _FREE_TO_CHANGE = (
     "training.checkpoint_steps",
     "training.patience",
 )
-# Beginnings of the settings that a trained run may be used with.
+# How the names begin of those that may be set for a trained run.
 _FOR_USE = ("data.", "generation.", "retrieval.rerank_", "retrieval.querybank")
 FIRST_PHASE = "cross_entropy"
 PHASES = (FIRST_PHASE, "self_critical")  # in the order in which they run
