@@ -31,7 +31,7 @@ def draw_search_sheet(results, path, text=None, image=None):
         for result in results
     ]
     title, query = (text, None) if image is None else (_name(image), fit(_picture(image), _SIDE))
-    draw_tile_sheet(path, title, [("rank, cosine, file", tiles)], figure=query, side=_SIDE, columns=_COLUMNS)
+    draw_tile_sheet(path, title, [("rank, score, file", tiles)], figure=query, side=_SIDE, columns=_COLUMNS)
 
 
 def _picture(path):
