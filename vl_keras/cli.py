@@ -297,7 +297,7 @@ def _parser():
         "search",
         _search,
         "find pictures by words or by another picture",
-        "Prints a line for each picture that was found, best first: rank, score (cosine) and path, with tabs between.",
+        "Prints a line for each picture that was found, best first: rank, score and path, with tabs between.",
         'vl-keras search photos.index --text "a dog in the snow" --sheet found.png\n'
         "  vl-keras search photos.index --image dog.jpg --top 20",
     )
