@@ -13,6 +13,7 @@ from PIL import Image
 from vl_keras.config import load_config
 from vl_keras.data.builders.shapes_scene import draw_scene, sample_scene
 from vl_keras.retrieval.errors import RetrievalError
+from vl_keras.retrieval.vector_index import VectorIndex
 from vl_keras.training.index_pictures import index_pictures
 from vl_keras.training.picture_search import PictureSearch
 from vl_keras.training.run_dir import load_run
@@ -69,9 +70,8 @@ def test_a_querybank_takes_its_part_off_pictures_that_texts_find(data_dir, tmp_p
     query = task.embed_texts(model, tf.constant(["a red circle"])).numpy()[0].astype(float)
     scale = task.similarity_scale(model)
     search = PictureSearch(tmp_path / "index")
-    vectors = {
-        row["path"]: row_vector for row, row_vector in zip(search._index.rows, search._index.vectors, strict=True)
-    }
+    index = VectorIndex.open(tmp_path / "index")
+    vectors = {row["path"]: vector for row, vector in zip(index.rows, index.vectors, strict=True)}
     for found in search.by_text("a red circle", 9):
         vector = vectors[found.path][:-1].astype(float)
         near = np.log(np.mean(np.exp(scale * texts @ vector))) / scale

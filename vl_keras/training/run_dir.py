@@ -163,7 +163,8 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
         run_dir: folder that `train` wrote.
         weights: `best`: those of the best development measure; `last`: of the last checkpoint; `ema`: the moving
             average in the last checkpoint; `auto`: `best` where there is one, else `last`.
-        overrides: strings `"data.…=value"`, e.g. for other data, and of the other settings in `_FOR_USE`.
+        overrides: `"data.…=value"`, e.g. for other data, `"generation.…=value"`, `"retrieval.rerank_…=value"` and
+            `"retrieval.querybank=value"` strings.
         precision: to compute in; None: as it was trained.
 
     Returns:

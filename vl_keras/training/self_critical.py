@@ -98,8 +98,10 @@ class SelfCriticalModel(keras.Model):
         return tf.stack([self._seed + 7919 * replica + 104729 * stream, tf.cast(self.optimizer.iterations, tf.int32)])
 
     def _sample(self, inputs, references):
-        settings = {**self._settings, "method": "sample", "num_captions": self._num_samples}
-        settings |= {
+        settings = {
+            **self._settings,
+            "method": "sample",
+            "num_captions": self._num_samples,
             "temperature": self._temperature,
             "top_k": 0,
             "top_p": 1.0,
