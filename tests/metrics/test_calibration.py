@@ -17,7 +17,11 @@ def softmax(logits):
 
 
 def loss(logits, labels, temperature):
-    return -np.log(softmax(logits / temperature)[np.arange(len(labels)), labels]).mean()
+    """Cross-entropy to Platt's targets, written out."""
+    count, classes = logits.shape
+    targets = np.full((count, classes), 1 / (count + 2) / (classes - 1))
+    targets[np.arange(count), labels] = (count + 1) / (count + 2)
+    return -(targets * np.log(softmax(logits / temperature))).sum(axis=1).mean()
 
 
 def draw(rng, count, classes, spread):
@@ -44,9 +48,18 @@ def test_no_other_temperature_has_less_loss():
             assert best <= loss(logits.astype(np.float64), labels, other)
 
 
+def test_where_no_answer_is_wrong_confidence_grows_with_the_number_of_answers():
+    logits = np.eye(3)[[0, 1, 2, 1]] * 4
+    for times in (1, 10, 1000):
+        labels = [0, 1, 2, 1] * times
+        every = np.tile(logits, (times, 1))
+        confidence = softmax(every / fit_temperature(every, labels)).max(axis=1)
+        np.testing.assert_allclose(confidence, (4 * times + 1) / (4 * times + 2), rtol=1e-6)
+
+
 def test_where_there_is_no_best_temperature_an_end_is_returned():
     logits = np.eye(3)[[0, 1, 2, 1]] * 4
-    assert fit_temperature(logits, [0, 1, 2, 1]) == TEMPERATURES[0]
+    assert fit_temperature(logits * 1e-6, [0, 1, 2, 1]) == TEMPERATURES[0]
     assert fit_temperature(logits, [1, 2, 0, 0]) == TEMPERATURES[1]
     huge = fit_temperature(logits * 1e6, [0, 1, 2, 0])
     assert huge == TEMPERATURES[1]

@@ -6,11 +6,14 @@ TEMPERATURES = (0.05, 20.0)  # where a temperature is looked for
 
 
 def fit_temperature(logits, labels):
-    """The temperature T for which softmax(logits / T) has the least negative log-likelihood (Guo et al., 2017, 4.2).
+    """The temperature T for which softmax(logits / T) has the least cross-entropy (Guo et al., 2017, 4.2).
+
+    Of N labels each counts as right with probability (N + 1) / (N + 2), and the rest is shared by the other classes
+    (the targets of Platt, 1999): where every label has the largest logit, the likelihood alone would have no best
+    temperature but zero, and every later mistake would be made with full confidence.
 
     In 1 / T the loss is convex, so the place where its slope changes sign is found by halving. Where there is none in
-    `TEMPERATURES`, the nearer end is returned: the lower one where every label has the largest logit, since the loss
-    then falls for ever, the upper one where the logits say nothing about the labels.
+    `TEMPERATURES`, the nearer end is returned, e.g. the upper one where the logits say nothing about the labels.
 
     Args:
         logits: `(N, C)` finite floats of held-out items, e.g. dev.
@@ -28,12 +31,14 @@ def fit_temperature(logits, labels):
     if not np.isfinite(logits).all():
         raise ValueError("`logits` must be finite; some are not.")
     logits = logits - logits.max(axis=1, keepdims=True)
-    right = logits[np.arange(len(labels)), labels].mean()
+    right = logits[np.arange(len(labels)), labels]
+    others = (logits.sum(axis=1) - right) / max(logits.shape[1] - 1, 1)
+    aim = (((len(labels) + 1) * right + others) / (len(labels) + 2)).mean()
 
     def slope(inverse):
-        """Derivative of the mean negative log-likelihood by 1 / T: expected minus right logit."""
+        """Derivative of the loss by 1 / T: the expected logit minus that of the targets."""
         weights = np.exp(inverse * logits)
-        return ((weights * logits).sum(axis=1) / weights.sum(axis=1)).mean() - right
+        return ((weights * logits).sum(axis=1) / weights.sum(axis=1)).mean() - aim
 
     low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
     if slope(low) >= 0:
