@@ -81,8 +81,10 @@ def count_rows(inputs, options):
     """Rows of a request.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; its inputs have none, differ in them, or are more than a batch takes.
+        ServingError: INVALID_ARGUMENT; no inputs, inputs without rows, unequal ones, or more than a batch takes.
     """
+    if not inputs:
+        raise _invalid("Batching Run() must have at least one input tensor")
     sizes = set()
     for array in inputs.values():
         if array.ndim == 0:
@@ -90,7 +92,7 @@ def count_rows(inputs, options):
         sizes.add(array.shape[0])
     if len(sizes) > 1:
         raise _invalid("Batching Run() input tensors must have equal 0th-dimension size.")
-    rows = sizes.pop() if sizes else 0
+    rows = sizes.pop()
     most = options.max_request_size or options.max_batch_size
     if rows > most:
         raise _invalid(f"Task size {rows} is larger than maximum input batch size {most}")

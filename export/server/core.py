@@ -86,14 +86,6 @@ class ServerCore:
         """
         return self.models.hold(model_spec)
 
-    async def classify(self, servable, signature_name, examples, deadline=None):
-        """`ClassificationResult` of serialized `tf.train.Example`s (a list of bytes)."""
-        return await self._examples(servable, signature_name, example_apis.CLASSIFY, examples, deadline)
-
-    async def regress(self, servable, signature_name, examples, deadline=None):
-        """`RegressionResult` of serialized `tf.train.Example`s (a list of bytes)."""
-        return await self._examples(servable, signature_name, example_apis.REGRESS, examples, deadline)
-
     def check_examples(self, servable, signature_name, method):
         """Refuses a signature that cannot classify or regress.
 
@@ -111,6 +103,26 @@ class ServerCore:
         check = self.options.enable_signature_method_name_check
         return example_apis.check_signature(servable.signatures, signature_name, method, check)[1]
 
+    async def run_examples(self, servable, signature_name, method, examples, deadline=None):
+        """Classifies or regresses.
+
+        Args:
+            servable: `Servable`.
+            signature_name: empty for `serving_default`.
+            method: `example_apis.CLASSIFY` or `REGRESS`.
+            examples: serialized `tf.train.Example`s, a list of bytes; at least one.
+            deadline: as of `Servable.run`.
+
+        Returns:
+            `ClassificationResult` or `RegressionResult`.
+
+        Raises:
+            ServingError: the signature is for something else, or the run failed.
+        """
+        aliases = self.check_examples(servable, signature_name, method)
+        outputs = await servable.run(signature_name, example_apis.as_inputs(examples), aliases, deadline)
+        return example_apis.RESULTS[method](outputs, len(examples))
+
     async def multi_inference(self, request, deadline=None):
         """`MultiInferenceResponse` to a `MultiInferenceRequest`; every task reads the same examples.
 
@@ -126,7 +138,7 @@ class ServerCore:
             response = inference_pb2.MultiInferenceResponse()
             results = await asyncio.gather(
                 *(
-                    self._examples(servable, task.model_spec.signature_name, task.method_name, examples, deadline)
+                    self.run_examples(servable, task.model_spec.signature_name, task.method_name, examples, deadline)
                     for task in request.tasks
                 )
             )
@@ -203,13 +215,6 @@ class ServerCore:
         for name in request.metric_names:
             response.metric.add(name=name, int64_value_increase=after.get(name, 0) - before.get(name, 0))
         return response
-
-    async def _examples(self, servable, signature_name, method, examples, deadline):
-        aliases = self.check_examples(servable, signature_name, method)
-        if not examples:
-            raise _invalid("Input is empty.")
-        outputs = await servable.run(signature_name, example_apis.as_inputs(examples), aliases, deadline)
-        return example_apis.RESULTS[method](outputs, len(examples))
 
     def _check_tasks(self, servable, tasks):
         seen, inputs = set(), set()

@@ -160,24 +160,20 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     async def _classify(self, request, deadline):
-        _need_model_spec(request)
-        with self._core.servable(request.model_spec) as servable:
-            response = classification_pb2.ClassificationResponse()
-            name = request.model_spec.signature_name
-            self._core.check_examples(servable, name, example_apis.CLASSIFY)
-            examples = example_apis.examples_of(request.input)
-            response.result.CopyFrom(await self._core.classify(servable, name, examples, deadline))
-            answered_by(response.model_spec, servable, name)
-            return response
+        response = classification_pb2.ClassificationResponse()
+        return await self._run_examples(example_apis.CLASSIFY, request, response, deadline)
 
     async def _regress(self, request, deadline):
+        response = regression_pb2.RegressionResponse()
+        return await self._run_examples(example_apis.REGRESS, request, response, deadline)
+
+    async def _run_examples(self, method, request, response, deadline):
         _need_model_spec(request)
         with self._core.servable(request.model_spec) as servable:
-            response = regression_pb2.RegressionResponse()
             name = request.model_spec.signature_name
-            self._core.check_examples(servable, name, example_apis.REGRESS)
+            self._core.check_examples(servable, name, method)
             examples = example_apis.examples_of(request.input)
-            response.result.CopyFrom(await self._core.regress(servable, name, examples, deadline))
+            response.result.CopyFrom(await self._core.run_examples(servable, name, method, examples, deadline))
             answered_by(response.model_spec, servable, name)
             return response
 

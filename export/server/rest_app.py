@@ -11,6 +11,7 @@ import grpc
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2
 
+from export.server.example_apis import CLASSIFY, REGRESS
 from export.server.json_answers import write_classifications, write_regressions, write_tensors
 from export.server.json_examples import read_examples
 from export.server.json_reader import read_json
@@ -194,8 +195,8 @@ class _RestApp:
             return await self._predict(target.model_spec, signature_name, document, is_large, deadline)
         examples = await self._convert(is_large, read_examples, document)
         with self._core.servable(target.model_spec) as servable:
-            run = self._core.classify if target.verb == "classify" else self._core.regress
-            result = await run(servable, signature_name, examples, deadline)
+            method = CLASSIFY if target.verb == "classify" else REGRESS
+            result = await self._core.run_examples(servable, signature_name, method, examples, deadline)
         return (write_classifications if target.verb == "classify" else write_regressions)(result)
 
     async def _predict(self, model_spec, signature_name, document, is_large, deadline):

@@ -93,7 +93,12 @@ class Servable:
 
     def _execute(self, signature, inputs, outputs):
         started = time.perf_counter()
-        feeds = {signature.inputs[alias].name: array for alias, array in inputs.items()}
+        feeds = {}
+        for alias, array in inputs.items():
+            name = signature.inputs[alias].name
+            if name in feeds:  # TensorFlow's own text
+                raise _invalid(f'Endpoint "{name}" fed more than once.')
+            feeds[name] = array
         names = {alias: signature.outputs[alias].name for alias in outputs}
         results = self._graph.run(feeds, names.values())
         if self._metrics is not None:

@@ -11,7 +11,7 @@ import pytest
 from calls import predict_request, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving_models import publish
+from serving_models import edit, publish
 
 from export.errors import ExportError
 from export.server import batching
@@ -138,6 +138,15 @@ def test_what_cannot_be_batched(batched, inputs, signature, expected, part):
     got, details = refused(batched(text(timeout=0)).predict, "tools", inputs, signature)
     assert got == expected
     assert part in details
+
+
+def test_a_signature_without_inputs_cannot_be_batched(serve, written, tmp_path):
+    publish(written["tools"], tmp_path / "tools", 1)
+    edit(tmp_path / "tools" / "1", lambda meta_graph: meta_graph.signature_def["plus"].inputs.clear())
+    client = serve(tmp_path / "tools", model_name="tools", enable_batching=True)
+    got, details = refused(client.predict, "tools", {}, "plus")
+    assert got == code.INVALID_ARGUMENT
+    assert "Batching Run() must have at least one input tensor" in details
 
 
 def test_a_full_batching_queue_refuses_at_once(batched):

@@ -203,6 +203,21 @@ def test_default_inputs_of_a_signature_fill_in(kind, written, tmp_path):
             assert part in details
 
 
+def test_two_inputs_cannot_be_one_tensor(kind, written, tmp_path):
+    publish(written["tools"], tmp_path / "tools", 1)
+
+    def join_with_itself(meta_graph):
+        inputs = meta_graph.signature_def["join"].inputs
+        inputs["end"].name = inputs["text"].name
+
+    edit(tmp_path / "tools" / "1", join_with_itself)
+    with calls.serving(kind, tmp_path / "tools", model_name="tools") as client:
+        inputs = {"text": np.array([b"a"], object), "end": np.array([b"!"], object)}
+        got, details = refused(client.predict, "tools", inputs, "join")
+        assert got == code.INVALID_ARGUMENT
+        assert 'Endpoint "join_text:0" fed more than once.' in details
+
+
 def test_a_taken_port_is_told(tools):
     with LocalServer(tools, model_name="tools") as server:
         for name, port in (("port", server.grpc_port), ("rest_api_port", server.rest_port)):
