@@ -11,6 +11,7 @@ from vl_keras.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = str(ROOT / "configs" / "captioning" / "tiny.yaml")
+SMALL = ["data.shapes.scenes=10", "data.batch_size=2", "data.data_dir=prepared"]
 COMMANDS = (
     ["train"],
     ["evaluate"],
@@ -72,6 +73,14 @@ def test_help_does_not_wait_for_tensorflow():
         (["train", "absent.yaml"], ["no config file `absent.yaml`"]),
         (["train", TINY, "--set", "training.epoch=3"], ["`training.epoch`", "did you mean `training.epochs`"]),
         (["train", TINY, "--set", "model.num_heads=5"], ["32", "5"]),
+        (["train", TINY, "--set", *SMALL, "data.batch_size=11"], ["`data.batch_size` is 11", "only 10 images"]),
+        (["train", TINY, "--set", *SMALL, "text.vocabulary=absent.txt"], ["no vocabulary file `absent.txt`"]),
+        (["train", TINY, "--set", *SMALL, "text.max_length=9"], ["at most `text.max_length`", "16 and 9"]),
+        (["train", TINY, "--set", "generation.repetition_penalty=0"], ["`generation.repetition_penalty`", "above 0"]),
+        (["train", TINY, "--set", "generation.min_length=17"], ["`generation.min_length`", "max_length", "17"]),
+        (["train", TINY, "--set", "data.augment.rotation=.nan"], ["`data.augment.rotation`", "0 and 180", "nan"]),
+        (["train", TINY, "--set", "data.shapes.scenes=0"], ["`data.shapes.scenes`", "at least 1"]),
+        (["train", TINY, "--set", "data.shapes.image_size=[0, 48]"], ["`data.shapes.image_size`", "16 pixels"]),
         (["evaluate", "absent"], ["`absent` holds no run"]),
         (["predict", "absent", "--image", "absent.jpg"], ["`absent` holds no run"]),
         (["predict", "absent", "--image", "absent.jpg", "--explain", "out.jpg"], ["out.jpg", ".png"]),
@@ -134,6 +143,15 @@ def test_predict(replaced, capsys):
     printed = capsys.readouterr()
     assert printed.out == "a.jpg\ta dog\n"
     assert printed.err == "1 of 2 pictures could not be read:\n  b.jpg: bad\n"
+
+
+def test_predict_prints_a_name_that_is_not_utf8_as_it_is(replaced, capfdbinary):
+    from vl_keras.training.prediction import Prediction
+
+    call = replaced("vl_keras.training.predict.predict", [])
+    main(["predict", "run", "--image", "folder"])
+    call.kwargs["report"](Prediction(os.fsdecode(b"caf\xe9.jpg"), "ok", "a dog"))
+    assert capfdbinary.readouterr().out == b"caf\xe9.jpg\ta dog\n"
 
 
 def test_predict_fails_where_no_picture_could_be_read(replaced):

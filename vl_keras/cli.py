@@ -1,6 +1,7 @@
 """The `vl-keras` command: parses its line, calls one function, prints what came of it."""
 
 import argparse
+import io
 import sys
 import warnings
 from pathlib import Path
@@ -19,6 +20,8 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     # TensorFlow Hub's warning of its own import is nothing the user can mend.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be UTF-8: its bytes come out as they are
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         return options.command(options) or 0
     except KeyboardInterrupt:

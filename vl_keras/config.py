@@ -370,6 +370,15 @@ def _rules(config):
         generation.method == "sample" or generation.num_captions <= generation.beam_size,
         f"be at most `generation.beam_size` ({generation.beam_size})",
     )
+    shortest = generation.min_length
+    yield "generation.min_length", shortest, shortest <= generation.max_length, "be at most `generation.max_length`"
+    penalty = generation.repetition_penalty
+    yield "generation.repetition_penalty", penalty, penalty > 0, "be above 0"
+    angle = data.augment.rotation
+    yield "data.augment.rotation", angle, 0 <= angle <= 180, "lie between 0 and 180 (degrees)"
+    yield "data.shapes.scenes", data.shapes.scenes, data.shapes.scenes >= 1, "be at least 1"
+    scene = data.shapes.image_size
+    yield "data.shapes.image_size", scene, min(scene) >= 16, "be at least 16 pixels each way"
     yield "text.vocab_size", text.vocab_size, text.vocab_size >= 8, "be at least 8"
     yield "text.max_length", text.max_length, text.max_length >= 2, "be at least 2 (a word and the end)"
     yield "data.image_size", data.image_size, min(data.image_size) >= 16, "be at least 16 pixels each way"

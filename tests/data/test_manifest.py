@@ -68,6 +68,8 @@ def test_lines_of_one_image_are_joined_and_an_image_stays_in_one_split(tmp_path)
 
 
 BAD = {
+    b"[" * 100_000: "no JSON",
+    b'{"image": "1.jpg", "captions": ["half \\ud83d a character"]}': "no JSON",
     b'{"image": "1.jpg", "captions": ["cut sh': "no JSON",
     b'["1.jpg", "a list"]': "JSON object",
     b'{"captions": ["no image"]}': "no `image`",
@@ -85,14 +87,18 @@ BAD = {
 
 
 def test_a_bad_line_costs_itself_and_is_listed_with_its_number_and_reason(tmp_path):
-    config = write(tmp_path, [*BAD, row("1.jpg", "good"), row("gone.jpg", "no file"), row("2.jpg", "x", split="dev")])
+    long = "a" * 300 + ".jpg"  # longer than a file's name can be
+    last = [row("2.jpg", "x", split="dev"), json.dumps(row(long, "no file")).encode()]
+    config = write(tmp_path, [*BAD, row("1.jpg", "good"), row("gone.jpg", "no file"), *last])
     (tmp_path / "gone.jpg").unlink()
     train = open_source(config, "train")
     assert captions_of(train) == {"1.jpg": ["good"]}
     reasons = dict(train.quarantine.rows)
     for number, reason in enumerate(BAD.values(), 1):
         assert reason in reasons.pop(f"own.jsonl:{number}")
-    assert list(reasons) == ["gone.jpg"] and "line 15: there is no such file" in reasons["gone.jpg"]
+    assert list(reasons) == ["gone.jpg", long]
+    assert f"line {len(BAD) + 2}: there is no such file" in reasons["gone.jpg"]
+    assert f"line {len(BAD) + 4}: there is no such file" in reasons[long]
 
 
 def test_a_file_that_is_no_picture_costs_itself(tmp_path):

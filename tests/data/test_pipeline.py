@@ -11,7 +11,7 @@ import tensorflow as tf
 from memory_source import MemoryFeatures, MemorySource, encode_picture, make_source, picture_of
 from PIL import Image
 
-from vl_keras.config import config_from_dict
+from vl_keras.config import ConfigError, config_from_dict
 from vl_keras.data.caption_words import content_words, set_aside_caption, swap_sides
 from vl_keras.data.feature_cache import FeatureCache
 from vl_keras.data.pipeline import caption_dataset, evaluation_batches, references, steps_per_epoch
@@ -140,12 +140,12 @@ def test_workers_share_a_batch_and_its_token_count(source, tokenizer):
     parts = [take_pictures(config, source, tokenizer, 6, num_workers=2, worker=worker) for worker in range(2)]
     joined = [tf.nest.map_structure(lambda *rows: np.concatenate(rows), *pair) for pair in zip(*parts, strict=True)]
     assert_equal(whole, joined)
-    with pytest.raises(ValueError, match="divide by the number of workers; got 4 and 3"):
+    with pytest.raises(ConfigError, match="divide by the number of workers; got 4 and 3"):
         caption_dataset(config, source, tokenizer, training=True, num_workers=3, worker=0)
 
 
 def test_too_few_images_for_a_batch_is_an_error(tokenizer):
-    with pytest.raises(ValueError, match="`data.batch_size` is 4, but split 'train' has only 3 images"):
+    with pytest.raises(ConfigError, match="`data.batch_size` is 4, but split 'train' has only 3 images"):
         caption_dataset(make_config(), make_source(3), tokenizer, training=True)
 
 

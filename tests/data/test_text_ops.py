@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from vl_keras.config import ConfigError
 from vl_keras.data.text_ops import CaptionTokenizer, normalise, tidy_caption
 
 CAPTIONS = [
@@ -167,9 +168,9 @@ def test_save_and_load(tokenizer, tmp_path):
 )
 def test_a_bad_vocabulary_file_is_refused_by_name_and_line(tmp_path, text, message):
     (tmp_path / "v.txt").write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         CaptionTokenizer.load(tmp_path / "v.txt")
-    with pytest.raises(ValueError, match="no vocabulary file"):
+    with pytest.raises(ConfigError, match="no vocabulary file"):
         CaptionTokenizer.load(tmp_path / "absent.txt")
 
 

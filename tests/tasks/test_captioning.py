@@ -94,6 +94,8 @@ def test_a_caption_longer_than_the_model_is_refused(tiny_config):
     task = CaptioningTask(tiny_config("generation.max_length=17"))
     with pytest.raises(ConfigError, match="`generation.max_length` must be at most `text.max_length`.*17 and 16"):
         task.generation_settings()
+    with pytest.raises(ConfigError, match="at most `text.max_length`"):
+        task.build()  # before any training, not at the end of its first epoch
 
 
 def test_a_given_vocabulary_is_used(tiny_config, tmp_path):

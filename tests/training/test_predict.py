@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -98,6 +99,14 @@ def test_the_json_lines_say_the_same(predicted):
         assert (row["image"], row["status"]) == (prediction.path, prediction.status)
         assert {name: value for name, value in row.items() if name not in ("image", "status")} == prediction.output
         assert bool(prediction.output) == (prediction.status == "ok")
+
+
+def test_a_name_that_is_not_utf8_can_be_read_back(trained_run, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    _scene(0).save(path)
+    predict(trained_run, [tmp_path], out=tmp_path / "captions.jsonl")
+    (line,) = (tmp_path / "captions.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(line)["image"] == str(path) and json.loads(line)["status"] == "ok"
 
 
 def test_a_picture_is_turned_as_its_exif_orientation_says(predicted):

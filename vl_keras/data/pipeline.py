@@ -3,16 +3,17 @@
 import numpy as np
 import tensorflow as tf
 
+from vl_keras.config import ConfigError
 from vl_keras.data.batch_rows import BatchRows
 from vl_keras.data.caption_words import content_words, set_aside_caption
 from vl_keras.data.image_batches import load_images
 
 
 def steps_per_epoch(config, source):
-    """Batches in one pass over `source`; raises ValueError where it has too few images for one."""
+    """Batches in one pass over `source`; raises `ConfigError` where it has too few images for one."""
     steps = len(source) // config.data.batch_size
     if not steps:
-        raise ValueError(
+        raise ConfigError(
             f"`data.batch_size` is {config.data.batch_size}, but split {source.split!r} has only {len(source)} images; "
             "set `data.batch_size` to at most that."
         )
@@ -56,7 +57,7 @@ def caption_dataset(
         workers an unreadable picture's tokens still count in that mean, since the others do not know of it.
 
     Raises:
-        ValueError: the batch size suits neither the source nor the number of workers.
+        ConfigError: the batch size suits neither the source nor the number of workers.
     """
     size = config.data.batch_size
     batch_rows = BatchRows(config, source, tokenizer, training, features)
@@ -129,7 +130,9 @@ def text_dataset(
 def _rows_of(batch_size, num_workers, worker):
     """The slice of every batch that a worker reads."""
     if batch_size % num_workers:
-        raise ValueError(f"`data.batch_size` must divide by the number of workers; got {batch_size} and {num_workers}.")
+        raise ConfigError(
+            f"`data.batch_size` must divide by the number of workers; got {batch_size} and {num_workers}."
+        )
     share = batch_size // num_workers
     return slice(worker * share, (worker + 1) * share) if num_workers > 1 else slice(None)
 

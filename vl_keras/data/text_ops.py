@@ -9,6 +9,8 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as wordpiece_learner
 
+from vl_keras.config import ConfigError
+
 # Chinese and Japanese are written without spaces, so each of these characters is a word of its own: radicals, CJK
 # punctuation, kana, ideographs with their extensions, full-width forms (RE2 syntax). Marks stay with their character.
 _CJK = (
@@ -45,7 +47,7 @@ class CaptionTokenizer:
         vocab: list of tokens, ids in order; the first four are `[PAD]`, `[UNK]`, `[START]`, `[END]`.
 
     Raises:
-        ValueError: the specials are not where they belong, or a token is empty, holds white space or appears twice.
+        ConfigError: the specials are not where they belong, or a token is empty, holds white space or appears twice.
     """
 
     PAD, UNK, START, END = range(4)
@@ -92,13 +94,13 @@ class CaptionTokenizer:
 
     @classmethod
     def load(cls, path):
-        """Reads a file that `save` wrote. Raises ValueError, naming file and line, where it is not a vocabulary."""
+        """Reads a file that `save` wrote. Raises `ConfigError`, naming file and line, where it is not a vocabulary."""
         try:
             text = Path(path).read_bytes().decode("utf-8")
         except FileNotFoundError:
-            raise ValueError(f"There is no vocabulary file `{path}`.") from None
+            raise ConfigError(f"There is no vocabulary file `{path}`.") from None
         except UnicodeDecodeError as error:
-            raise ValueError(f"The vocabulary file `{path}` is not UTF-8: {error}.") from None
+            raise ConfigError(f"The vocabulary file `{path}` is not UTF-8: {error}.") from None
         vocab = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
         _check_vocabulary(vocab, cls.SPECIALS, f"The vocabulary file `{path}`")
         return cls(vocab)
@@ -148,13 +150,15 @@ def _space_out(text):
 
 def _check_vocabulary(vocab, specials, name):
     if tuple(vocab[: len(specials)]) != tuple(specials):
-        raise ValueError(f"{name} must begin with {', '.join(specials)}, one a line; it begins with {vocab[:4]!r}.")
+        raise ConfigError(f"{name} must begin with {', '.join(specials)}, one a line; it begins with {vocab[:4]!r}.")
     seen = {}
     for index, token in enumerate(vocab):
         if not token or token.split() != [token]:
-            raise ValueError(f"{name}, line {index + 1}: a token must not be empty or hold white space; got {token!r}.")
+            raise ConfigError(
+                f"{name}, line {index + 1}: a token must not be empty or hold white space; got {token!r}."
+            )
         if token in seen:
-            raise ValueError(f"{name}: token {token!r} appears twice, on lines {seen[token] + 1} and {index + 1}.")
+            raise ConfigError(f"{name}: token {token!r} appears twice, on lines {seen[token] + 1} and {index + 1}.")
         seen[token] = index
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vl_keras.data.builders.annotators import annotators
+from vl_keras.data.builders.example import DataError
 from vl_keras.metrics.calibration import abstention_threshold, expected_calibration_error
 from vl_keras.metrics.vqa_accuracy import soft_target
 from vl_keras.tasks.described import dataset_name
@@ -108,6 +109,6 @@ def training_answers(source):
 
 
 def check_training_answers(answers, data):
-    """Raises ValueError where a training split has nothing to learn answers from."""
+    """Raises `DataError` where a training split has nothing to learn answers from."""
     if not any(answers):
-        raise ValueError(f"Split `{data.train_split}` of {dataset_name(data)} has no questions with answers.")
+        raise DataError(f"Split `{data.train_split}` of {dataset_name(data)} has no questions with answers.")

@@ -67,6 +67,7 @@ class CaptioningTask(Task):
 
     def build(self):
         """A `Captioner` with fresh weights, under the current strategy and precision policy."""
+        self.generation_settings()  # which it would otherwise be found not to suit at the end of its first epoch
         config = self.config
         image_encoder = self._build_image_encoder()
         text_encoder = self._load_text_encoder()

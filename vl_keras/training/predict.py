@@ -146,7 +146,8 @@ def _batch(row, files, predictor, drawings):
 def _open_for_writing(out):
     out = Path(out).expanduser()
     out.parent.mkdir(parents=True, exist_ok=True)
-    return open(out, "w", encoding="utf-8")
+    # A file's name need not be UTF-8: its other bytes become JSON's own escapes, which give the name back when read.
+    return open(out, "w", encoding="utf-8", errors="backslashreplace")
 
 
 def _as_dict(prediction):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import sys
 
 import tensorflow_datasets as tfds
@@ -103,7 +104,7 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 def input_stamp(path):
     """`[name, bytes, modification time in ns]` of a file or folder, or `[name]` where it is absent."""
-    return [path.name, path.stat().st_size, path.stat().st_mtime_ns] if path.exists() else [path.name]
+    return [path.name, path.stat().st_size, path.stat().st_mtime_ns] if os.path.exists(path) else [path.name]
 
 
 def skipped_lines(skipped, count=5):
