@@ -25,7 +25,7 @@ class ManifestBuilder(ListedImagesBuilder):
     def parse_line(line):
         try:
             row = json.loads(line)
-            json.dumps(row, ensure_ascii=False).encode("utf-8")  # "\\ud800" alone is JSON, but half a character
+            json.dumps(row, ensure_ascii=False).encode("utf-8")  # "\ud800" alone is JSON, but half a character
         except (ValueError, RecursionError) as error:
             raise ValueError(f"the line is no JSON object ({error})") from None
         if not isinstance(row, dict):
