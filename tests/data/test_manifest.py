@@ -80,6 +80,7 @@ BAD = {
     b'{"image": "1.jpg", "captions": ["a"], "split": "holdout"}': "`split` must be train, dev or test; it is 'holdout'",
     b'{"image": "1.jpg", "captions": ["a"], "context": ["x"]}': "`context` must be a string",
     b'{"image": "1.jpg", "question": "why?"}': "`question` and `answer` belong together",
+    b'{"image": "1.jpg", "question": " ", "answer": "yes"}': "`question` is empty",
     b'{"image": "1.jpg", "captions": ["\xff\xfe"]}': "not UTF-8",
 }
 
@@ -92,7 +93,7 @@ def test_a_bad_line_costs_itself_and_is_listed_with_its_number_and_reason(tmp_pa
     reasons = dict(train.quarantine.rows)
     for number, reason in enumerate(BAD.values(), 1):
         assert reason in reasons.pop(f"own.jsonl:{number}")
-    assert list(reasons) == ["gone.jpg"] and "line 15: there is no such file" in reasons["gone.jpg"]
+    assert list(reasons) == ["gone.jpg"] and "line 16: there is no such file" in reasons["gone.jpg"]
 
 
 def test_a_file_that_is_no_picture_costs_itself(tmp_path):
