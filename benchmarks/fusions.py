@@ -22,6 +22,7 @@ from vl_keras.training.train import train
 
 MARGIN = 10.0  # points of accuracy
 ROUNDS, STEPS = 5, 10  # of timing
+ALONE = {"question only": ["model.reads=text"], "image only": ["model.reads=image"]}
 
 
 def main():
@@ -32,13 +33,11 @@ def main():
     parser.add_argument("--only", nargs="+", help="names of fusions; default: all, and the two baselines")
     options = parser.parse_args()
     base = load_config(options.config, options.overrides)
-    wanted = {f"question only ({base.model.fusion})": ["model.reads=text"]}
-    wanted[f"image only ({base.model.fusion})"] = ["model.reads=image"]
-    wanted = {name: [f"model.fusion={name}"] for name in FUSIONS} | wanted
-    wanted = {name: c for name, c in wanted.items() if not options.only or name.split(" (")[0] in options.only}
+    wanted = {name: [f"model.fusion={name}"] for name in FUSIONS} | ALONE
+    wanted = {name: changes for name, changes in wanted.items() if not options.only or name in options.only}
     accuracy, parameters = {}, {}
     for name, changes in wanted.items():
-        run = Path(options.out) / name.split(" (")[0].replace(" ", "_")
+        run = Path(options.out) / name.replace(" ", "_")
         if not (run / "finished").exists():
             config = load_config(options.config, [*options.overrides, *changes])
             train(config, run, resume=(run / "config.yaml").exists())
@@ -49,8 +48,9 @@ def main():
     print("| fusion | accuracy | parameters after the encoders | steps/s | speed |\n|---|---|---|---|---|")
     for name in wanted:
         rate, ratio = speed[name]
-        print(f"| {name} | {accuracy[name]:.2f}% | {parameters[name]:,} | {rate:.2f} | {ratio:.2f} |")
-    alone = [points for name, points in accuracy.items() if " only" in name]
+        label = f"{name} ({base.model.fusion})" if name in ALONE else name
+        print(f"| {label} | {accuracy[name]:.2f}% | {parameters[name]:,} | {rate:.2f} | {ratio:.2f} |")
+    alone = [points for name, points in accuracy.items() if name in ALONE]
     joined = {name: points - max(alone) for name, points in accuracy.items() if name in FUSIONS and alone}
     for name, margin in sorted(joined.items(), key=lambda pair: pair[1]):
         print(f"{name}: {margin:+.1f} points ({'HELD' if margin >= MARGIN else 'MISSED'}, at least {MARGIN:g})")

@@ -8,6 +8,26 @@ from pathlib import Path
 
 import yaml
 
+# What `task`, `model.fusion` and `retrieval.loss` may be; the things themselves lie above this module.
+TASK_NAMES = ("captioning", "vqa", "free_form_vqa", "matching", "retrieval")
+FUSION_NAMES = (
+    "concatenation",
+    "sum",
+    "product",
+    "weighted_sum",
+    "gated",
+    "bilinear",
+    "late",
+    "early",
+    "attention",
+    "cross_modal",
+    "interactive",
+    "co_attention",
+    "multi_stream",
+    "graph_alignment",
+)
+LOSS_NAMES = ("info_nce", "sigmoid_pairwise", "hardest_triplet")
+
 
 @dataclass(frozen=True)
 class ShapesConfig:
@@ -95,9 +115,7 @@ class ModelConfig:
     """What lies between the encoders and the words, answers or vectors."""
 
     decoder: str = "transformer"  # of captioning: transformer or lstm
-    fusion: str = (
-        "co_attention"  # of vqa and matching: how text and picture are joined; a name of layers.fusion.FUSIONS
-    )
+    fusion: str = "co_attention"  # of vqa and matching: how text and picture are joined; one of FUSION_NAMES
     reads: str = "both"  # of vqa and matching: both, text or image; the other is blanked, which gives a baseline
     hidden_dim: int = 256
     num_heads: int = 8
@@ -132,7 +150,7 @@ class MatchingConfig:
 class RetrievalConfig:
     """Images and texts in one space."""
 
-    loss: str = "info_nce"  # a name of losses.CONTRASTIVE_LOSSES
+    loss: str = "info_nce"  # info_nce, sigmoid_pairwise, hardest_triplet
     embedding_dim: int = 512  # D of the shared space
     temperature: float = 0.07  # where the learned temperature starts
     margin: float = 0.2  # of the triplet loss
@@ -197,7 +215,7 @@ class GenerationConfig:
 class Config:
     """One experiment."""
 
-    task: str = "captioning"
+    task: str = "captioning"  # one of TASK_NAMES
     data: DataConfig = field(default_factory=DataConfig)
     text: TextConfig = field(default_factory=TextConfig)
     image_encoder: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
@@ -319,7 +337,10 @@ def _rules(config):
             value = getattr(section, name)
             yield f"{section_name}.{name}", value, 0 <= value <= 1, "lie between 0 and 1"
 
+    yield "task", config.task, config.task in TASK_NAMES, f"be one of {', '.join(TASK_NAMES)}"
     yield one_of("data", "context", ("none", "field", "caption_words"))
+    yield one_of("model", "fusion", FUSION_NAMES)
+    yield one_of("retrieval", "loss", LOSS_NAMES)
     yield one_of("model", "decoder", ("transformer", "lstm"))
     yield one_of("model", "reads", ("both", "text", "image"))
     yield one_of("matching", "negatives", ("random", "nearest", "batch", "hardest", "given"))

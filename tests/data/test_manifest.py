@@ -82,6 +82,7 @@ BAD = {
     b'{"image": "1.jpg", "captions": ["a"], "split": "holdout"}': "`split` must be train, dev or test; it is 'holdout'",
     b'{"image": "1.jpg", "captions": ["a"], "context": ["x"]}': "`context` must be a string",
     b'{"image": "1.jpg", "question": "why?"}': "`question` and `answer` belong together",
+    b'{"image": "1.jpg", "question": " ", "answer": "yes"}': "`question` is empty",
     b'{"image": "1.jpg", "captions": ["\xff\xfe"]}': "not UTF-8",
 }
 

@@ -14,6 +14,7 @@ from PIL import Image
 from vl_keras.config import ConfigError, config_from_dict
 from vl_keras.data.caption_words import content_words, set_aside_caption, swap_sides
 from vl_keras.data.feature_cache import FeatureCache
+from vl_keras.data.image_batches import load_image, load_images
 from vl_keras.data.pipeline import caption_dataset, evaluation_batches, references, steps_per_epoch
 from vl_keras.data.source import open_source
 from vl_keras.data.text_ops import CaptionTokenizer, tidy_caption
@@ -298,6 +299,27 @@ def test_a_broken_picture_costs_itself(tokenizer, augment):
     for index, (reason, _) in bad.items():
         assert reason in reasons[f"image-{index}"], reasons
     assert len(reasons) == len(bad)
+
+
+def test_one_picture_is_read_as_a_batch_of_them_is():
+    data = make_config(max_pixels=1_000_000, max_bad_share=1.0).data
+    turned = Image.Exif()
+    turned[0x0112] = 6  # orientation
+    random = np.random.default_rng(0)
+    contents = [
+        encode_picture(random.integers(0, 256, (60, 80, 3), dtype=np.uint8)),
+        encode_picture(random.integers(0, 256, (*data.image_size, 3), dtype=np.uint8)),
+        encode_picture(picture_of(3), "JPEG", exif=turned),
+    ]
+    rows = tf.data.Dataset.from_tensors({"index": tf.range(len(contents), dtype=tf.int64)})
+    (batch,) = load_images(rows, MemorySource(contents), data)
+    for content, expected in zip(contents, batch["image"].numpy(), strict=True):
+        image, reason = load_image(content, data)
+        assert reason == ""
+        np.testing.assert_array_equal(image, expected)
+    for reason, content in broken_files().items():
+        image, why = load_image(content, data)
+        assert image is None and reason in why
 
 
 def test_a_batch_of_broken_pictures_only(tokenizer):

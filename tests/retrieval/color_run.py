@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from vl_keras.config import Config, DataConfig
+from vl_keras.config import Config, DataConfig, config_from_dict
 from vl_keras.training.errors import TrainingError
 
 COLORS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
@@ -33,6 +33,15 @@ class ColorTask:
         colors = [COLORS[string.decode()] for string in strings.numpy()]
         return self._vector(tf.tile(tf.constant(colors, tf.float32), (1, 4)))
 
+    querybank_texts = ("red", "blue")
+
+    def embed_captions(self, model, captions, progress):
+        progress(len(captions))
+        return self.embed_texts(model, tf.constant(captions)).numpy()
+
+    def similarity_scale(self, model):
+        return 3.0
+
     def fingerprint(self, model):
         return f"{int(self.scale * 1000):064x}"
 
@@ -55,7 +64,8 @@ def load_color_run(run_dir, weights="auto", overrides=(), seconds=0.0):
         raise TrainingError(f"`{run_dir}` holds no run: it has no config.yaml.")
     if path.read_text() == "none":
         return Config(task="captioning"), PlainTask(), None, "best"
-    config = Config(data=dataclasses.replace(DataConfig(), image_size=SIZE))
+    plain = Config(data=dataclasses.replace(DataConfig(), image_size=SIZE))
+    config = config_from_dict(dataclasses.asdict(plain), overrides)
     return config, ColorTask(float(path.read_text()), seconds), None, "best"
 
 

@@ -18,6 +18,7 @@ from vl_keras.training import index_pictures as module
 from vl_keras.training import picture_embedder
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.index_pictures import format_indexing, format_troubles, index_pictures
+from vl_keras.training.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +53,29 @@ def test_every_picture_has_its_own_vector(color_run, photos, tmp_path, monkeypat
         format_indexing("i", indexing) == "i: 12 pictures; 12 added, 0 changed, 0 unchanged, 0 deleted (exact search)"
     )
     assert format_troubles(indexing) == ""
+
+
+def test_the_querybank_is_embedded_before_the_pictures_are_counted(color_run, photos, tmp_path, monkeypatch):
+    shown = []
+
+    class Seen(Progress):
+        def __enter__(self):
+            shown.append(f"{self.name} begins")
+            return super().__enter__()
+
+        def __exit__(self, *error):
+            shown.append(f"{self.name} ends")
+            super().__exit__(*error)
+
+    for of in (module, picture_embedder):
+        monkeypatch.setattr(of, "Progress", Seen)
+    index_pictures(color_run, [photos], tmp_path / "index", overrides=["retrieval.querybank=2"])
+    expected = ["querybank begins", "querybank ends", "pictures begins", "pictures ends"]
+    assert shown[:4] == expected
+    # What needs no vector needs no bank.
+    shown.clear()
+    index_pictures(color_run, [photos], tmp_path / "index", overrides=["retrieval.querybank=2"])
+    assert not [line for line in shown if line.startswith("querybank")]
 
 
 def test_only_what_changed_is_read_again(color_run, photos, tmp_path, paint):
@@ -132,6 +156,9 @@ def test_files_and_folders_are_deleted_by_name(color_run, photos, tmp_path, pain
     assert "reddish.bmp" in held(out)
     with pytest.raises(TrainingError, match="Nothing in the index .*`.*photos/red` or lies below it"):
         index_pictures(None, [], out, delete=[photos / "red"])
+    with pytest.raises(RetrievalError, match="slip` holds no index to delete from"):
+        index_pictures(None, [], tmp_path / "slip", delete=[photos / "blue"])
+    assert not (tmp_path / "slip").exists()
     indexing = index_pictures(color_run, [photos], out, delete=[photos / "green"])  # which wins over `images`
     assert counts(indexing) == (10, 4, 0, 6, 3)
     assert counts(index_pictures(None, [], out, delete=[photos])) == (0, 0, 0, 0, 10)

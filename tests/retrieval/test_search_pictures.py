@@ -44,6 +44,17 @@ def test_a_picture_finds_itself_first(index, photos):
         assert second.path.split("/")[-2] == path.parent.name
 
 
+def test_a_picture_asks_without_a_pipeline_of_its_own(index, photos, tmp_path, monkeypatch):
+    search = PictureSearch(index)
+    monkeypatch.setattr("vl_keras.training.picture_embedder.load_images", None)
+    assert [search.by_picture(path, 1)[0].path for path in sorted(photos.glob("*/*.bmp"))] == [
+        str(path) for path in sorted(photos.glob("*/*.bmp"))
+    ]
+    (tmp_path / "junk.jpg").write_bytes(b"no picture")
+    with pytest.raises(TrainingError, match="junk.jpg` cannot be read: no JPEG, PNG, BMP, GIF or WebP picture"):
+        search.by_picture(tmp_path / "junk.jpg")
+
+
 def test_the_run_may_have_moved(index, color_run, tmp_path):
     moved = color_run.rename(tmp_path / "moved")
     with pytest.raises(TrainingError, match="run` holds no run"):

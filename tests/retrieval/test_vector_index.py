@@ -145,8 +145,10 @@ def test_another_encoder_is_refused_by_name(tmp_path):
 def test_what_is_no_index_is_said(tmp_path):
     with pytest.raises(RetrievalError, match="absent` holds no index.$"):
         VectorIndex.open(tmp_path / "absent")
-    with pytest.raises(RetrievalError, match="was stopped"):
+    with pytest.raises(RetrievalError, match="holds no index.$"):  # a folder of something else
         VectorIndex.open(tmp_path)
+    with IndexWriter(tmp_path / "begun"), pytest.raises(RetrievalError, match="was stopped"):
+        VectorIndex.open(tmp_path / "begun")
 
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])

@@ -101,6 +101,7 @@ def test_an_answer_below_the_threshold_is_withheld(task_run, pictures, monkeypat
     "task, arguments, message",
     [
         ("vqa", {}, "is a vqa run: give it something to read with --question"),
+        ("matching", {"texts": ["a red circle", " "]}, "is a matching run: give it something to read with --text"),
         ("vqa", {"questions": TEXTS, "texts": ["a"]}, "is a vqa run: it takes --question, not --text"),
         ("matching", {"questions": TEXTS, "context": "a"}, "it takes --text, not --context or --question"),
         ("retrieval", {}, "is a retrieval run, which finds pictures.*vl-keras index .*vl-keras search"),

@@ -85,6 +85,25 @@ def load_images(rows, source, data, augment=None):
     return loaded.map(complete)
 
 
+def load_image(content, data):
+    """One picture's bytes, read as `load_images` reads them, at once.
+
+    Args:
+        content: bytes.
+        data: `DataConfig`: `image_size`, `max_pixels`.
+
+    Returns:
+        `(height, width, 3)` uint8 and an empty string; or None and why it cannot be read.
+    """
+    reason = _fault(content, picture_size(content), data.max_pixels) if content else "no bytes"
+    if reason is None:
+        try:
+            return image_ops.resize_uint8(image_ops.decode_image(tf.constant(content)), data.image_size), ""
+        except tf.errors.OpError as error:
+            reason = f"cannot be decoded: {error.message.splitlines()[0]}"
+    return None, reason
+
+
 def _rows(columns, kept):
     return tuple(tf.boolean_mask(column, kept) for column in columns)
 
@@ -115,14 +134,8 @@ def _quarantine(source, data, indices):
     known = {name for name, _ in source.quarantine.rows}
     indices = [index for index in indices if source.image_ids[index] not in known]
     for index, content in zip(indices, source.read_images(indices), strict=True):
-        reason = _fault(content, picture_size(content), data.max_pixels) if content else "no bytes"
-        if reason is None:
-            try:
-                image_ops.decode_image(tf.constant(content))
-                reason = "decoded once but not another time"
-            except tf.errors.OpError as error:
-                reason = f"cannot be decoded: {error.message.splitlines()[0]}"
-        source.quarantine.add(source.image_ids[index], reason)
+        _, reason = load_image(content, data)
+        source.quarantine.add(source.image_ids[index], reason or "decoded once but not another time")
     check_quarantine(source, data.max_bad_share)
     return np.True_
 

@@ -19,6 +19,7 @@ from vl_keras.retrieval.vector_index import (
     GRAPH,
     HNSW,
     INSTALL_FAISS,
+    LOCK,
     META,
     ROWS,
     VECTORS,
@@ -29,7 +30,6 @@ from vl_keras.retrieval.vector_index import (
 HNSW_FROM = 50_000  # vectors; fewer are compared one and all in milliseconds
 _TOLERANCE = 1e-3
 _LONGEST = 1.12  # length of a unit vector followed by 1/2
-_LOCK = ".lock"
 _GENERATION = "generation-"
 _UNFINISHED = "unfinished"
 
@@ -57,11 +57,11 @@ class IndexWriter:
         self._lock = None
 
     def __enter__(self):
-        ours = (self.folder / _LOCK).exists() or (self.folder / CURRENT).exists()
+        ours = (self.folder / LOCK).exists() or (self.folder / CURRENT).exists()
         if not ours and self.folder.is_dir() and any(self.folder.iterdir()):
             raise RetrievalError(f"`{self.folder}` is not empty and holds no index; give a folder of its own.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder / _LOCK, "w")
+        self._lock = open(self.folder / LOCK, "w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process dies
         except OSError as error:

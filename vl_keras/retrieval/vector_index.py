@@ -11,6 +11,7 @@ from vl_keras.retrieval.exact_search import exact_search
 
 FORMAT = 1
 CURRENT, META, ROWS, VECTORS, GRAPH = "current", "meta.json", "rows.jsonl", "vectors.npy", "graph.faiss"
+LOCK = ".lock"  # there from a writer's first touch on
 EXACT, HNSW = "exact", "hnsw"
 INSTALL_FAISS = "faiss is not installed, so every vector is looked at; `pip install 'vl_keras[retrieval]'` is faster"
 
@@ -66,7 +67,8 @@ class VectorIndex:
         folder = Path(folder).expanduser()
         name = current_generation(folder)
         if name is None:
-            unfinished = " (building it was stopped: build it again, and it goes on)" if folder.is_dir() else ""
+            begun = (folder / LOCK).exists()
+            unfinished = " (building it was stopped: build it again, and it goes on)" if begun else ""
             raise RetrievalError(f"`{folder}` holds no index{unfinished}.")
         while True:
             try:

@@ -29,7 +29,7 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
     Args:
         run_dir: folder that `train` wrote.
         split: of the data, e.g. dev or test.
-        overrides: `"data.…=value"` and `"generation.…=value"` strings.
+        overrides: as of `load_run`, e.g. `data.manual_dir=FOLDER` or `retrieval.rerank_with=RUN`.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
         with_java: also METEOR and SPICE of captions, where Java is there.
 

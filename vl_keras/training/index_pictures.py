@@ -1,12 +1,14 @@
 """An index of anybody's pictures, to search them by words or by another picture."""
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from vl_keras.retrieval.errors import RetrievalError
 from vl_keras.retrieval.index_writer import IndexWriter, kind_for
-from vl_keras.retrieval.vector_index import HNSW
+from vl_keras.retrieval.vector_index import HNSW, current_generation
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.picture_embedder import PictureEmbedder
 from vl_keras.training.picture_files import SUFFIXES, find_pictures
@@ -63,7 +65,8 @@ def index_pictures(run_dir, images, out, delete=(), delete_missing=False, overri
     Raises:
         TrainingError: there is no picture, no such run, or one that gives pictures no vectors; or `delete` names
             nothing in the index.
-        RetrievalError: the index is another encoder's, another process writes it, or it cannot be written.
+        RetrievalError: the index is another encoder's, another process writes it, or it cannot be written; or there is
+            none to delete from.
     """
     delete = [os.path.abspath(os.path.expanduser(path)) for path in delete]
     rows, failed = _describe(images, delete)
@@ -72,6 +75,8 @@ def index_pictures(run_dir, images, out, delete=(), delete_missing=False, overri
             f"There is no picture in {', '.join(map(str, images)) or 'an empty list'}; folders are searched for "
             f"{', '.join(SUFFIXES)}."
         )
+    if not (rows or failed) and current_generation(Path(out).expanduser()) is None:
+        raise RetrievalError(f"`{out}` holds no index to delete from.")
     embedder = PictureEmbedder(run_dir, weights, overrides) if rows else None
     with IndexWriter(out) as writer:
         index = writer.index
@@ -169,8 +174,9 @@ def _embed(embedder, wanted, writer, failed):
     vectors = {row["path"]: vector for row, vector in kept if rows.get(row["path"]) == row}
     left = [row for row in wanted if row["path"] not in vectors]
     waiting = []
+    batches = embedder.embed_pictures([row["path"] for row in left])
     with Progress("pictures", len(wanted), "picture", len(vectors), show=len(left) > 1) as progress:
-        for places, batch, bad in embedder.embed_pictures([row["path"] for row in left]):
+        for places, batch, bad in batches:
             failed += bad
             for place, vector in zip(places, batch, strict=True):
                 vectors[left[place]["path"]] = vector

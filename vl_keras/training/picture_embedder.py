@@ -4,11 +4,12 @@ import dataclasses
 import functools
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.data.image_batches import load_images
+from vl_keras.data.image_batches import load_image, load_images
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.picture_files import PictureFiles
 from vl_keras.training.progress import Progress
@@ -55,15 +56,19 @@ class PictureEmbedder:
         Args:
             paths: the files.
 
-        Yields:
-            For each batch of them, in order, `(places, vectors, failed)`: `(n,)` places in `paths`, `(n, D)` float32,
-            and a list of `(path, reason)` of those that could not be read.
+        Returns:
+            Iterator of `(places, vectors, failed)` for each batch of them, in order: `(n,)` places in `paths`, `(n, D)`
+            float32, and a list of `(path, reason)` of those that could not be read. The querybank is embedded by this
+            call, the pictures as they are asked for.
 
         Raises:
             TrainingError: the run gives vectors that are no numbers.
         """
-        for places, vectors, failed in self._embed_files(paths):
-            yield places, self._bank.of_images(vectors)[:, :-1] if self._has_bank else vectors, failed
+        batches = self._embed_files(paths)
+        if not (self._has_bank and paths):
+            return batches
+        bank = self._bank
+        return ((places, bank.of_images(vectors)[:, :-1], failed) for places, vectors, failed in batches)
 
     def text_query(self, text):
         """`(D,)` float32 of a string that pictures are looked for with."""
@@ -71,10 +76,14 @@ class PictureEmbedder:
 
     def picture_query(self, path):
         """`(D,)` float32 of a picture file that others like it are looked for with: their scores are cosines."""
-        ((_, vectors, failed),) = self._embed_files([path])
-        if failed:
-            raise TrainingError(f"The picture `{path}` cannot be read: {failed[0][1]}.")
-        return self._query(vectors[0], 0.0)
+        try:
+            content = Path(path).expanduser().read_bytes()
+        except OSError as error:
+            raise TrainingError(f"The picture `{path}` cannot be read: {error.strerror or error}.") from error
+        image, reason = load_image(content, self._data)
+        if reason:
+            raise TrainingError(f"The picture `{path}` cannot be read: {reason}.")
+        return self._query(self._checked(self._embed_images(image[None]).numpy())[0], 0.0)
 
     def _query(self, vector, bank_counts):
         return np.append(vector, np.float32(bank_counts)) if self._has_bank else vector

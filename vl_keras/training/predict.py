@@ -121,7 +121,7 @@ def _choose(run_dir, task, given):
     foreign = [f"--{name}" for name, value in given.items() if value and name != argument]
     if foreign:
         raise TrainingError(f"`{run_dir}` is a {task} run: it takes --{argument}, not {' or '.join(foreign)}.")
-    if needed and not given[argument]:
+    if needed and not (given[argument] and all(text.strip() for text in given[argument])):
         raise TrainingError(f"`{run_dir}` is a {task} run: give it something to read with --{argument}.")
     return predictor, argument
 

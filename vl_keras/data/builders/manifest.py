@@ -48,6 +48,8 @@ class ManifestBuilder(ListedImagesBuilder):
             raise ValueError("`captions` is empty")
         if ("question" in row) != ("answer" in row):
             raise ValueError("`question` and `answer` belong together; one is missing")
+        if "question" in row and not row["question"].strip():
+            raise ValueError("`question` is empty")
         asked = [{"question": row["question"], "answer": row["answer"], "kind": ""}] if "question" in row else []
         return {
             "image": row["image"],

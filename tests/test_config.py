@@ -1,0 +1,24 @@
+"""The settings know the names that the code knows."""
+
+import pytest
+
+from vl_keras import config
+from vl_keras.config import ConfigError, config_from_dict
+
+
+def test_names_are_those_of_the_code():
+    from vl_keras.layers.fusion import FUSIONS
+    from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES
+    from vl_keras.tasks import TASKS
+
+    assert config.TASK_NAMES == tuple(TASKS)
+    assert config.FUSION_NAMES == tuple(FUSIONS)
+    assert config.LOSS_NAMES == tuple(CONTRASTIVE_LOSSES)
+
+
+@pytest.mark.parametrize(
+    "key, near", [("task", "vqa"), ("model.fusion", "cross_modal"), ("retrieval.loss", "info_nce")]
+)
+def test_an_unknown_name_is_refused_with_those_that_there_are(key, near):
+    with pytest.raises(ConfigError, match=f"`{key}` must be one of .*{near}.*; got 'other'"):
+        config_from_dict({}, [f"{key}=other"])
