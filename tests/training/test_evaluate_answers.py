@@ -99,15 +99,19 @@ def test_withheld_answers_are_counted(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     path = copy / "measures.json"
     known = json.loads(path.read_text())
-    known["best"]["measures"]["threshold"] = 0.2
+    known["best"]["measures"]["threshold"] = 0.05
     path.write_text(json.dumps(known))
     result = evaluate(copy, "test")
     rows = [json.loads(line) for line in (copy / "evaluation" / "test_answers.jsonl").read_text().splitlines()]
-    given = [row["accuracy"] for row in rows if row["confidence"] >= 0.2]
-    assert result["threshold"] == 0.2 and "under confidence 0.200" in format_evaluation(result)
+    given = [row["accuracy"] for row in rows if row["confidence"] >= 0.05]
+    assert result["threshold"] == 0.05 and "under confidence 0.050" in format_evaluation(result)
     assert result["measures"]["coverage"]["score"] == pytest.approx(len(given) / len(rows))
     if given:
         assert result["measures"]["accuracy answered"]["score"] == pytest.approx(np.mean(given))
+    assert "target_accuracy" not in format_evaluation(result)  # no target was set
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("target_accuracy: 0.0", "target_accuracy: 1.0"))
+    assert "`vqa.target_accuracy` 1 is not reached: 0." in format_evaluation(evaluate(copy, "test"))
 
 
 def test_what_cannot_be_scored_is_said(run, tmp_path):

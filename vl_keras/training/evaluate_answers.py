@@ -56,6 +56,10 @@ def evaluate_answers(task, model, split, folder, which):
     notes = [note]
     if task.threshold:
         notes.append(f"answers under confidence {task.threshold:.3f}, fitted to {data.dev_split}, are withheld")
+    target = task.config.vqa.target_accuracy
+    reached = whole.get("accuracy answered" if task.threshold else "accuracy", 1.0)
+    if reached < target:
+        notes.append(f"`vqa.target_accuracy` {target:g} is not reached: {reached:.4f} of the answers given are right")
     _draw(source, answers, wrong, describe_signature(signature), [*describe_measures(rows, rows), *notes], files)
     return {
         "signature": signature,
