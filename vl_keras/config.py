@@ -398,11 +398,10 @@ def _rules(config):
     angle = data.augment.rotation
     yield "data.augment.rotation", angle, 0 <= angle <= 180, "lie between 0 and 180 (degrees)"
     yield "data.shapes.scenes", data.shapes.scenes, data.shapes.scenes >= 1, "be at least 1"
-    scene = data.shapes.image_size
-    yield "data.shapes.image_size", scene, min(scene) >= 16, "be at least 16 pixels each way"
     yield "text.vocab_size", text.vocab_size, text.vocab_size >= 8, "be at least 8"
     yield "text.max_length", text.max_length, text.max_length >= 2, "be at least 2 (a word and the end)"
-    yield "data.image_size", data.image_size, min(data.image_size) >= 16, "be at least 16 pixels each way"
+    for name, size in (("data.shapes.image_size", data.shapes.image_size), ("data.image_size", data.image_size)):
+        yield name, size, min(size) >= 16, "be at least 16 pixels each way"
     yield (
         "data.length_buckets",
         data.length_buckets,

@@ -106,8 +106,7 @@ def test_withheld_answers_are_counted(run, tmp_path):
     given = [row["accuracy"] for row in rows if row["confidence"] >= 0.05]
     assert result["threshold"] == 0.05 and "under confidence 0.050" in format_evaluation(result)
     assert result["measures"]["coverage"]["score"] == pytest.approx(len(given) / len(rows))
-    if given:
-        assert result["measures"]["accuracy answered"]["score"] == pytest.approx(np.mean(given))
+    assert given and result["measures"]["accuracy answered"]["score"] == pytest.approx(np.mean(given))
     assert "target_accuracy" not in format_evaluation(result)  # no target was set
     config = copy / "config.yaml"
     config.write_text(config.read_text().replace("target_accuracy: 0.0", "target_accuracy: 1.0"))
