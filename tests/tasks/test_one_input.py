@@ -1,0 +1,97 @@
+"""Models of two inputs beat whatever one of them tells: here one coloured shape a picture, asked two things."""
+
+import collections
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from vl_keras.config import load_config
+from vl_keras.data.builders.shapes_scene import Scene, SceneObject, encode_scene
+from vl_keras.layers.fusion import FUSIONS
+from vl_keras.training.train import train
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+MARGIN = 0.1
+HEIGHT, WIDTH = 32, 48
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Folder of 500 pictures, and of each its name, split, colour and shape."""
+    folder, rng, rows = tmp_path_factory.mktemp("one_shape"), random.Random(0), []
+    for number in range(500):
+        color, shape = rng.choice(("red", "green", "blue")), rng.choice(("circle", "square", "cross"))
+        radius = rng.uniform(0.25, 0.35)
+        x, y = rng.uniform(radius, WIDTH / HEIGHT - radius), rng.uniform(radius, 1 - radius)
+        item = SceneObject("large", color, shape, x, y, radius, rng.uniform(-0.2, 0.2), 0, 0)
+        ground = tuple(rng.randint(205, 245) for _ in range(3))
+        (folder / f"{number}.jpg").write_bytes(encode_scene(Scene((item,), ground, HEIGHT, WIDTH)))
+        rows.append((f"{number}.jpg", "train" if number < 400 else "dev", color, shape))
+    return folder, rows
+
+
+@pytest.fixture(scope="module")
+def questions(pictures):
+    """Manifest that asks for colour and shape of each picture, and the most that one input can tell."""
+    folder, rows = pictures
+    asked = [(name, split, "what color is it?", color) for name, split, color, _ in rows]
+    asked += [(name, split, "what shape is it?", shape) for name, split, _, shape in rows]
+    manifest = folder / "questions.jsonl"
+    _write(manifest, [dict(zip(("image", "split", "question", "answer"), row, strict=True)) for row in asked])
+    dev = [row for row in asked if row[1] == "dev"]
+    return manifest, max(_best_from_one(dev, key=2), _best_from_one(dev, key=0))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Function of a task, a manifest and overrides to the best measures of a run of the task's tiny config."""
+
+    def run(task, manifest, *overrides):
+        size = (f"data.manifest={manifest}", f"data.data_dir={manifest.parent}", f"data.image_size=[{HEIGHT},{WIDTH}]")
+        config = load_config(CONFIGS / task / "tiny.yaml", (*size, "training.epochs=6", *overrides))
+        run_dir = tmp_path_factory.mktemp("runs") / task
+        train(config, run_dir)
+        return json.loads((run_dir / "measures.json").read_text())["best"]["measures"]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "fusion", [name if name == "product" else pytest.param(name, marks=pytest.mark.slow) for name in FUSIONS]
+)
+def test_every_fusion_answers_more_than_one_input_tells(questions, trained, fusion):
+    manifest, alone = questions
+    measures = trained("vqa", manifest, "data.captions_per_image=2", f"model.fusion={fusion}")
+    assert measures["accuracy"] > alone + MARGIN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reads", ["text", "image"])
+def test_a_model_shown_one_input_answers_no_more_than_it_tells(questions, trained, reads):
+    manifest, alone = questions
+    measures = trained("vqa", manifest, "data.captions_per_image=2", f"model.reads={reads}")
+    assert 0.25 < measures["accuracy"] <= alone
+
+
+def test_matching_tells_more_than_one_input(pictures, trained):
+    folder, rows = pictures
+    manifest = folder / "captions.jsonl"
+    captions = [(name, split, [f"a {color} {shape}"]) for name, split, color, shape in rows]
+    _write(manifest, [dict(zip(("image", "split", "captions"), row, strict=True)) for row in captions])
+    measures = trained("matching", manifest, "data.captions_per_image=1", "model.fusion=product")
+    # Every picture and every caption comes with a match and without: from one of them alone, it is half at best.
+    assert measures["balanced_accuracy"] > 0.5 + MARGIN
+
+
+def _best_from_one(rows, key):
+    """The largest share of answers that are right where the answer depends on one column only."""
+    answers = collections.defaultdict(collections.Counter)
+    for row in rows:
+        answers[row[key]][row[3]] += 1
+    return sum(max(counts.values()) for counts in answers.values()) / len(rows)
+
+
+def _write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
