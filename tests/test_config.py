@@ -22,3 +22,9 @@ def test_names_are_those_of_the_code():
 def test_an_unknown_name_is_refused_with_those_that_there_are(key, near):
     with pytest.raises(ConfigError, match=f"`{key}` must be one of .*{near}.*; got 'other'"):
         config_from_dict({}, [f"{key}=other"])
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "inf", "1e400"])
+def test_numbers_are_finite(value):
+    with pytest.raises(ConfigError, match="`training.learning_rate` must be a finite number; got -?(inf|nan)"):
+        config_from_dict({}, [f"training.learning_rate={value}"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import typing
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -445,6 +446,8 @@ def _convert(kind, value, key):
         value = ""
     if type(value) is not kind:
         raise ConfigError(f"`{key}` must be of type {kind.__name__}; got {value!r}.")
+    if kind is float and not math.isfinite(value):
+        raise ConfigError(f"`{key}` must be a finite number; got {value!r}.")
     return value
 
 

@@ -168,8 +168,10 @@ def test_labels_that_are_not_there_are_asked_for(task_config, labelled, tmp_path
     kept = [line for line in path.read_text().splitlines() if "no-match\tdev" not in line]
     path.write_text("\n".join(kept) + "\n")
     task = MatchingTask(task_config("matching", labelled, "matching.negatives=given", "data.batch_size=4"))
-    with pytest.raises(DataError, match="of its 2 readable pairs 2 match"):
-        task.measure(task.build(), "dev")
+    model = task.build()
+    for refused in (lambda: task.measure(model, "dev"), lambda: task.training_data(model)):
+        with pytest.raises(DataError, match="of its 2 readable pairs 2 match"):
+            refused()
 
 
 def test_cached_texts_are_the_encoded_ones(task_config, hub_bert):

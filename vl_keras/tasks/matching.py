@@ -56,6 +56,9 @@ class MatchingTask(PairTask):
 
         K is `data.captions_per_image` of a picture's own texts, and with `random` and `nearest` as many of others'.
         """
+        dev = self.config.data.dev_split
+        if self._negatives == "given":  # told before the first epoch, not after it
+            self._check_both(dev, np.array(self.pairs(dev)[2], bool))
         drawn = self.config.data.captions_per_image if self._negatives in ("random", "nearest") else 0
         neighbours = self._nearest(model) if self._negatives == "nearest" else None
         return self._text_dataset(model, self._label, first_step, num_workers, worker, drawn, neighbours)
@@ -88,11 +91,7 @@ class MatchingTask(PairTask):
         ]
         probability = np.array([match.probability for match in matches])
         truth = np.array([match.match for match in matches], bool)
-        if truth.all() or not truth.any():
-            raise DataError(
-                f"Split `{split}` of {dataset_name(self.config.data)} cannot be scored: of its {len(truth)} readable "
-                f"pairs {truth.sum()} match, and scores need some that match and some that do not."
-            )
+        self._check_both(split, truth)
         measures = match_scores(probability, truth)
         measures["best_threshold"] = best_threshold(probability, truth)
         return measures, matches
@@ -151,6 +150,13 @@ class MatchingTask(PairTask):
                 "labelled pairs; these are lines of a `.tsv` file in `data.manifest`: image, text, match or no-match."
             )
         return pairs
+
+    def _check_both(self, split, truth):
+        if truth.all() or not truth.any():
+            raise DataError(
+                f"Split `{split}` of {dataset_name(self.config.data)} cannot be scored: of its {len(truth)} readable "
+                f"pairs {truth.sum()} match, and scores need some that match and some that do not."
+            )
 
     def _label(self, rows):
         """Function of text numbers to labels, and to whether there is a text."""

@@ -11,10 +11,11 @@ _GAP = 10
 _LABEL = 22  # pixels of a word's line
 _SIDE = 84  # pixels of the column that names the rows
 _HEAD, _HEAD_LETTER = 18, 11  # size of the heading, and pixels of its letters on average
+_NOTE_LETTER = 7
 _DARK = 0.3  # how bright the picture stays where the map is zero
 _GLOW = np.array([255, 176, 32], np.float32)  # laid over it where the map is high
 _MARK = (255, 32, 96)
-_NOTE = "bright: where the model looked\ncross: the peak\nin grey: the word's probability"
+NOTE = "bright: where the model looked\ncross: the peak\nin grey: the word's probability"
 
 
 def overlay(picture, weights, mark=True):
@@ -55,12 +56,12 @@ def fit(picture, side):
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def draw_explanation(explanation, picture, path, title="", note=_NOTE):
+def draw_explanation(explanation, picture, path, title="", note=NOTE):
     """Writes `explanation_sheet` as a PNG file, `path`."""
     explanation_sheet(explanation, picture, title, note).save(path)
 
 
-def explanation_sheet(explanation, picture, title="", note=_NOTE):
+def explanation_sheet(explanation, picture, title="", note=NOTE):
     """Draws a picture and its caption, then for each word where the model looked.
 
     Each word has its probability, where known, beside it and a tile with its attention, where there is one; below that,
@@ -71,7 +72,7 @@ def explanation_sheet(explanation, picture, title="", note=_NOTE):
         explanation: an `Explanation`.
         picture: `(height, width, 3)` uint8.
         title: e.g. the picture's file name.
-        note: how to read the tiles; a few short lines.
+        note: lines that say how to read the tiles, and what else the model was shown.
 
     Returns:
         `PIL.Image`.
@@ -90,14 +91,15 @@ def explanation_sheet(explanation, picture, title="", note=_NOTE):
     width = max(_SIDE + columns * (tile.width + _GAP) + _GAP, left + 460)
     caption = explanation.caption or "(an empty caption)"
     heading = wrap_text(caption, (width - left - _GAP) // _HEAD_LETTER)
-    top = max(large.height, 40 + 26 * len(heading) + 20 * (note.count("\n") + 1)) + 3 * _GAP
+    notes = [row for line in note.split("\n") for row in wrap_text(line, (width - left - _GAP) // _NOTE_LETTER)]
+    top = max(large.height, 40 + 26 * len(heading) + 20 * len(notes)) + 3 * _GAP
     sheet = Image.new("RGB", (width, top + len(blocks) * block_height), "white")
     pen = ImageDraw.Draw(sheet)
     sheet.paste(large, (_SIDE, _GAP))
     pen.text((left, _GAP), title, "gray", sheet_font(title, 13))
     for number, line in enumerate(heading):
         pen.text((left, _GAP + 26 + 26 * number), line, "black", sheet_font(caption, _HEAD))
-    pen.text((left, _GAP + 40 + 26 * len(heading)), note, "gray", ImageFont.load_default(13), spacing=6)
+    pen.text((left, _GAP + 40 + 26 * len(heading)), "\n".join(notes), "gray", sheet_font(note, 13), spacing=6)
     for number, block in enumerate(blocks):
         y = top + number * block_height
         for line, name in enumerate(rows):

@@ -54,5 +54,11 @@ class ContrastiveModel(TrainingModel):
         owner = tf.repeat(tf.range(tf.shape(weight)[0]), tf.shape(weight)[1])
         there = tf.reshape(weight, (-1,)) > 0
         return replica_loss(
-            self.loss, image, tf.boolean_mask(text, there), tf.boolean_mask(owner, there), log_scale, bias
+            self._loss_of_shown, image, tf.boolean_mask(text, there), tf.boolean_mask(owner, there), log_scale, bias
         )
+
+    def _loss_of_shown(self, image, text, owner, log_scale, bias):
+        """The loss without the pictures that have no text, such as unreadable ones, whose pixels are zeros."""
+        shown = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, tf.shape(image)[0]) > 0
+        place = tf.cumsum(tf.cast(shown, owner.dtype)) - 1
+        return self.loss(tf.boolean_mask(image, shown), text, tf.gather(place, owner), log_scale, bias)

@@ -5,7 +5,7 @@ import functools
 import tensorflow as tf
 
 from vl_keras.tasks.caption_writer import CaptionWriter
-from vl_keras.training.attention_drawing import explanation_sheet
+from vl_keras.training.attention_drawing import NOTE, explanation_sheet
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.explain import Explainer
 
@@ -29,6 +29,7 @@ class CaptionPredictor:
             raise TrainingError("The run has no text encoder, so it cannot read a context.")
         self._task, self._model, self._context, self._explains = task, model, context, explains
         self._write = None
+        self._note = f"{NOTE}\ncontext: {context}" if context else NOTE
 
     def __call__(self, image):
         """What is said of `(n, height, width, 3)` uint8 pictures; no batch is larger than the first.
@@ -51,7 +52,9 @@ class CaptionPredictor:
         rows = []
         for texts, scores, explanation in zip(captions, written.scores, explanations, strict=True):
             output = {"caption": texts[0], "score": float(scores[0]), "captions": texts}
-            draw = functools.partial(explanation_sheet, explanation) if explanation is not None else None
+            draw = None
+            if explanation is not None:
+                draw = functools.partial(explanation_sheet, explanation, note=self._note)
             rows.append([(texts[0], output, draw)])
         return rows
 
