@@ -125,7 +125,8 @@ def test_an_lstm_on_cached_features_in_half_precision(tiny_config, tmp_path):
 
 @pytest.mark.slow
 def test_it_beats_a_model_that_sees_no_picture(tiny_config, tmp_path, monkeypatch):
-    config = tiny_config("training.epochs=30", "training.evaluate_every=30", "training.evaluate_examples=0")
+    more = ("data.shapes.scenes=2000", "training.epochs=5", "training.evaluate_every=5", "training.evaluate_examples=0")
+    config = tiny_config(*more)
     seeing = train(config, tmp_path / "seeing")["best"]["measures"]["CIDEr-D"]
     monkeypatch.setitem(TASKS, "captioning", _Blind)
     blind = train(config, tmp_path / "blind")["best"]["measures"]["CIDEr-D"]
