@@ -10,11 +10,13 @@ import pytest
 from vl_keras.config import load_config
 from vl_keras.data.builders.shapes_scene import Scene, SceneObject, encode_scene
 from vl_keras.layers.fusion import FUSIONS
+from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.training.train import train
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 MARGIN = 0.1
 HEIGHT, WIDTH = 32, 48
+RUN = ("training.epochs=6", "training.evaluate_examples=0")
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +47,22 @@ def questions(pictures):
 
 
 @pytest.fixture(scope="module")
+def captions(pictures):
+    """Manifest with a caption of each picture, and those of the development pictures by name."""
+    folder, rows = pictures
+    manifest = folder / "captions.jsonl"
+    rows = [{"image": name, "split": split, "captions": [f"a {color} {shape}"]} for name, split, color, shape in rows]
+    _write(manifest, rows)
+    return manifest, {row["image"]: row["captions"] for row in rows if row["split"] == "dev"}
+
+
+@pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Function of a task, a manifest and overrides to the best measures of a run of the task's tiny config."""
 
     def run(task, manifest, *overrides):
         size = (f"data.manifest={manifest}", f"data.data_dir={manifest.parent}", f"data.image_size=[{HEIGHT},{WIDTH}]")
-        config = load_config(CONFIGS / task / "tiny.yaml", (*size, "training.epochs=6", *overrides))
+        config = load_config(CONFIGS / task / "tiny.yaml", (*size, *RUN, *overrides))
         run_dir = tmp_path_factory.mktemp("runs") / task
         train(config, run_dir)
         return json.loads((run_dir / "measures.json").read_text())["best"]["measures"]
@@ -75,11 +87,17 @@ def test_a_model_shown_one_input_answers_no_more_than_it_tells(questions, traine
     assert 0.25 < measures["accuracy"] <= alone
 
 
-def test_matching_tells_more_than_one_input(pictures, trained):
-    folder, rows = pictures
-    manifest = folder / "captions.jsonl"
-    captions = [(name, split, [f"a {color} {shape}"]) for name, split, color, shape in rows]
-    _write(manifest, [dict(zip(("image", "split", "captions"), row, strict=True)) for row in captions])
+def test_captions_say_more_than_any_caption_for_all(captions, trained):
+    manifest, references = captions
+    measures = trained("captioning", manifest, "data.captions_per_image=1")
+    constants = {caption for own in references.values() for caption in own}
+    constants = [score_captions(references, dict.fromkeys(references, caption)) for caption in constants]
+    blind = max(scores.measures["CIDEr-D"] for scores in constants)
+    assert measures["CIDEr-D"] > 1.5 * blind
+
+
+def test_matching_tells_more_than_one_input(captions, trained):
+    manifest, _ = captions
     measures = trained("matching", manifest, "data.captions_per_image=1", "model.fusion=product")
     # Every picture and every caption comes with a match and without: from one of them alone, it is half at best.
     assert measures["balanced_accuracy"] > 0.5 + MARGIN

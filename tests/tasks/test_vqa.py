@@ -130,7 +130,11 @@ def test_temperature_and_threshold_are_fitted_only_where_asked(task_config, mode
     def loss(temperature):
         scaled = logits.astype(np.float64) / temperature
         scaled -= scaled.max(axis=1, keepdims=True)
-        return -np.mean(scaled[np.arange(len(labels)), labels] - np.log(np.exp(scaled).sum(axis=1)))
+        log_probs = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+        count, classes = logits.shape
+        target = np.full((count, classes), 1 / ((count + 2) * (classes - 1)))  # of Platt, 1999
+        target[np.arange(count), labels] = (count + 1) / (count + 2)
+        return -np.mean((target * log_probs).sum(axis=1))
 
     plain, answers = task.measure(model, "dev")
     assert (task.temperature, task.threshold) == (1.0, 0.0) and "temperature" not in plain
