@@ -63,9 +63,7 @@ def trained(tmp_path_factory):
     def run(task, manifest, *overrides):
         size = (f"data.manifest={manifest}", f"data.data_dir={manifest.parent}", f"data.image_size=[{HEIGHT},{WIDTH}]")
         config = load_config(CONFIGS / task / "tiny.yaml", (*size, *RUN, *overrides))
-        run_dir = tmp_path_factory.mktemp("runs") / task
-        train(config, run_dir)
-        return json.loads((run_dir / "measures.json").read_text())["best"]["measures"]
+        return train(config, tmp_path_factory.mktemp("runs") / task)["best"]["measures"]
 
     return run
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from vl_keras.data.image_batches import check_quarantine, load_images
 
 _FORMAT = 1
-_SHARD_BYTES = 2**26  # 64 MB: a kill costs little, and few files are open
+_SHARD_BYTES, _SHARD_PICTURES = 2**26, 1024  # at most, of a shard: a kill costs little, and few files are open
 _VIEW_SEED = 20160  # of the augmented views; fixed, so that runs with other seeds share a cache
 _IMAGE_AUGMENTS = ("crop_min_area", "flip", "rotation", "color")
 
@@ -229,7 +229,7 @@ def _start(folder, key, encode_fn, data, batch_size):
             f"`encode_fn` must give ({batch_size}, R, D) for {batch_size} pictures; it gave {shape}."
         )
     row_bytes = 2 * shape[1] * shape[2]
-    shard_rows = max(1, _SHARD_BYTES // row_bytes // batch_size) * batch_size
+    shard_rows = max(1, min(_SHARD_BYTES // row_bytes, _SHARD_PICTURES) // batch_size) * batch_size
     flipped = np.zeros((key["images"], key["views"]), bool)
     for view in range(1, key["views"]):
         flipped[:, view] = (

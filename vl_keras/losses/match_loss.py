@@ -17,11 +17,12 @@ class MatchLoss(keras.losses.Loss):
         hardest: see above.
 
     Args of call:
-        y_true: not used: which text is whose follows from the order.
+        y_true: `(B, K, 1)`, 1 where there is a text and its picture could be read, else 0: neither such a text nor a
+            picture without texts is a negative. Which text is whose follows from the order.
         y_pred: logits `(B, B*K, 1)` of every picture with every text. With several replicas, of this replica's.
 
     Returns:
-        `(B, K)`.
+        `(B, K)`; where `y_true` is 0, of no meaning.
     """
 
     def __init__(self, hardest=False, name="match_loss", **kwargs):
@@ -34,15 +35,19 @@ class MatchLoss(keras.losses.Loss):
         texts = tf.shape(logits)[1] // pictures
         own = tf.repeat(tf.eye(pictures, dtype=tf.bool), texts, axis=1)
         positive = tf.reshape(tf.boolean_mask(logits, own), (pictures, texts))
+        there = tf.cast(y_true[..., 0], tf.bool)
+        shown = tf.reduce_any(there, axis=1)
+        usable = ~own & shown[:, tf.newaxis] & tf.reshape(there, (1, -1))
         # softplus(s) is -log(1 - σ(s)), and 0 for the lowest number, which stands where there is no negative.
-        negative = tf.where(own, logits.dtype.min, logits)
+        negative = tf.where(usable, logits, logits.dtype.min)
         if self.hardest:
             of_text = tf.nn.softplus(tf.reduce_max(negative, axis=0))
             of_picture = tf.nn.softplus(tf.reduce_max(negative, axis=1, keepdims=True))
             others = 0.5 * (tf.reshape(of_text, (pictures, texts)) + of_picture)
         else:
             total = tf.reduce_sum(tf.nn.softplus(negative), axis=0)
-            others = tf.reshape(total, (pictures, texts)) / tf.cast(tf.maximum(pictures - 1, 1), tf.float32)
+            count = tf.reduce_sum(tf.cast(shown, tf.float32)) - 1.0
+            others = tf.reshape(total, (pictures, texts)) / tf.maximum(count, 1.0)
         return tf.nn.softplus(-positive) + others
 
     def get_config(self):

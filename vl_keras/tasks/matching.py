@@ -54,14 +54,19 @@ class MatchingTask(PairTask):
     def training_data(self, model, first_step=0, num_workers=1, worker=0):
         """Endless dataset of `(x, y, weight)`, y `(B, K, 1)` float32; see `text_dataset`.
 
-        K is `data.captions_per_image` of a picture's own texts, and with `random` and `nearest` as many of others'.
+        K is `data.captions_per_image` of a picture's own texts, and with `random` and `nearest` as many of others'. With
+        `batch` and `hardest`, y is 1 where there is a text and its picture can be read.
         """
         dev = self.config.data.dev_split
         if self._negatives == "given":  # told before the first epoch, not after it
             self._check_both(dev, np.array(self.pairs(dev)[2], bool))
         drawn = self.config.data.captions_per_image if self._negatives in ("random", "nearest") else 0
         neighbours = self._nearest(model) if self._negatives == "nearest" else None
-        return self._text_dataset(model, self._label, first_step, num_workers, worker, drawn, neighbours)
+        batches = self._text_dataset(model, self._label, first_step, num_workers, worker, drawn, neighbours)
+        if self._negatives in ("batch", "hardest"):
+            # What does not count must not be a negative of the rest either.
+            batches = batches.map(lambda x, y, weight: (x, y * tf.cast(weight > 0, y.dtype)[..., tf.newaxis], weight))
+        return batches
 
     def loss(self):
         if self._negatives in ("batch", "hardest"):
