@@ -28,3 +28,22 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(key, near):
 def test_numbers_are_finite(value):
     with pytest.raises(ConfigError, match="`training.learning_rate` must be a finite number; got -?(inf|nan)"):
         config_from_dict({}, [f"training.learning_rate={value}"])
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.dropout=1.0",
+        "model.word_dropout=-0.1",
+        "training.ema_decay=1.0",
+        "training.self_critical.epochs=-1",
+        "training.self_critical.samples=1",
+        "training.self_critical.learning_rate=0.0",
+        "generation.top_p=0.0",
+        "generation.temperature=0.0",
+    ],
+)
+def test_a_number_out_of_range_is_refused_with_the_rule_and_the_value(setting):
+    key, value = setting.split("=")
+    with pytest.raises(ConfigError, match=rf"`{key}` must be .+; got {value}"):
+        config_from_dict({}, [setting])

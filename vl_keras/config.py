@@ -333,6 +333,11 @@ def _rules(config):
             value = getattr(getattr(config, section), name)
             yield f"{section}.{name}", value, value >= least, f"be at least {least}"
 
+    def below_one(section, *names):
+        for name in names:
+            value = getattr(getattr(config, section), name)
+            yield f"{section}.{name}", value, 0 <= value < 1, "be at least 0 and below 1"
+
     def share(section_name, section, *names):
         for name in names:
             value = getattr(section, name)
@@ -367,23 +372,22 @@ def _rules(config):
     yield from at_least("training", 1, "accumulate_steps", "evaluate_every")
     yield from at_least("generation", 1, "beam_size", "num_captions", "max_length")
     yield from at_least("generation", 0, "min_length", "no_repeat_ngram", "top_k")
-    yield (
-        "training.self_critical.samples",
-        training.self_critical.samples,
-        training.self_critical.samples >= 2,
-        "be at least 2",
-    )
+    critical = training.self_critical
+    yield "training.self_critical.epochs", critical.epochs, critical.epochs >= 0, "be at least 0"
+    yield "training.self_critical.samples", critical.samples, critical.samples >= 2, "be at least 2"
+    rate = critical.learning_rate
+    yield "training.self_critical.learning_rate", rate, rate > 0, "be above 0"
     yield from share("data", data, "max_bad_share", "context_dropout")
     yield from share("data.augment", data.augment, "crop_min_area", "color", "synonym", "word_deletion", "word_swap")
-    yield from share("model", config.model, "dropout", "image_dropout", "word_dropout")
-    yield from share("training", training, "label_smoothing", "ema_decay")
-    yield from share("generation", generation, "top_p")
+    yield from share("training", training, "label_smoothing")
+    yield from below_one("model", "dropout", "image_dropout", "word_dropout")
+    yield from below_one("training", "ema_decay")
+    yield "generation.top_p", generation.top_p, 0 < generation.top_p <= 1, "be above 0 and at most 1"
     yield from share("vqa", config.vqa, "target_accuracy")
     yield "retrieval.temperature", config.retrieval.temperature, config.retrieval.temperature > 0, "be above 0"
     yield "data.augment.crop_min_area", data.augment.crop_min_area, data.augment.crop_min_area > 0, "be above 0"
-    sampled = training.self_critical.temperature
-    yield "training.self_critical.temperature", sampled, sampled > 0, "be above 0"
-    mixed = training.self_critical.cross_entropy
+    yield "training.self_critical.temperature", critical.temperature, critical.temperature > 0, "be above 0"
+    mixed = critical.cross_entropy
     yield "training.self_critical.cross_entropy", mixed, mixed >= 0, "be 0 or above"
     yield "generation.temperature", generation.temperature, generation.temperature > 0, "be above 0"
     yield (

@@ -54,8 +54,8 @@ class MatchingTask(PairTask):
     def training_data(self, model, first_step=0, num_workers=1, worker=0):
         """Endless dataset of `(x, y, weight)`, y `(B, K, 1)` float32; see `text_dataset`.
 
-        K is `data.captions_per_image` of a picture's own texts, and with `random` and `nearest` as many of others'. With
-        `batch` and `hardest`, y is 1 where there is a text and its picture can be read.
+        K is `data.captions_per_image` of a picture's own texts, and with `random` and `nearest` as many of others'.
+        With `batch` and `hardest`, y is 1 where there is a text and its picture can be read.
         """
         dev = self.config.data.dev_split
         if self._negatives == "given":  # told before the first epoch, not after it
