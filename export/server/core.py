@@ -158,14 +158,12 @@ class ServerCore:
             ServingError: NOT_FOUND; unknown model or version.
         """
         name = model_spec.name
-        versions = self.models.versions(name)
-        if not versions:
-            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}")
+        versions, wanted = self.models.versions(name), "any versions"
         if model_spec.WhichOneof("version_choice") == "version":
             number = model_spec.version.value
-            versions = [each for each in versions if each.version == number]
-            if not versions:
-                raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find version {number} of model {name}")
+            versions, wanted = [each for each in versions if each.version == number], f"version {number}"
+        if not versions:
+            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find {wanted} of model {name}")
         response = get_model_status_pb2.GetModelStatusResponse()
         for each in versions:
             entry = response.model_version_status.add(version=each.version, state=int(each.state))
