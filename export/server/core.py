@@ -247,7 +247,8 @@ class ServerCore:
     def _load(self, name, version, path):
         graph = Graph.load(path, self.options.saved_model_tags.split(","), self._session_config)
         try:
-            servable = Servable(name, version, graph, self._scheduler, self.metrics)
+            check_methods = self.options.enable_signature_method_name_check
+            servable = Servable(name, version, graph, self._scheduler, self.metrics, check_methods)
             if self.options.enable_model_warmup:
                 warm_up(servable, path, self.options.num_request_iterations_for_warmup)
             return servable

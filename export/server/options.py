@@ -72,7 +72,7 @@ class ServeOptions:
     grpc_channel_arguments: str = _flag("", "arguments of gRPC: key=value, with commas between")
     allow_version_labels_for_unavailable_models: bool = _flag(False, "let new labels name versions not loaded yet")
     force_allow_any_version_labels_for_unavailable_models: bool = _flag(False, "let any label do so")
-    enable_signature_method_name_check: bool = _flag(False, "classify and regress only by signatures made for it")
+    enable_signature_method_name_check: bool = _flag(False, "use signatures only as their method names say")
     enable_serialization_as_tensor_content: bool = _flag(False, "answer Predict with tensor_content")
     bind_address: str = _flag("127.0.0.1", "(ours) address to listen on")
     auth_token_file: str = _flag("", "(ours) file with a token that requests must bear; gRPC and REST alike")
