@@ -47,7 +47,7 @@ class ServeOptions:
     port: int = _flag(8500, "port of gRPC; 0 takes a free one and prints it")
     grpc_socket_path: str = _flag("", "also listen for gRPC on this UNIX socket")
     rest_api_port: int | None = _flag(None, "port of REST; 0 takes a free one and prints it; not given: no REST")
-    rest_api_timeout_in_ms: int = _flag(30000, "time limit of a REST request")
+    rest_api_timeout_in_ms: int = _flag(30000, "time limit of a REST request; 0: none")
     rest_api_enable_cors_support: bool = _flag(False, "send CORS headers over REST")
     model_name: str = _flag("default", "name of the model in --model_base_path")
     model_base_path: str = _flag("", "folder of one model; holds a folder for each version")
@@ -95,7 +95,7 @@ class ServeOptions:
                 "Give either --tensorflow_session_parallelism or --tensorflow_intra_op_parallelism and "
                 "--tensorflow_inter_op_parallelism, not all."
             )
-        for name in ("max_queued_requests", "rest_api_max_body_bytes", "rest_api_timeout_in_ms"):
+        for name in ("max_queued_requests", "rest_api_max_body_bytes"):
             if getattr(self, name) < 1:
                 raise ExportError(f"--{name} must be at least 1; got {getattr(self, name)}.")
         for name in ("port", "rest_api_port"):
