@@ -158,14 +158,12 @@ class ServerCore:
             ServingError: NOT_FOUND; unknown model or version.
         """
         name = model_spec.name
-        versions = self.models.versions(name)
-        if not versions:
-            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}")
+        versions, wanted = self.models.versions(name), "any versions"
         if model_spec.WhichOneof("version_choice") == "version":
             number = model_spec.version.value
-            versions = [each for each in versions if each.version == number]
-            if not versions:
-                raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find version {number} of model {name}")
+            versions, wanted = [each for each in versions if each.version == number], f"version {number}"
+        if not versions:
+            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find {wanted} of model {name}")
         response = get_model_status_pb2.GetModelStatusResponse()
         for each in versions:
             entry = response.model_version_status.add(version=each.version, state=int(each.state))
@@ -249,7 +247,8 @@ class ServerCore:
     def _load(self, name, version, path):
         graph = Graph.load(path, self.options.saved_model_tags.split(","), self._session_config)
         try:
-            servable = Servable(name, version, graph, self._scheduler, self.metrics)
+            check_methods = self.options.enable_signature_method_name_check
+            servable = Servable(name, version, graph, self._scheduler, self.metrics, check_methods)
             if self.options.enable_model_warmup:
                 warm_up(servable, path, self.options.num_request_iterations_for_warmup)
             return servable

@@ -149,8 +149,14 @@ def _load_error(error, path):
         if code is status.UNKNOWN and "No such file" in text:
             code = status.NOT_FOUND
     elif isinstance(error, OSError):
-        # Of these the loader raises two: there is no file, or it is no SavedModel.
-        code, text = (status.DATA_LOSS if "parse" in str(error) else status.NOT_FOUND), str(error)
+        # Of these the loader raises two: it is no SavedModel, or there is no file.
+        if "parse" in str(error):
+            is_text = "saved_model.pbtxt" in str(error)
+            name, kind = ("saved_model.pbtxt", "text") if is_text else ("saved_model.pb", "binary")
+            code, text = status.DATA_LOSS, f"Can't parse {path / name} as {kind} proto"
+        else:
+            code = status.NOT_FOUND
+            text = f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}"
     elif isinstance(error, (DecodeError, UnicodeDecodeError)):
         code, text = status.DATA_LOSS, f"saved_model.pb cannot be read: {error}"
     elif isinstance(error, RuntimeError) and "tags" in str(error):

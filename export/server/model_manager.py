@@ -321,9 +321,9 @@ class ModelManager:
     def _describe_failure(self, name):
         failed = next((each for each in self.versions(name) if each.error is not None), None)
         if failed is None:
-            return f"name: {name}"
+            return f"{{name: {name}}}"
         error = f"{failed.error.code.name}: {failed.error.message}"
-        return f"name: {name} version: {failed.version} due to error: {error}"
+        return f"{{name: {name} version: {failed.version}}} due to error: {error}"
 
     async def _poll_forever(self):
         while True:

@@ -47,7 +47,7 @@ class ServeOptions:
     port: int = _flag(8500, "port of gRPC; 0 takes a free one and prints it")
     grpc_socket_path: str = _flag("", "also listen for gRPC on this UNIX socket")
     rest_api_port: int | None = _flag(None, "port of REST; 0 takes a free one and prints it; not given: no REST")
-    rest_api_timeout_in_ms: int = _flag(30000, "time limit of a REST request")
+    rest_api_timeout_in_ms: int = _flag(30000, "time limit of a REST request; 0: none")
     rest_api_enable_cors_support: bool = _flag(False, "send CORS headers over REST")
     model_name: str = _flag("default", "name of the model in --model_base_path")
     model_base_path: str = _flag("", "folder of one model; holds a folder for each version")
@@ -72,7 +72,7 @@ class ServeOptions:
     grpc_channel_arguments: str = _flag("", "arguments of gRPC: key=value, with commas between")
     allow_version_labels_for_unavailable_models: bool = _flag(False, "let new labels name versions not loaded yet")
     force_allow_any_version_labels_for_unavailable_models: bool = _flag(False, "let any label do so")
-    enable_signature_method_name_check: bool = _flag(False, "classify and regress only by signatures made for it")
+    enable_signature_method_name_check: bool = _flag(False, "use signatures only as their method names say")
     enable_serialization_as_tensor_content: bool = _flag(False, "answer Predict with tensor_content")
     bind_address: str = _flag("127.0.0.1", "(ours) address to listen on")
     auth_token_file: str = _flag("", "(ours) file with a token that requests must bear; gRPC and REST alike")
@@ -95,7 +95,7 @@ class ServeOptions:
                 "Give either --tensorflow_session_parallelism or --tensorflow_intra_op_parallelism and "
                 "--tensorflow_inter_op_parallelism, not all."
             )
-        for name in ("max_queued_requests", "rest_api_max_body_bytes", "rest_api_timeout_in_ms"):
+        for name in ("max_queued_requests", "rest_api_max_body_bytes"):
             if getattr(self, name) < 1:
                 raise ExportError(f"--{name} must be at least 1; got {getattr(self, name)}.")
         for name in ("port", "rest_api_port"):

@@ -11,6 +11,7 @@ from export.server.serving_error import ServingError
 from export.server.tensor_protos import array_dtype, base_dtype, to_array
 
 DEFAULT_SIGNATURE = "serving_default"
+_METHODS = tuple(f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
 _CPP_NAMES = {types_pb2.DT_FLOAT: "float", types_pb2.DT_DOUBLE: "double", types_pb2.DT_HALF: "half"}
 
 
@@ -23,13 +24,14 @@ class Servable:
         signatures: dict of name -> `SignatureDef`.
     """
 
-    def __init__(self, name, version, graph, scheduler, metrics=None):
+    def __init__(self, name, version, graph, scheduler, metrics=None, check_methods=False):
         """Args:
         name: of the model.
         version: its number.
         graph: `Graph`.
         scheduler: `RunScheduler` whose threads run it.
         metrics: `Metrics` that learn how long the graph runs.
+        check_methods: refuse signatures that were exported for no method.
         """
         self.name = name
         self.version = version
@@ -37,6 +39,7 @@ class Servable:
         self._graph = graph
         self._scheduler = scheduler
         self._metrics = metrics
+        self._check_methods = check_methods
         self._queues = {}
 
     async def run(self, signature_name, inputs, outputs=None, deadline=None):
@@ -73,12 +76,18 @@ class Servable:
         """The `SignatureDef` of a name; empty for `serving_default`.
 
         Raises:
-            ServingError: FAILED_PRECONDITION; there is none.
+            ServingError: FAILED_PRECONDITION; there is none. INTERNAL; it was exported for no method.
         """
         signature = self.signatures.get(name or DEFAULT_SIGNATURE)
         if signature is None:
             raise ServingError(
                 grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.'
+            )
+        if self._check_methods and signature.method_name not in _METHODS:
+            raise ServingError(
+                grpc.StatusCode.INTERNAL,
+                f"Expected prediction signature method_name to be one of {{{', '.join(_METHODS)}}}. Was: "
+                f"{signature.method_name}",
             )
         return signature
 

@@ -1,9 +1,10 @@
 """Classify, Regress and MultiInference over a socket."""
 
 import grpc
+import numpy as np
 import pytest
 from calls import classify_request, example, multi_request, refused, regress_request
-from serving_models import CLASSIFY, REGRESS
+from serving_models import CLASSIFY, REGRESS, edit, publish
 
 code = grpc.StatusCode
 EXAMPLES = [example(x=1.0), example(x=3.0)]
@@ -103,3 +104,20 @@ def test_tasks_that_are_refused(served, tasks, expected, text):
     got, details = refused(served.predictions.MultiInference, multi_request(tasks, EXAMPLES))
     assert got == expected
     assert text in details
+
+
+def test_method_names_are_checked_where_asked_for(serve, written, tmp_path):
+    def make_methodless(meta_graph):
+        meta_graph.signature_def["two_outputs"].method_name = "other"
+
+    publish(written["half_2"], tmp_path / "half", 1)
+    edit(tmp_path / "half" / "1", make_methodless)
+    client = serve(tmp_path / "half", model_name="half", enable_signature_method_name_check=True)
+    x = {"x": np.float32([[2.0]])}
+    assert client.predict("half", x).outputs["y"].float_val == [3]
+    got, text = refused(client.predict, "half", x, "two_outputs")
+    assert got == code.INTERNAL
+    assert text.startswith("Expected prediction signature method_name to be one of {tensorflow/serving/predict, ")
+    got, text = refused(client.predictions.Regress, regress_request("half", EXAMPLES, "classify_scores"))
+    assert got == code.INVALID_ARGUMENT
+    assert text == f"Expected regression signature method_name to be {REGRESS}. Was: {CLASSIFY}"

@@ -229,6 +229,7 @@ def test_a_taken_port_is_told(tools):
     "flags, part",
     [
         ({"model_config_file": "/no/such/file"}, "Cannot read the ModelServerConfig in `/no/such/file`"),
+        ({"model_config_file": __file__}, "Error parsing text-format tensorflow.serving.ModelServerConfig: "),
         ({"ssl_config_file": "/no/such/file"}, "Cannot read the SSLConfig"),
         ({"auth_token_file": "/no/such/file"}, "Cannot read the token"),
         ({"bind_address": "192.0.2.1"}, "Cannot listen at 192.0.2.1"),

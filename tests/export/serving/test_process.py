@@ -89,6 +89,7 @@ def test_both_forms_of_flags_give_the_same_options():
     other = parse("--model_base_path", "/m", "--port", "7", "--enable_batching=true", "--enable_model_warmup", "false")
     assert one == other
     assert one.enable_batching and not one.enable_model_warmup and one.rest_api_port is None
+    assert parse("--model_base_path=/m", "--rest_api_timeout_in_ms=0").rest_api_timeout_in_ms == 0
 
 
 def test_no_flag_is_both_known_and_ignored():

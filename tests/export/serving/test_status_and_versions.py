@@ -27,7 +27,9 @@ def test_status_lists_the_versions(served):
 
 def test_status_of_what_is_not_there(served):
     assert refused(served.status, "nobody") == (code.NOT_FOUND, "Could not find any versions of model nobody")
-    assert refused(served.status, "half", version=7) == (code.NOT_FOUND, "Could not find version 7 of model half")
+    for model in ("half", "nobody"):
+        text = f"Could not find version 7 of model {model}"
+        assert refused(served.status, model, version=7) == (code.NOT_FOUND, text)
     request = get_model_status_pb2.GetModelStatusRequest()
     assert refused(served.models.GetModelStatus, request) == (code.INVALID_ARGUMENT, "Missing ModelSpec")
 

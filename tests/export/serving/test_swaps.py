@@ -98,6 +98,10 @@ DAMAGE = [
     ("variables/variables.index", flip),
     (VARIABLES, flip),
 ]
+WORDS = {  # TensorFlow's own
+    cut: "Can't parse {}/saved_model.pb as binary proto",
+    remove: "Could not find SavedModel .pb or .pbtxt at supplied export directory path: {}",
+}
 
 
 def test_damaged_versions_say_why_and_the_old_one_answers(serve, written, tmp_path):
@@ -115,6 +119,8 @@ def test_damaged_versions_say_why_and_the_old_one_answers(serve, written, tmp_pa
             _, number, text = client.status("half")[version]
             assert number != 0, f"{how.__name__} {name}"
             assert text and str(tmp_path) not in text, f"{how.__name__} {name}: {text}"
+            if name == "saved_model.pb" and how in WORDS:
+                assert WORDS[how].format(version) in text
             assert client.states("half")[2] == "AVAILABLE"
     assert load.wrong == []
 
