@@ -156,7 +156,10 @@ def _load_error(error, path):
             code, text = status.DATA_LOSS, f"Can't parse {path / name} as {kind} proto"
         else:
             code = status.NOT_FOUND
-            text = f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}"
+            text = (
+                f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}. Check that the "
+                "directory exists and that you have the right permissions for accessing it."
+            )
     elif isinstance(error, (DecodeError, UnicodeDecodeError)):
         code, text = status.DATA_LOSS, f"saved_model.pb cannot be read: {error}"
     elif isinstance(error, RuntimeError) and "tags" in str(error):

@@ -100,7 +100,7 @@ DAMAGE = [
 ]
 WORDS = {  # TensorFlow's own
     cut: "Can't parse {}/saved_model.pb as binary proto",
-    remove: "Could not find SavedModel .pb or .pbtxt at supplied export directory path: {}",
+    remove: "Could not find SavedModel .pb or .pbtxt at supplied export directory path: {}. Check that the directory",
 }
 
 
