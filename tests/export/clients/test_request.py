@@ -94,6 +94,9 @@ def test_errors_cost_one_line(photos, capsys):
     assert capsys.readouterr().err.startswith("vl-export request: UNAVAILABLE: ")
     assert main(["request", "host:1", "--image", picture]) == 1
     assert "grpc://HOST:PORT" in capsys.readouterr().err
+    (photos / "token").write_bytes(b"\xff\xfe")
+    assert main(["request", "grpc://host", "--image", picture, "--token-file", str(photos / "token")]) == 1
+    assert "token` holds no token: it is no text." in capsys.readouterr().err
 
 
 def test_the_exit_status_tells_that_nothing_could_be_read(urls, photos, capsys):
