@@ -1,5 +1,6 @@
 """What was trained is what the SavedModel answers."""
 
+import errno
 import hashlib
 import io
 import json
@@ -183,6 +184,20 @@ def test_a_graph_that_answers_something_else_is_refused(trained_run, exported):
     Image.new("RGB", (9, 7)).save(moving, "GIF")
     with pytest.raises(ExportError, match="refuses moving in `embed_image`: unsupported"):
         check_parity(exported.path, signatures, size, {"moving": moving.getvalue()})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), tf.errors.ResourceExhaustedError(None, None, "No space left")],
+)
+def test_a_full_disk_is_said_and_leaves_nothing(trained_run, tmp_path, monkeypatch, error):
+    def full(*args):
+        raise error
+
+    monkeypatch.setattr("export.savedmodel._save", full)
+    with pytest.raises(ExportError, match="Nothing is published: .*cannot be written. .*No space left"):
+        export_savedmodel(trained_run, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 @pytest.mark.slow
