@@ -185,16 +185,25 @@ def _client_options(options):
     return chosen
 
 
+def _given_texts(options, *names):
+    texts = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    for name, text in texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ExportError(f"--{name} must be UTF-8; got {os.fsencode(text)!r}.") from error
+    return texts
+
+
 def _request(options):
     import json
 
     from export.request import OK, format_rows, request
 
-    texts = {name: getattr(options, name) for name in ("context", "question", "text")}
     rows = request(
         options.url,
         options.image,
-        {name: text for name, text in texts.items() if text is not None},
+        _given_texts(options, "context", "question", "text"),
         options.signature or ("caption_candidates" if options.candidates else None),
         options.explain,
         options.wait,
@@ -250,13 +259,12 @@ def _batch(options):
     import vl_keras  # noqa: F401  settles TensorFlow's environment before it is imported
     from export.batch import run_batch
 
-    texts = {name: getattr(options, name) for name in ("context", "question")}
     summary = run_batch(
         options.model,
         options.input,
         options.output,
         options.signature,
-        {name: text for name, text in texts.items() if text is not None},
+        _given_texts(options, "context", "question"),
         options.batch_size,
         beam_flags=options.beam_flags,
     )
