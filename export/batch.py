@@ -84,7 +84,8 @@ def run_batch(
         `Summary`.
 
     Raises:
-        ExportError: no such model, signature or runner, nothing matches, or `output` was written by another model.
+        ExportError: no such model, signature or runner, nothing matches, or `output` was written by another model or
+            cannot be written.
     """
     if batch_size is not None and batch_size < 1:
         raise ExportError(f"`batch_size` must be at least 1; got {batch_size}.")
@@ -162,9 +163,14 @@ def _write_whole(path, data):
     with contextlib.suppress(OSError):  # it is there
         FileSystems.mkdirs(folder)
     temporary = f"{folder}/_{name}.{uuid.uuid4().hex}.tmp"  # readers skip names that begin so
-    with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        file.write(data)
-    FileSystems.rename([temporary], [path])
+    try:
+        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            file.write(data)
+        FileSystems.rename([temporary], [path])
+    except OSError as error:  # Beam's own errors are among them
+        raise ExportError(
+            f"`{path}` cannot be written: {error.strerror or error}. What is there stays, and the next run goes on."
+        ) from error
 
 
 def _plain(outputs):

@@ -1,5 +1,6 @@
 """A batch run writes what the server answers, once for each picture, and goes on after any stop."""
 
+import errno
 import json
 import os
 import signal
@@ -163,6 +164,22 @@ def test_a_name_that_is_not_utf8_costs_itself(tiny_models, pictures, tmp_path):
     assert set(_rows(output)) == {str(names[0])}
     (bad,) = (tmp_path / "out.quarantine.jsonl").read_text("utf-8").splitlines()
     assert json.loads(bad)["name"] == str(names[1]) and "not UTF-8" in bad
+
+
+def test_a_full_disk_is_said_and_gone_on_from(tiny_models, photos, tmp_path, monkeypatch):
+    output, rename = tmp_path / "out.parquet", batch.FileSystems.rename
+
+    def full(sources, targets):
+        if targets[0].endswith(".parquet"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(sources, targets)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batch.FileSystems, "rename", full)
+        with pytest.raises(ExportError, match=r"part-.*parquet` cannot be written: No space left on device\."):
+            run_batch(tiny_models, f"{photos}/*.png", str(output))
+    assert run_batch(tiny_models, f"{photos}/*.png", str(output))[:2] == (2, 0)
+    assert len(_rows(output)) == 2
 
 
 @pytest.mark.slow
