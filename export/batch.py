@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import threading
 import uuid
 from pathlib import Path
@@ -83,18 +84,25 @@ def run_batch(
         `Summary`.
 
     Raises:
-        ExportError: no such model or signature, nothing matches, or `output` was written by another model.
+        ExportError: no such model, signature or runner, nothing matches, or `output` was written by another model or
+            cannot be written.
     """
+    if batch_size is not None and batch_size < 1:
+        raise ExportError(f"`batch_size` must be at least 1; got {batch_size}.")
     folder = _version_folder(model)
     columns, about = _describe(folder, signature, dict(texts or {}))
-    names = _match(pattern)
+    names = _pictures(pattern)
     if not names:
         raise ExportError(f"No file matches {pattern!r}; `**` stands for folders at any depth.")
     output = output.rstrip("/")
     _prepare(output, about)
     done = _written_names(output)
     waiting = [name for name in names if name not in done]
-    shards = [tuple(waiting[start : start + shard_size]) for start in range(0, len(waiting), shard_size)]
+    named = [name for name in waiting if _is_text(name)]
+    if len(named) < len(waiting):
+        reason = "unreadable: the file's name is not UTF-8, as names in Parquet must be"
+        _write_quarantine(output, f"{_PART}names", [(name, reason) for name in waiting if not _is_text(name)])
+    shards = [tuple(named[start : start + shard_size]) for start in range(0, len(named), shard_size)]
     shards = {_PART + hashlib.sha256("\n".join(shard).encode()).hexdigest()[:20]: shard for shard in shards}
     if shards:
         size = batch_size or _largest_batch(folder)
@@ -113,7 +121,11 @@ def _run(shards, handler, output, schema, beam_flags):
         from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
         runner = FnApiRunner()
-    with beam.Pipeline(runner=runner, options=options) as pipeline:
+    try:
+        made = beam.Pipeline(runner=runner, options=options)
+    except ValueError as error:
+        raise ExportError(f"Beam takes no {' '.join(beam_flags)}: {error}") from error
+    with made as pipeline:
         _ = (
             pipeline
             | "Shards" >> beam.Create([[shard] for shard in shards.items()])
@@ -125,10 +137,9 @@ def _run(shards, handler, output, schema, beam_flags):
 def _write_shard(result, output, schema):
     """Writes a shard's files. Their names follow from their contents, so that doing it twice changes nothing."""
     part, rows = result.example[0], result.inference
-    bad = [{"name": name, "reason": reason} for name, reason, _ in rows if reason != OK]
+    bad = [(name, reason) for name, reason, _ in rows if reason != OK]
     if bad:
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in bad)
-        _write_whole(f"{output}/{_QUARANTINE}/{part}.jsonl", text.encode())
+        _write_quarantine(output, part, bad)
     good = [{"name": name, **_plain(outputs)} for name, reason, outputs in rows if reason == OK]
     if good:
         buffer = io.BytesIO()
@@ -136,14 +147,30 @@ def _write_shard(result, output, schema):
         _write_whole(f"{output}/{part}.parquet", buffer.getvalue())
 
 
+def _write_quarantine(output, part, rows):
+    lines = [json.dumps({"name": name, "reason": reason}, ensure_ascii=False) + "\n" for name, reason in rows]
+    # Bytes of a name that are not UTF-8 become JSON's own escapes, which give the name back when read.
+    _write_whole(f"{output}/{_QUARANTINE}/{part}.jsonl", "".join(lines).encode(errors="backslashreplace"))
+
+
+def _is_text(name):
+    """Whether a file's name is UTF-8."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def _write_whole(path, data):
     folder, _, name = path.rpartition("/")
     with contextlib.suppress(OSError):  # it is there
         FileSystems.mkdirs(folder)
     temporary = f"{folder}/_{name}.{uuid.uuid4().hex}.tmp"  # readers skip names that begin so
-    with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        file.write(data)
-    FileSystems.rename([temporary], [path])
+    try:
+        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            file.write(data)
+        FileSystems.rename([temporary], [path])
+    except OSError as error:  # Beam's own errors are among them
+        raise ExportError(
+            f"`{path}` cannot be written: {error.strerror or error}. What is there stays, and the next run goes on."
+        ) from error
 
 
 def _plain(outputs):
@@ -163,15 +190,24 @@ def _read(path):
 
 
 def _list(pattern):
-    return [found.path for found in FileSystems.match([pattern])[0].metadata_list]
+    # Beam looks into the folder before the first wildcard; the current one must be called by a name.
+    here = "" if "/" in re.match(r"[^*?[]*", pattern)[0] else "./"
+    found = FileSystems.match([here + pattern])[0].metadata_list
+    return [each.path.removeprefix(here) for each in found]
 
 
-def _match(pattern):
-    return sorted(set(_list(f"{pattern.rstrip('/')}/**" if os.path.isdir(pattern) else pattern)))
+def _pictures(pattern):
+    if not os.path.isdir(pattern):
+        return sorted(set(_list(pattern)))
+    folder = pattern.rstrip("/")
+    quoted = re.sub(r"[*?[]", "?", folder)  # Beam has no other way to quote what stands in a folder's name
+    return sorted({path for path in _list(f"{quoted}/**") if path.startswith(f"{folder}/")})
 
 
 def _prepare(output, about):
     """Makes the folder, or sees that it is this model's; removes what a killed run left."""
+    if re.search(r"[*?[]", output):
+        raise ExportError(f"The output's path must have no *, ? or [, which Beam takes for patterns; got `{output}`.")
     if os.path.isfile(output):
         raise ExportError(f"`{output}` is a file; the output is a folder of Parquet files.")
     path = f"{output}/{_ABOUT}"

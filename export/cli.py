@@ -1,6 +1,7 @@
 """The `vl-export` command: parse, call, exit."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -27,10 +28,17 @@ def main(arguments=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # notices go, errors stay, as in `vl_keras`
     # TensorFlow Hub's warning of its own import is nothing the user can mend.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be UTF-8: its bytes come out as they are
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         return options.run(options) or 0
     except ExportError as error:
         print(f"vl-export {options.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:  # not about a file that the user named: the traceback is of more use
+            raise
+        print(f"vl-export {options.command}: {error.filename}: {error.strerror}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -172,7 +180,19 @@ def _client_options(options):
                 chosen["token"] = file.read().strip()
         except OSError as error:
             raise ExportError(f"Cannot read `{options.token_file}`: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise ExportError(f"`{options.token_file}` holds no token: it is no text.") from error
     return chosen
+
+
+def _given_texts(options, *names):
+    texts = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    for name, text in texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ExportError(f"--{name} must be UTF-8; got {os.fsencode(text)!r}.") from error
+    return texts
 
 
 def _request(options):
@@ -180,11 +200,10 @@ def _request(options):
 
     from export.request import OK, format_rows, request
 
-    texts = {name: getattr(options, name) for name in ("context", "question", "text")}
     rows = request(
         options.url,
         options.image,
-        {name: text for name, text in texts.items() if text is not None},
+        _given_texts(options, "context", "question", "text"),
         options.signature or ("caption_candidates" if options.candidates else None),
         options.explain,
         options.wait,
@@ -240,13 +259,12 @@ def _batch(options):
     import vl_keras  # noqa: F401  settles TensorFlow's environment before it is imported
     from export.batch import run_batch
 
-    texts = {name: getattr(options, name) for name in ("context", "question")}
     summary = run_batch(
         options.model,
         options.input,
         options.output,
         options.signature,
-        {name: text for name, text in texts.items() if text is not None},
+        _given_texts(options, "context", "question"),
         options.batch_size,
         beam_flags=options.beam_flags,
     )

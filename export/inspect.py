@@ -98,6 +98,7 @@ def inspect_savedmodel(folder):
     graph = graphs[0]
     nodes = _reachable(graph)
     operations = sorted({node.op for node in nodes})
+    _check_files(folder, graph, operations)
     text = [name for name in operations if name in _TEXT_OPERATIONS]
     written_by = graph.meta_info_def.tensorflow_version
     return Inspection(
@@ -109,7 +110,7 @@ def inspect_savedmodel(folder):
         written_by=written_by,
         least_server=".".join(written_by.split(".")[:2]),
         size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
-        fingerprint=_fingerprint(folder, graph),
+        fingerprint=_read_fingerprint(folder, graph),
         problems=_problems(graph, nodes, operations),
     )
 
@@ -165,7 +166,10 @@ def _reachable(graph):
     """Nodes that an answer may need: those before the signatures' outputs, and all of the functions these call."""
     by_name = {node.name: node for node in graph.graph_def.node}
     functions = {function.signature.name: function for function in graph.graph_def.library.function}
-    outputs = [info.name for value in graph.signature_def.values() for info in value.outputs.values()]
+    infos = [info for value in graph.signature_def.values() for info in value.outputs.values()]
+    outputs = [info.name for info in infos]
+    for sparse in (info.coo_sparse for info in infos):  # as TensorFlow 1 could give
+        outputs += [sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
     waiting = [by_name[name.split(":")[0]] for name in outputs if name.split(":")[0] in by_name]
     seen, called = {}, set()
     while waiting:
@@ -215,6 +219,28 @@ def _is_linked(name):
     return not registered or any(kernel.device_type in ("CPU", "DEFAULT") for kernel in registered)
 
 
+def _check_files(folder, graph, operations):
+    """Raises `ExportError` where a file is missing that the server would load, or worse, start without."""
+    files = [f"assets/{asset.filename}" for asset in graph.asset_file_def]
+    if "VarHandleOp" in operations and graph.saver_def.restore_op_name:
+        files.append("variables/variables.index")
+    for name in files:
+        if not (folder / name).is_file():
+            raise ExportError(
+                f"`{folder}` is broken: its graph needs {name}, which is not there. Copy or export it again."
+            )
+
+
+def _read_fingerprint(folder, graph):
+    try:
+        return _fingerprint(folder, graph)
+    except (tf.errors.OpError, IndexError, RuntimeError) as error:  # as TensorFlow's readers put it
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ExportError(
+            f"`{folder}` is broken: its variables or fingerprint cannot be read ({reason}); copy or export it anew."
+        ) from error
+
+
 def _fingerprint(folder, graph):
     """SHA-256 over TensorFlow's own hashes of program and signatures, and over the weights."""
     digest = hashlib.sha256()
@@ -231,6 +257,7 @@ def _fingerprint(folder, graph):
                 value = reader.get_tensor(name)
                 digest.update(f"{name} {getattr(value, 'dtype', '')} {getattr(value, 'shape', '')}".encode())
                 digest.update(value.tobytes() if hasattr(value, "tobytes") else bytes(value))
-    for asset in sorted((folder / "assets").glob("*")):
-        digest.update(asset.read_bytes())
+    for asset in sorted((folder / "assets").rglob("*")):
+        if asset.is_file():
+            digest.update(asset.read_bytes())
     return digest.hexdigest()

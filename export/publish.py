@@ -22,13 +22,13 @@ def publishing(base, version=None):
 
     Args:
         base: folder of the model.
-        version: positive int; None: one more than the highest that is there.
+        version: positive int of at most 63 bits; None: one more than the highest that is there.
 
     Yields:
         `(folder, version)`: where to write, and what it will be called.
 
     Raises:
-        ExportError: that version is there already, or is no positive number.
+        ExportError: that version is there already, or is no positive number of at most 63 bits.
     """
     base = Path(base).expanduser()
     base.mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,8 @@ def publishing(base, version=None):
         present = versions(base)
         if version is None:
             version = max(present, default=0) + 1
-        if version < 1:
-            raise ExportError(f"A version is a positive number; got {version}.")
+        if not 1 <= version < 2**63:  # servers pass over a folder whose number they cannot hold
+            raise ExportError(f"A version is a positive number of at most 63 bits; got {version}.")
         target = base / str(version)
         if version in present or target.exists():
             raise ExportError(

@@ -3,6 +3,7 @@
 import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
 
 # isort: split
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -19,6 +20,7 @@ from export.publish import publishing
 from export.signatures import serving_functions
 from export.stored_weights import DTYPES, StoredWeights
 from export.warmup import write_warmup
+from vl_keras.training.errors import first_line
 from vl_keras.training.run_dir import RunDir, load_run
 from vl_keras.training.versions import describe_versions
 
@@ -71,8 +73,8 @@ def export_savedmodel(
         `Exported`.
 
     Raises:
-        ExportError: the version is there already, the SavedModel does not answer as the model does, or it holds an
-            operation that TensorFlow Serving has not.
+        ExportError: the version is there already, the SavedModel does not answer as the model does, it holds an
+            operation that TensorFlow Serving has not, or the disk is full.
         TrainingError: there is no such run.
     """
     if weights_dtype not in DTYPES:
@@ -85,7 +87,7 @@ def export_savedmodel(
     if weights_dtype != "float32":
         stored, loss = _store_weights(task, model, weights_dtype, log)
     signatures = task.serving_signatures(model)
-    with publishing(out, version) as (folder, version):
+    with _room(out), publishing(out, version) as (folder, version):
         data = config.data
         functions = serving_functions(signatures, data.image_size, data.max_pixels, stored and stored.in_place)
         _save(functions, task, folder)
@@ -121,6 +123,17 @@ def export_savedmodel(
     path = Path(out).expanduser() / str(version)
     log(f"Published {path} ({description.size / 2**20:.0f} MiB).")
     return Exported(path, version, manifest)
+
+
+@contextlib.contextmanager
+def _room(out):
+    """Inside, files are written; a disk that has no room for them is said, whoever of Python and TensorFlow writes."""
+    try:
+        yield
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        if getattr(error, "filename", None) is not None:  # says itself which file
+            raise
+        raise ExportError(f"Nothing is published: `{out}` cannot be written. {first_line(error)} Make room.") from error
 
 
 def _store_weights(task, model, dtype, log):

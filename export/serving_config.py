@@ -287,8 +287,9 @@ def _kserve(model, claim):
 
 
 def _kubernetes_name(name):
-    """The nearest name that Kubernetes allows: lower case, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50] or "models"
+    """The nearest name that Kubernetes allows a Service: lower case, digits and hyphens, a letter first."""
+    name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "models"
+    return (name if name[0].isalpha() else f"model-{name}")[:50].rstrip("-")
 
 
 def _yaml(use, documents):

@@ -1,5 +1,6 @@
 """Where a server is, and how to speak with it."""
 
+import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -46,9 +47,11 @@ def parse_address(url):
     try:
         parts = urlsplit(url)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # a name with an empty or endless part
     except ValueError as error:
         raise ExportError(f"{hint} ({error})") from error
-    if parts.scheme not in _PORTS or not parts.hostname or parts.query or parts.fragment or parts.username:
+    named = re.fullmatch(r"[\w.-]+|[0-9a-f]*:[0-9a-f:.]*(%[\w.-]+)?", parts.hostname or "")
+    if parts.scheme not in _PORTS or not named or parts.query or parts.fragment or parts.username:
         raise ExportError(hint)
     if parts.scheme.startswith("grpc") and parts.path.strip("/"):
         raise ExportError(f"{hint} gRPC has no path.")

@@ -18,6 +18,7 @@ from export.errors import ExportError
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _REQUEST_BYTES = 2**26  # of pictures in one request; a larger one travels alone
+_LONGEST_TIMEOUT_S = 2_000_000  # a socket counts its milliseconds in 31 bits
 
 
 class Send(NamedTuple):
@@ -41,7 +42,7 @@ class Calls:
         model: its name.
         version: number of the version that shall answer; None: the newest.
         label: of the version that shall answer, instead of a number.
-        timeout_s: seconds that each request may take, its retries included.
+        timeout_s: seconds that each request may take, its retries included; at most 2,000,000.
         retries: how often a request is sent again where the server, or the connection, is UNAVAILABLE (503); the pauses
             between double and are random, so that many clients do not come back together.
         max_batch_size: rows of one request; more are split.
@@ -70,11 +71,13 @@ class Calls:
     ):
         if version is not None and label is not None:
             raise ExportError(f"Give a version or a label, not both; got {version} and {label!r}.")
-        if max_batch_size < 1 or timeout_s <= 0 or retries < 0:
+        if max_batch_size < 1 or not 0 < timeout_s <= _LONGEST_TIMEOUT_S or retries < 0:
             raise ExportError(
-                "`max_batch_size` must be at least 1, `timeout_s` above 0 and `retries` at least 0; "
-                f"got {max_batch_size}, {timeout_s} and {retries}."
+                f"`max_batch_size` must be at least 1, `timeout_s` above 0 and at most {_LONGEST_TIMEOUT_S} and "
+                f"`retries` at least 0; got {max_batch_size}, {timeout_s} and {retries}."
             )
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise ExportError("`token` must be one line of printable ASCII: it travels in a header.")
         self.address = parse_address(url)
         self.model = model
         self._protocol = (GrpcProtocol if self.address.is_grpc else RestProtocol)(model, version, label)

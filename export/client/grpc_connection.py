@@ -67,6 +67,8 @@ def _open(library, address, tls):
         ca, certificate, key = (None if path is None else Path(path).expanduser().read_bytes() for path in tls)
     except OSError as error:
         raise ExportError(f"Cannot read `{error.filename}`: {error.strerror}.") from error
+    if (certificate is None) != (key is None):  # gRPC would end the whole process
+        raise ExportError(f"gRPC needs `certificate_file` and `key_file` together; got {tls[1]} and {tls[2]}.")
     credentials = grpc.ssl_channel_credentials(ca, key, certificate)
     return library.secure_channel(address.netloc, credentials, options=_OPTIONS)
 

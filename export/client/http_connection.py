@@ -67,9 +67,13 @@ class AsyncHttpConnection:
         if ca or certificate:
             import ssl
 
-            verify = ssl.create_default_context(cafile=ca)
-            if certificate:
-                verify.load_cert_chain(certificate, key)
+            try:
+                verify = ssl.create_default_context(cafile=ca)
+                if certificate:
+                    verify.load_cert_chain(certificate, key)
+            except ssl.SSLError as error:
+                names = ", ".join(f"`{path}`" for path in (ca, certificate, key) if path)
+                raise ExportError(f"TLS takes only PEM files; of {names} one is none: {error}.") from error
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=_MOST_CONNECTIONS)
         self._client = httpx.AsyncClient(
             base_url=_base(address), headers={**_JSON, **headers}, verify=verify, limits=limits, timeout=None
@@ -86,7 +90,8 @@ class AsyncHttpConnection:
         except TimeoutError:
             return Failure("DEADLINE_EXCEEDED", f"no answer within {timeout:.3g} s")
         except self._httpx.TransportError as error:
-            return Failure("UNAVAILABLE", str(error) or type(error).__name__)
+            code = "FAILED_PRECONDITION" if _is_tls(error) else "UNAVAILABLE"  # the former will not mend itself
+            return Failure(code, str(error) or type(error).__name__)
         return answer.content if answer.status_code == 200 else failure(answer.status_code, answer.content)
 
     async def close(self):
@@ -95,6 +100,15 @@ class AsyncHttpConnection:
 
 def _base(address):
     return f"{address.scheme}://{address.netloc}{address.path}"
+
+
+def _is_tls(error):
+    """Whether it is TLS that failed, which httpx tells only by what it raised its own error from."""
+    import ssl
+
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _existing(tls):

@@ -1,5 +1,6 @@
 """What was trained is what the SavedModel answers."""
 
+import errno
 import hashlib
 import io
 import json
@@ -171,6 +172,43 @@ def test_inspect_says_what_is_wrong_with_a_folder(tmp_path, content, says):
         inspect_savedmodel(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "name", ["variables/variables.index", "variables/variables.data-00000-of-00001", "fingerprint.pb", "assets/words"]
+)
+def test_inspect_says_which_savedmodel_is_damaged(tmp_path, name):
+    (tmp_path / "words").write_text("a\nb\n")
+    module = tf.Module()
+    module.weights = tf.Variable(tf.range(100.0))
+    line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+    words = tf.lookup.TextFileInitializer(str(tmp_path / "words"), tf.string, line, tf.int64, number)
+    module.table = tf.lookup.StaticHashTable(words, -1)
+    specs = [tf.TensorSpec([None], tf.string, name="x")]
+    module.function = tf.function(
+        lambda x: {"y": tf.gather(module.weights, module.table.lookup(x))}, input_signature=specs
+    )
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.function)
+    file = tmp_path / "1" / name
+    (tmp_path / "1/assets/folder").mkdir()  # is none of the model's
+    assert not inspect_savedmodel(tmp_path / "1").problems
+    if name != "assets/words":
+        file.write_bytes(file.read_bytes()[:20] + b"junk")
+        with pytest.raises(ExportError, match="1` is broken: "):
+            inspect_savedmodel(tmp_path / "1")
+    file.unlink()
+    if name != "fingerprint.pb":  # older ones have none
+        with pytest.raises(ExportError, match="1` is broken: "):
+            inspect_savedmodel(tmp_path / "1")
+
+
+def test_inspect_sees_what_is_behind_a_sparse_output(tmp_path):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [1])
+        values = tf.numpy_function(lambda x: x, [x], tf.float32)
+        sparse = tf.SparseTensor(tf.constant([[0]], tf.int64), tf.reshape(values, [1]), tf.constant([3], tf.int64))
+        tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "1"), {"x": x}, {"y": sparse})
+    assert "needs Python" in inspect_savedmodel(tmp_path / "1").problems[0]
+
+
 def test_a_graph_that_answers_something_else_is_refused(trained_run, exported):
     _, task, captioner, _ = load_run(trained_run, overrides=SERVED, precision="float32")
     signatures = {"embed_image": task.serving_signatures(captioner)["embed_image"]}
@@ -183,6 +221,20 @@ def test_a_graph_that_answers_something_else_is_refused(trained_run, exported):
     Image.new("RGB", (9, 7)).save(moving, "GIF")
     with pytest.raises(ExportError, match="refuses moving in `embed_image`: unsupported"):
         check_parity(exported.path, signatures, size, {"moving": moving.getvalue()})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), tf.errors.ResourceExhaustedError(None, None, "No space left")],
+)
+def test_a_full_disk_is_said_and_leaves_nothing(trained_run, tmp_path, monkeypatch, error):
+    def full(*args):
+        raise error
+
+    monkeypatch.setattr("export.savedmodel._save", full)
+    with pytest.raises(ExportError, match="Nothing is published: .*cannot be written. .*No space left"):
+        export_savedmodel(trained_run, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The written files are what TensorFlow Serving, Compose, Kubernetes and KServe read, and a server starts from them."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,15 @@ def test_kserve(models, tmp_path):
     assert (model["protocolVersion"], model["runtimeVersion"]) == ("v1", "2.20.0")
 
 
+@pytest.mark.parametrize("model", ["8k_captioner", "-", f"{'a' * 49}_bcd", "Zwölf"])
+def test_names_are_those_that_kubernetes_allows(model, tmp_path):
+    (tmp_path / model / "1").mkdir(parents=True)
+    write_serving_config([tmp_path / model], tmp_path)
+    for each in [*_documents(tmp_path / "kubernetes.yaml"), *_documents(tmp_path / "kserve.yaml")]:
+        name = each["metadata"]["name"]
+        assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name) and len(name) <= 63  # RFC 1035, of a Service
+
+
 def test_a_server_starts_from_them_and_is_healthy(tmp_path):
     """The written flags and files, only the folders of the container replaced by real ones."""
     import requests
@@ -156,3 +166,9 @@ def test_what_is_no_model_is_said(models, tmp_path):
     (tmp_path / "other/captioner/1").mkdir(parents=True)
     with pytest.raises(ExportError, match="Two models are called captioner"):
         write_serving_config([models[0], tmp_path / "other/captioner"], tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_costs_one_line(models, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["deploy", str(models[0]), "--out", str(tmp_path / "file/deploy")]) == 1
+    assert capsys.readouterr().err == f"vl-export deploy: {tmp_path}/file/deploy: Not a directory.\n"

@@ -46,6 +46,15 @@ def test_what_a_failed_start_leaves_is_no_run(tmp_path, small_config):
     RunDir(tmp_path / "run").open(resume=False)
 
 
+@pytest.mark.parametrize("weights", ["best", "last", "ema"])
+def test_weights_cut_short_are_said(trained_run, tmp_path, weights):
+    run = RunDir(shutil.copytree(trained_run, tmp_path / "run"))
+    for path in run.path.glob("**/ckpt-*.data*"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(TrainingError, match=r"The checkpoint .*ckpt-\d+ cannot be read"):
+        load_run(run.path, weights)
+
+
 def test_nothing_to_resume(tmp_path, small_config):
     with pytest.raises(TrainingError, match="holds no run to resume"):
         train(small_config(), tmp_path, resume=True)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from vl_keras.config import load_config, save_config
 from vl_keras.tasks import TASKS
-from vl_keras.training.errors import TrainingError
+from vl_keras.training.errors import TrainingError, first_line
 from vl_keras.training.strategy import keras_settings, use_jit
 from vl_keras.training.versions import describe_versions
 
@@ -171,7 +171,8 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
         `(config, task, model, which)`, `model` as the task builds it; `which` says in words which weights these are.
 
     Raises:
-        TrainingError: there is no run, or none of these weights in it, or an override is of another section.
+        TrainingError: there is no run, or none of these weights in it, or they cannot be read, or an override is of
+            another section.
     """
     run = RunDir(run_dir)
     if not run.config_file.exists():
@@ -216,7 +217,7 @@ def _restore(run, task, model, weights):
             f"`{run.path}` has no {weights} weights; it was stopped before its first checkpoint was written."
         )
     values = task.weights(model)
-    tf.train.Checkpoint(weights=values).restore(str(path)).assert_existing_objects_matched().expect_partial()
+    _read(path, weights=values)
     if weights == "best":
         return f"best: {run.read_measures()['best']['which']}"
     step = int(tf.train.load_variable(str(path), "step/.ATTRIBUTES/VARIABLE_VALUE"))
@@ -224,9 +225,20 @@ def _restore(run, task, model, weights):
         if not load_config(run.config_file).training.ema_decay:
             raise TrainingError(f"`{run.path}` keeps no moving average (`training.ema_decay` is 0); take last or best.")
         trained = trained_weights(model.training_model, values)
-        tf.train.Checkpoint(averages=trained).restore(str(path)).assert_existing_objects_matched().expect_partial()
+        _read(path, averages=trained)
         return f"moving average of the weights at {path.parent.name} step {step}"
     return f"last weights, {path.parent.name} step {step}"
+
+
+def _read(path, **parts):
+    """Fills `weights` or `averages` from a checkpoint."""
+    try:
+        tf.train.Checkpoint(**parts).restore(str(path)).assert_existing_objects_matched().expect_partial()
+    except (tf.errors.OpError, IndexError, RuntimeError) as error:  # as TensorFlow's two readers put it
+        raise TrainingError(
+            f"The checkpoint {path} cannot be read ({first_line(error)}); put a whole copy in its place, or choose "
+            "other weights (--weights)."
+        ) from error
 
 
 def trained_weights(model, weights):

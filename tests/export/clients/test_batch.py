@@ -1,5 +1,6 @@
 """A batch run writes what the server answers, once for each picture, and goes on after any stop."""
 
+import errno
 import json
 import os
 import signal
@@ -129,8 +130,56 @@ def test_what_cannot_be_done_is_said(tiny_models, photos, tmp_path):
         run_batch(tiny_models / "2", f"{photos}/*.png", output)
     with pytest.raises(ExportError, match="another signature"):
         run_batch(tiny_models / "1", f"{photos}/*.png", output, "caption_candidates")
+    with pytest.raises(ExportError, match="`batch_size` must be at least 1; got -3"):
+        run_batch(tiny_models, str(photos), output, batch_size=-3)
+    with pytest.raises(ExportError, match="Beam takes no --runner=Nobody: "):
+        run_batch(tiny_models, str(photos), str(tmp_path / "new"), beam_flags=["--runner=Nobody"])
+    with pytest.raises(ExportError, match=r"must have no \*, \? or \["):
+        run_batch(tiny_models, str(photos), str(tmp_path / "out [1].parquet"))
     with pytest.raises(ExportError, match="has not written"):
         run_batch(tiny_models, f"{photos}/*.png", str(photos))
+
+
+@pytest.mark.parametrize("pattern", ["**.png", "ph*/*.png", "ph*/**.png"])
+def test_patterns_may_begin_in_the_current_folder(photos, monkeypatch, pattern):
+    monkeypatch.chdir(photos.parent)
+    deep = sorted(str(path.relative_to(photos.parent)) for path in photos.rglob("*.png"))
+    assert batch._pictures(pattern) == ([path for path in deep if "deeper" not in path] if "/*." in pattern else deep)
+
+
+def test_a_folder_may_have_wildcards_in_its_name(tmp_path):
+    for name in ("new [1]", "new 1", "new x1]"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "small.bmp").touch()
+    assert batch._pictures(f"{tmp_path}/new [1]/") == [f"{tmp_path}/new [1]/small.bmp"]
+
+
+def test_a_name_that_is_not_utf8_costs_itself(tiny_models, pictures, tmp_path):
+    folder, output = tmp_path / "photos", tmp_path / "out.parquet"
+    folder.mkdir()
+    names = [folder / "good.bmp", folder / os.fsdecode(b"caf\xe9.bmp")]
+    for name in names:
+        name.write_bytes(pictures["small.bmp"])
+    assert run_batch(tiny_models, str(folder), str(output))[:3] == (1, 0, 1)
+    assert set(_rows(output)) == {str(names[0])}
+    (bad,) = (tmp_path / "out.quarantine.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(bad)["name"] == str(names[1]) and "not UTF-8" in bad
+
+
+def test_a_full_disk_is_said_and_gone_on_from(tiny_models, photos, tmp_path, monkeypatch):
+    output, rename = tmp_path / "out.parquet", batch.FileSystems.rename
+
+    def full(sources, targets):
+        if targets[0].endswith(".parquet"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(sources, targets)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batch.FileSystems, "rename", full)
+        with pytest.raises(ExportError, match=r"part-.*parquet` cannot be written: No space left on device\."):
+            run_batch(tiny_models, f"{photos}/*.png", str(output))
+    assert run_batch(tiny_models, f"{photos}/*.png", str(output))[:2] == (2, 0)
+    assert len(_rows(output)) == 2
 
 
 @pytest.mark.slow

@@ -232,9 +232,25 @@ def test_tls_over_http(certificate):
 
         with Client(url, ca_file=certificate[0]) as client:
             assert client.status() == asyncio.run(ask(ca_file=certificate[0]))
-        with Client(url, retries=0) as client, pytest.raises(CallError, match="CERTIFICATE_VERIFY_FAILED"):
-            client.status()
-        with pytest.raises(CallError, match="CERTIFICATE_VERIFY_FAILED"):
-            asyncio.run(ask())
+        for call in (Client(url).status, lambda: asyncio.run(ask())):
+            with pytest.raises(CallError, match="CERTIFICATE_VERIFY_FAILED") as raised:
+                call()
+            assert raised.value.code == "FAILED_PRECONDITION"  # trying again would not help
         with pytest.raises(ExportError, match="no-such.pem"):
             Client(url, ca_file="no-such.pem")
+
+
+def test_files_that_tls_cannot_use_are_said(certificate, tmp_path):
+    junk = tmp_path / "junk.pem"
+    junk.write_text("junk")
+
+    async def ask(**files):
+        async with AsyncClient("https://localhost:1", **files) as client:
+            await client.status()
+
+    for files in ({"ca_file": junk}, {"certificate_file": junk}):
+        with pytest.raises(ExportError, match="junk.pem` one is none"):
+            asyncio.run(ask(**files))
+    for files in ({"certificate_file": certificate[0]}, {"key_file": certificate[1]}):
+        with pytest.raises(ExportError, match="`certificate_file` and `key_file` together"):
+            Client("grpcs://localhost:1", **files)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from export.client import Client
 from export.client.address import parse_address
 from export.client.messages import MESSAGES, TensorProto
 from export.client.tensors import from_proto, to_array, to_proto
@@ -141,6 +142,20 @@ def test_addresses():
     for wrong in ("host:8500", "ftp://host", "grpc://", "http://host:port", "grpc://host/path", "http://host?x=1"):
         with pytest.raises(ExportError, match="URL"):
             parse_address(wrong)
+    for host in ("a..b", ".host", "my host", "a%b", "a" * 64):
+        with pytest.raises(ExportError, match="URL"):
+            parse_address(f"http://{host}")
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e10])
+@pytest.mark.parametrize("url", ["grpc://host", "http://host"])
+def test_what_no_connection_can_use_is_said(url, timeout):
+    with pytest.raises(ExportError, match="`timeout_s` above 0"):
+        Client(url, timeout_s=timeout)
+    with pytest.raises(ExportError, match="`token` must be one line") as said:
+        Client(url, token="secret\nline")
+    assert "secret" not in str(said.value)
+    Client(url, timeout_s=2_000_000, token="a.b-c==").close()
 
 
 def test_the_client_needs_no_tensorflow():

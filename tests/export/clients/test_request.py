@@ -1,6 +1,7 @@
 """The command that asks a served model about files."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -94,6 +95,11 @@ def test_errors_cost_one_line(photos, capsys):
     assert capsys.readouterr().err.startswith("vl-export request: UNAVAILABLE: ")
     assert main(["request", "host:1", "--image", picture]) == 1
     assert "grpc://HOST:PORT" in capsys.readouterr().err
+    (photos / "token").write_bytes(b"\xff\xfe")
+    assert main(["request", "grpc://host", "--image", picture, "--token-file", str(photos / "token")]) == 1
+    assert "token` holds no token: it is no text." in capsys.readouterr().err
+    assert main(["request", "grpc://host", "--text", os.fsdecode(b"caf\xe9")]) == 1
+    assert "--text must be UTF-8; got b'caf\\xe9'." in capsys.readouterr().err
 
 
 def test_the_exit_status_tells_that_nothing_could_be_read(urls, photos, capsys):
