@@ -250,6 +250,7 @@ def _add_batch(commands):
     parser.add_argument("--signature", default="serving_default", metavar="NAME", help="default: serving_default")
     parser.add_argument("--context", metavar="TEXT", help="that the model reads beside every picture")
     parser.add_argument("--question", metavar="TEXT", help="about every picture")
+    parser.add_argument("--text", metavar="TEXT", help="that is matched with every picture")
     parser.add_argument("--batch-size", type=int, metavar="B", help="default: the largest that it was warmed up with")
     parser.add_argument("beam_flags", nargs="*", metavar="-- FLAG", help="of Beam, e.g. -- --runner=DataflowRunner")
     parser.set_defaults(run=_batch)
@@ -264,7 +265,7 @@ def _batch(options):
         options.input,
         options.output,
         options.signature,
-        _given_texts(options, "context", "question"),
+        _given_texts(options, "context", "question", "text"),
         options.batch_size,
         beam_flags=options.beam_flags,
     )
