@@ -28,3 +28,16 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(key, near):
 def test_numbers_are_finite(value):
     with pytest.raises(ConfigError, match="`training.learning_rate` must be a finite number; got -?(inf|nan)"):
         config_from_dict({}, [f"training.learning_rate={value}"])
+
+
+def test_a_section_with_nothing_in_it_can_be_set():
+    assert config_from_dict({"data": {"shapes": None}}, ["data.shapes.seed=3"]).data.shapes.seed == 3
+    assert config_from_dict({"data": None}, ["data.batch_size=3"]).data.batch_size == 3
+    with pytest.raises(ConfigError, match="`data.seed.low` cannot be set: `seed` is a value, not a section"):
+        config_from_dict({"data": {"seed": 0}}, ["data.seed.low=3"])
+
+
+@pytest.mark.parametrize("key", ["evaluate_examples", "seed"])
+def test_counts_are_not_below_0(key):
+    with pytest.raises(ConfigError, match=f"`training.{key}` must be at least 0; got -1"):
+        config_from_dict({}, [f"training.{key}=-1"])
