@@ -17,6 +17,7 @@ _EMPTY = "empty: there are no image bytes"
 _UNKNOWN = "unsupported: the bytes are no JPEG, PNG, BMP or WebP picture"
 _GIF = "unsupported: GIF pictures are not decoded, send a JPEG or PNG"
 _ANIMATED = "unsupported: animated WebP pictures are not decoded, send a still one"
+_COLOR_TABLE = "unsupported: a BMP with a table of colours is not decoded, send a JPEG or PNG"
 _NO_SIZE = "damaged: the picture ends before its size is known"
 _DAMAGED = "damaged: the picture cannot be decoded, it is broken or cut short"
 _MOST_SEGMENTS = 4096  # of a JPEG before its frame; each is at least four bytes of the file
@@ -85,6 +86,11 @@ def picture_size(data):
     def signed(value):
         return tf.abs(tf.where(value >= 2**31, value - 2**32, value))
 
+    def bmp():
+        is_grey = _has_grey_table(data, 14 + number(14, 15, 16, 17), number(10, 11, 12, 13))
+        problem = tf.where(is_at(28, b"\x08\x00") & ~is_grey, _COLOR_TABLE, OK)
+        return signed(number(22, 23, 24, 25)), signed(number(18, 19, 20, 21)), problem
+
     bits = number(21, 22, 23, 24)
     is_webp = is_at(0, b"RIFF") & is_at(8, b"WEBP")
     animated = is_webp & is_at(12, b"VP8X") & (head[20] // 2 % 2 == 1)
@@ -92,7 +98,7 @@ def picture_size(data):
         (tf.strings.length(data) == 0, sized(0, 0, _EMPTY)),
         (is_at(0, b"\xff\xd8\xff"), lambda: _jpeg_size(data)),
         (is_at(0, b"\x89PNG\r\n\x1a\n"), sized(number(23, 22, 21, 20), number(19, 18, 17, 16))),
-        (is_at(0, b"BM"), sized(signed(number(22, 23, 24, 25)), signed(number(18, 19, 20, 21)))),
+        (is_at(0, b"BM"), bmp),
         (is_at(0, b"GIF8"), sized(0, 0, _GIF)),
         (animated, sized(0, 0, _ANIMATED)),
         (is_webp & is_at(12, b"VP8X"), sized(number(27, 28, 29) + 1, number(24, 25, 26) + 1)),
@@ -100,6 +106,15 @@ def picture_size(data):
         (is_webp & is_at(12, b"VP8 "), sized(number(28, 29) % 2**14, number(26, 27) % 2**14)),
     ]
     return tf.case(cases, default=sized(0, 0, _UNKNOWN))
+
+
+def _has_grey_table(data, begin, end):
+    """Whether a BMP's table of colours, from byte `begin` to `end`, gives place i the grey i, as TensorFlow assumes."""
+    length = tf.cast(tf.strings.length(data), tf.int64)
+    begin, end = tf.minimum(begin, length), tf.minimum(end, length)
+    colors = tf.reshape(_bytes(data, begin, 1024), (256, 4))[:, :3]
+    place = tf.range(256, dtype=tf.int64)[:, tf.newaxis]
+    return tf.reduce_all((colors == place) | (begin + 4 * place + 4 > end))
 
 
 def _jpeg_size(data):

@@ -36,6 +36,8 @@ def test_numbers_are_finite(value):
         "model.dropout=1.0",
         "model.word_dropout=-0.1",
         "training.ema_decay=1.0",
+        "training.evaluate_examples=-1",
+        "training.seed=-1",
         "training.self_critical.epochs=-1",
         "training.self_critical.samples=1",
         "training.self_critical.learning_rate=0.0",
@@ -47,3 +49,10 @@ def test_a_number_out_of_range_is_refused_with_the_rule_and_the_value(setting):
     key, value = setting.split("=")
     with pytest.raises(ConfigError, match=rf"`{key}` must be .+; got {value}"):
         config_from_dict({}, [setting])
+
+
+def test_a_section_with_nothing_in_it_can_be_set():
+    assert config_from_dict({"data": {"shapes": None}}, ["data.shapes.seed=3"]).data.shapes.seed == 3
+    assert config_from_dict({"data": None}, ["data.batch_size=3"]).data.batch_size == 3
+    with pytest.raises(ConfigError, match="`data.seed.low` cannot be set: `seed` is a value, not a section"):
+        config_from_dict({"data": {"seed": 0}}, ["data.seed.low=3"])

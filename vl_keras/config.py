@@ -268,7 +268,9 @@ def config_from_dict(values, overrides=()):
         *sections, name = key.strip().split(".")
         level = values
         for section in sections:
-            level = level.setdefault(section, {})
+            if level.get(section) is None:  # absent, or a section with nothing in it
+                level[section] = {}
+            level = level[section]
             if not isinstance(level, dict):
                 raise ConfigError(f"`{key}` cannot be set: `{section}` is a value, not a section.")
         try:
@@ -369,6 +371,7 @@ def _rules(config):
     yield from at_least(
         "training", 0, "epochs", "warmup_steps", "weight_decay", "clip_norm", "checkpoint_steps", "patience"
     )
+    yield from at_least("training", 0, "evaluate_examples", "seed")
     yield from at_least("training", 1, "accumulate_steps", "evaluate_every")
     yield from at_least("generation", 1, "beam_size", "num_captions", "max_length")
     yield from at_least("generation", 0, "min_length", "no_repeat_ngram", "top_k")

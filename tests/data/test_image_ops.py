@@ -8,8 +8,10 @@ import tensorflow as tf
 from memory_source import encode_picture
 from PIL import Image, ImageOps
 
+from vl_keras.config import DataConfig
 from vl_keras.data import image_ops
-from vl_keras.data.image_header import is_cut_short, picture_size
+from vl_keras.data.image_batches import load_image
+from vl_keras.data.image_header import has_color_table, is_cut_short, picture_size
 
 HEIGHT, WIDTH = 32, 48
 
@@ -79,6 +81,17 @@ def test_a_jpeg_without_its_end_is_told_from_a_whole_one(scene):
         for cut in (data[:-2], data[:-40], data[:2] + thumbnail + data[2:-30], data[:20]):
             assert is_cut_short(cut)
     assert not is_cut_short(encode_picture(scene)[:50])
+
+
+def test_a_bmp_whose_colours_lie_in_a_table_is_refused(scene):
+    grey, table = io.BytesIO(), io.BytesIO()
+    Image.fromarray(scene).convert("L").save(grey, "BMP")
+    Image.fromarray(scene).convert("P").save(table, "BMP")
+    for name, data in files_of(scene).items():
+        assert not has_color_table(data) and not has_color_table(data[:30]), name
+    assert not has_color_table(grey.getvalue()) and has_color_table(table.getvalue())
+    image, reason = load_image(table.getvalue(), DataConfig(image_size=(HEIGHT, WIDTH)))
+    assert image is None and "table of colours" in reason
 
 
 @pytest.mark.parametrize("order", [b"MM", b"II"])

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from miniature import captions_of, data_config, images_of, photo
 
+from vl_keras.data.builders.caption_files import hashed_share
 from vl_keras.data.builders.example import DataError
 from vl_keras.data.source import open_source
 
@@ -36,7 +37,7 @@ def test_lines_become_examples(tmp_path):
             row("2.png", "一只狗在跑", split="val"),
             row("3.jpg", "no split means train"),
             row("4.jpg", "held out", split="test", note="a key of the user's own is passed over"),
-            {"image": "5.jpg", "question": "is it a dog?", "answer": "no", "split": "test", "context": None},
+            {"image": "5.jpg", "question": "is it a dog?", "answer": "no\n", "split": "test", "context": None},
             b"",
         ],
     )
@@ -129,6 +130,20 @@ def test_two_images_suffice_for_a_dev_split_and_one_does_not(tmp_path):
     config = write(tmp_path / "one", [row("1.jpg", "a")])
     assert len(open_source(config, "train")) == 1
     with pytest.raises(DataError, match='no split `dev` in the manifest.*"split"'):
+        open_source(config, "dev")
+
+
+def test_a_dev_split_leaves_something_to_train_on(tmp_path):
+    config = write(tmp_path, [row("26.jpg", "a")])  # whose hash is among the tenth
+    assert open_source(config, "train").image_ids == ["26.jpg"]
+    for names in (["26.jpg", "34.jpg"], ["26.jpg", "34.jpg", "36.jpg"]):
+        assert len(hashed_share(names, 0.1)) == len(names) - 1
+
+
+def test_a_split_whose_images_are_missing_says_so(tmp_path):
+    config = write(tmp_path, [row("1.jpg", "a"), row("2.jpg", "b", split="dev")])
+    (tmp_path / "2.jpg").unlink()
+    with pytest.raises(DataError, match="no split `dev`.*there are: train. None of its images can be used:\n.*line 2"):
         open_source(config, "dev")
 
 

@@ -152,9 +152,11 @@ def test_extend_keeps_every_id(tokenizer):
     assert round_trip(extended, CHINESE) == CHINESE
 
 
-def test_save_and_load(tokenizer, tmp_path):
+def test_save_and_load(tokenizer, tmp_path, monkeypatch):
     tokenizer.save(tmp_path / "vocabulary.txt")
     assert CaptionTokenizer.load(tmp_path / "vocabulary.txt").vocab == tokenizer.vocab
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert CaptionTokenizer.load("~/vocabulary.txt").vocab == tokenizer.vocab
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ def test_batches_without_a_good_row(rows):
         (_encode("JPEG")[:60], "before its size is known"),
         (_encode("PNG")[:200], "cut short"),
         (_encode("BMP")[:200], "cut short"),
+        (_encode("BMP", mode="P"), "a BMP with a table of colours"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xff\xff\xff\xff\xff\xff\xff", "4294967295x4294967295"),
         (_encode("PNG", 1100, 1000), "1000x1100 pixels, more than 1000000"),
         (_encode("JPEG", 1100, 1000), "1000x1100 pixels, more than 1000000"),
@@ -83,6 +84,7 @@ FORMS = [
     *GOLDEN.values(),
     *(_encode("WEBP", lossless=lossless) for lossless in (True, False)),
     _encode("WEBP", mode="RGBA"),
+    _encode("BMP", mode="L"),
     _encode("JPEG", comment=b"x" * 5000),
     _encode("JPEG", icc_profile=b"y" * 70_000),
 ]

@@ -2,11 +2,15 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from vl_keras.config import ConfigError, load_config
+from vl_keras.data.builders.example import DataError
+from vl_keras.data.pipeline import evaluation_batches
+from vl_keras.data.quarantine import QuarantineError
 from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.tasks import TASKS
 from vl_keras.tasks.captioning import CaptioningTask
@@ -81,6 +85,23 @@ def test_an_unreadable_picture_is_left_out(tiny_config):
     source.read_images = broken
     captions = task.caption_split(task.build(), "dev")
     assert [caption.index for caption in captions] == [index for index in range(20) if index != 2]
+
+
+def test_too_many_unreadable_pictures_are_said_as_such(tiny_config, break_picture):
+    task = CaptioningTask(tiny_config("data.max_bad_share=0"))
+    break_picture(task.source("dev"), 2)
+    with pytest.raises(QuarantineError, match="1 of 20 inputs .*data.max_bad_share"), task.quarantine_errors():
+        list(evaluation_batches(task.config, task.source("dev")))
+
+
+@pytest.mark.parametrize("bare", ["train", "dev"])
+def test_a_split_without_captions_is_refused(tiny_config, bare):
+    task = CaptioningTask(tiny_config())
+    task._sources = {split: SimpleNamespace(captions=[[], ["a dog"]]) for split in ("train", "dev")}
+    task.check_data()
+    task._sources[bare] = SimpleNamespace(captions=[[], []])
+    with pytest.raises(DataError, match=f"Split `{bare}` of shapes has no captions, which captioning learns from"):
+        task.check_data()
 
 
 def test_weights_leave_frozen_encoders_out(tiny_config, task, captioner):

@@ -1,5 +1,7 @@
 """Answers that are written: what is learned, and that training, measuring and serving mean the same model."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -110,3 +112,14 @@ def test_a_run_answers_more_than_the_commonest_answer(task_config, tmp_path):
         .read_text("utf-8")
         .startswith((tmp_path / "run" / "answer_vocabulary.txt").read_text("utf-8"))
     )
+
+
+def test_answers_are_compared_in_lower_case_as_they_are_written(task_config, monkeypatch):
+    task = FreeFormVqaTask(task_config("free_form_vqa"))
+    rows = [{"question": "what?", "answer": answer, "kind": ""} for answer in ("Light  Blue", "No", "")]
+    source = SimpleNamespace(questions=[rows], image_ids=["1.jpg"], quarantine=SimpleNamespace(rows=[]))
+    task._sources = {"dev": source}
+    monkeypatch.setattr(task, "_write", lambda *args: [("light blue", 0.5), ("yes", 0.25)])
+    measures, answers = task.measure(None, "dev")
+    assert [answer.accuracy for answer in answers] == [1, 0] and measures["accuracy"] == 0.5
+    assert [answer.truth for answer in answers] == [["Light  Blue"], ["No"]]

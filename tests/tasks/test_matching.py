@@ -1,5 +1,7 @@
 """Image-text matching: where its negatives come from, what is measured, and laws of the classifier."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -169,9 +171,18 @@ def test_labels_that_are_not_there_are_asked_for(task_config, labelled, tmp_path
     path.write_text("\n".join(kept) + "\n")
     task = MatchingTask(task_config("matching", labelled, "matching.negatives=given", "data.batch_size=4"))
     model = task.build()
-    for refused in (lambda: task.measure(model, "dev"), lambda: task.training_data(model)):
+    for refused in (lambda: task.measure(model, "dev"), task.check_data):
         with pytest.raises(DataError, match="of its 2 readable pairs 2 match"):
             refused()
+
+
+def test_one_picture_gives_no_pair_to_be_measured_with(task_config):
+    task = MatchingTask(task_config("matching"))
+    task._sources = {"train": SimpleNamespace(captions=[["a"], ["b"]]), "dev": SimpleNamespace(captions=[[], ["a"]])}
+    with pytest.raises(DataError, match="`dev` of shapes cannot be scored.*at least two pictures with captions"):
+        task.check_data()
+    task._sources["dev"].captions.append(["b"])
+    task.check_data()
 
 
 def test_cached_texts_are_the_encoded_ones(task_config, hub_bert):

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from vl_keras.config import ConfigError
 from vl_keras.data.caption_words import swap_sides
+from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.metrics.calibration import TEMPERATURES, expected_calibration_error
 from vl_keras.metrics.vqa_accuracy import soft_target, vqa_accuracy
 from vl_keras.tasks.vqa import VqaTask
@@ -197,3 +198,11 @@ def test_cached_texts_are_the_encoded_ones(task_config, hub_bert):
     tokens = model.text_encoder(ids.reshape(-1, ids.shape[-1])).numpy().reshape(ours[0]["text_tokens"].shape)
     np.testing.assert_allclose(ours[0]["text_tokens"].numpy()[mask], tokens[mask], atol=2e-3)
     np.testing.assert_array_equal(ours[1], theirs[1])
+
+
+def test_candidates_are_read_back_as_they_were(task_config, tmp_path):
+    task, again = (VqaTask(task_config("vqa"), CaptionTokenizer(CaptionTokenizer.SPECIALS)) for _ in range(2))
+    task._candidates = ["yes", "two\u2028lines", "a\rb", "\x85c", "no"]
+    task.save_vocabularies(tmp_path)
+    again.load_vocabularies(tmp_path)
+    assert again.answers == task.answers

@@ -35,6 +35,8 @@ def test_a_picture_that_cannot_be_read_changes_nothing_for_the_others(name):
     assert float(loss) == pytest.approx(float(expected[0]), rel=1e-6)
     np.testing.assert_allclose(tf.convert_to_tensor(gradient).numpy()[kept], expected[1], atol=1e-6)
     assert not tf.convert_to_tensor(gradient).numpy()[1].any()
+    nothing, gradient = loss_and_gradient(*map(tf.constant, (image, text, np.zeros_like(weight))))
+    assert float(nothing) == 0 and not tf.convert_to_tensor(gradient).numpy().any()
     other = image.copy()
     other[2] = -other[2]  # one that can be read does change it
     assert float(loss_and_gradient(*map(tf.constant, (other, text, weight)))[0]) != pytest.approx(float(loss))

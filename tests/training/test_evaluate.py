@@ -1,9 +1,11 @@
 """Measuring a trained run."""
 
+import contextlib
 import json
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -11,8 +13,10 @@ from vl_keras.config import GenerationConfig
 from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.metrics.coco_results import read_coco_results
 from vl_keras.tasks.described import describe_generation
+from vl_keras.training.contact_sheet import _band
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.evaluate import evaluate, format_evaluation
+from vl_keras.training.explain import Explanation
 from vl_keras.training.run_dir import load_run, weights_name
 
 LONGER = ["generation.min_length=5", "generation.no_repeat_ngram=2"]
@@ -63,6 +67,17 @@ def test_the_contact_sheet_shows_every_picture(run, result):
     assert sheet.height > 6 * 170
 
 
+@pytest.mark.parametrize("one, other", [("кот", "дом"), ("żółć", "łóść"), ("γάτα", "λύκο")])
+def test_the_contact_sheet_has_letters_beyond_ascii(one, other):
+    """What a font lacks, it draws as the same box for every letter."""
+
+    def drawn(caption, reference, word):
+        said = SimpleNamespace(caption=caption, references=[reference], context="")
+        return _band(np.zeros((24, 32, 3), np.uint8), said, Explanation("", [word], np.zeros((1, 2, 3)))).tobytes()
+
+    assert len({drawn(one, one, one), drawn(other, one, one), drawn(one, other, one), drawn(one, one, other)}) == 4
+
+
 def test_java_measures_run_or_say_why_not(result):
     assert "METEOR" in result["measures"] or any("METEOR" in note for note in result["notes"])
 
@@ -70,7 +85,8 @@ def test_java_measures_run_or_say_why_not(result):
 def test_pictures_without_captions_cannot_be_scored(run, monkeypatch):
     bare = SimpleNamespace(captions=[[], []], __len__=lambda self: 2)
     config = SimpleNamespace(task="captioning", data=SimpleNamespace(manifest="mine.jsonl"))
-    loaded = (config, SimpleNamespace(source=lambda split: bare, config=config), None, "best: these")
+    task = SimpleNamespace(source=lambda split: bare, config=config, quarantine_errors=contextlib.nullcontext)
+    loaded = (config, task, None, "best: these")
     monkeypatch.setattr("vl_keras.training.evaluate.load_run", lambda *args: loaded)
     with pytest.raises(TrainingError, match="`dev` of mine has no captions to score against"):
         evaluate(run, "dev")

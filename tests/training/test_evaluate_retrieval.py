@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vl_keras.config import DataConfig, config_from_dict
 from vl_keras.metrics.retrieval_scores import scores_of_ranks
 from vl_keras.training import evaluate_retrieval as module
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.evaluate import evaluate, format_evaluation
 from vl_keras.training.querybank import Querybank
+from vl_keras.training.rerank import Reranker
 from vl_keras.training.run_dir import load_run
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
@@ -151,3 +154,17 @@ def test_what_cannot_be_scored_is_said(run, tmp_path):
     (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(TrainingError, match="`dev` of mine has no captions to find"):
         evaluate(run, "dev", overrides=[f"data.manifest={tmp_path / 'mine.jsonl'}"])
+
+
+def test_the_matching_run_reads_the_same_data_whatever_its_path(monkeypatch):
+    data = DataConfig(manifest="my photos #1: all.jsonl", manual_dir="2024", data_dir="ä", max_examples=3)
+
+    def load_run(run_dir, overrides):
+        read = config_from_dict({}, overrides).data
+        assert (read.manifest, read.manual_dir, read.data_dir) == (data.manifest, data.manual_dir, data.data_dir)
+        assert read.max_examples == 3
+        return SimpleNamespace(task="vqa"), None, None, ""
+
+    monkeypatch.setattr("vl_keras.training.rerank.load_run", load_run)
+    with pytest.raises(TrainingError, match="is one of vqa"):
+        Reranker("run", SimpleNamespace(config=SimpleNamespace(data=data)), "dev")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from vl_keras.data.builders.shapes_scene import draw_scene, sample_scene
 from vl_keras.training.errors import TrainingError
+from vl_keras.training.picture_files import drawing_paths
 from vl_keras.training.predict import format_failures, predict
 from vl_keras.training.run_dir import load_run
 
@@ -168,3 +169,12 @@ def test_a_folder_without_pictures_is_an_error(trained_run, tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(TrainingError, match="no picture"):
         predict(trained_run, [tmp_path])
+
+
+def test_no_picture_is_drawn_over(tmp_path):
+    picture, link = tmp_path / "dog.png", tmp_path / "link.png"
+    link.symlink_to(picture)
+    for explain in (picture, link, tmp_path / "sub" / ".." / "dog.png"):
+        with pytest.raises(TrainingError, match="is one of the pictures and would be drawn over"):
+            drawing_paths(explain, [picture])
+    assert drawing_paths(picture, [picture], count=2) == [tmp_path / "dog-1.png", tmp_path / "dog-2.png"]

@@ -1,14 +1,16 @@
+import contextlib
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vl_keras.config import load_config
+from vl_keras.config import load_config, save_config
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.history import History
-from vl_keras.training.run_dir import RunDir, load_run
+from vl_keras.training.run_dir import RunDir, check_same_run, load_run
 from vl_keras.training.train import train
 
 
@@ -130,3 +132,22 @@ def test_load_run_sets_data_and_generation_only(trained_run):
 def test_load_run_without_a_run(tmp_path):
     with pytest.raises(TrainingError, match="holds no run"):
         load_run(tmp_path)
+
+
+def test_a_written_answer_is_no_longer_than_its_model_is_made_for(tmp_path, task_config):
+    save_config(task_config("free_form_vqa"), tmp_path / "config.yaml")
+    with pytest.raises(TrainingError, match="`generation.max_length` of a free_form_vqa run .* 6 in .*; got 9"):
+        load_run(tmp_path, overrides=["generation.max_length=9"])
+
+
+def test_a_run_is_resumed_with_another_share_of_bad_pictures(tmp_path, small_config):
+    """As the message of too many of them advises."""
+    save_config(small_config(), tmp_path / "config.yaml")
+    source = type("Source", (list,), {"fingerprint": "f"})()
+    (tmp_path / "data.json").write_text(
+        json.dumps({split: {"images": 0, "fingerprint": "f"} for split in ("train", "dev")})
+    )
+    for setting, same in (("data.max_bad_share=0.5", True), ("data.batch_size=4", False)):
+        task = SimpleNamespace(config=small_config(setting), source=lambda split: source)
+        with contextlib.nullcontext() if same else pytest.raises(TrainingError, match="data.batch_size: 6 there, 4"):
+            check_same_run(RunDir(tmp_path), task)

@@ -1,11 +1,14 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.losses.cider_reward import CiderReward
 from vl_keras.tasks import TASKS
 from vl_keras.training.history import History
-from vl_keras.training.self_critical import SelfCriticalModel
+from vl_keras.training.self_critical import SelfCriticalModel, _reference_ids
 from vl_keras.training.train import train
 
 
@@ -105,6 +108,18 @@ def test_features_are_missing_from_the_whole_picture_and_the_rest_makes_up_for_t
         .all()
     )
     assert model._drop_features(x) is x
+
+
+def test_a_picture_without_captions_is_no_document_of_the_reward(small_config):
+    captions = [["a red circle.", "one shape"], [], ["a star"]]
+    task = SimpleNamespace(
+        config=small_config(),
+        tokenizer=CaptionTokenizer.learn(["a red circle", "one shape", "a star"], 60),
+        source=lambda split: SimpleNamespace(captions=captions),
+    )
+    references = list(_reference_ids(task))
+    assert [len(rows) for rows in references] == [2, 1]
+    CiderReward(references, task.tokenizer.vocab_size)
 
 
 def test_the_phase_raises_the_reward_from_a_trained_run(small_config, trained_run, tmp_path):

@@ -49,3 +49,27 @@ def test_a_phase_that_never_beats_the_one_before(is_over):
 
 def test_no_patience_no_end(is_over, small_config):
     assert not is_over(0.3, 0.2, 0.1, 0.1, config=small_config("training.epochs=9"))
+
+
+def test_of_measures_that_are_all_0_the_last_weights_are_kept(small_config, tmp_path):
+    saved, scores = [], iter([0.0, 0.0, 0.25, 0.0, 0.25, 0.5])
+    task = SimpleNamespace(
+        judge="CIDEr-D",
+        source=lambda split: range(3),
+        epoch_measures=lambda *arguments: ({"CIDEr-D": next(scores)}, {}),
+    )
+    session = SimpleNamespace(
+        config=small_config(),
+        task=task,
+        model=None,
+        strategy=None,
+        run=SimpleNamespace(writes=False, best=tmp_path, last_checkpoint=lambda: None),
+        history=History(tmp_path / "history.csv", writes=False),
+        _best=SimpleNamespace(save=lambda checkpoint_number: saved.append(checkpoint_number)),
+        _draw=lambda *arguments: None,
+    )
+    model = SimpleNamespace(optimizer=SimpleNamespace(use_ema=False), trainable_variables=[])
+    for epoch in range(1, 7):
+        measures = Session._measure(session, Phase("cross_entropy", model, None, 1, 9), epoch, epoch)
+        session.history.append({"phase": "cross_entropy", "epoch": epoch, "step": epoch, **measures})
+    assert saved == [1, 2, 3, 6]

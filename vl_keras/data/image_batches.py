@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from vl_keras.data import image_ops
-from vl_keras.data.image_header import has_exif, is_cut_short, picture_size
+from vl_keras.data.image_header import has_color_table, has_exif, is_cut_short, picture_size
 
 _BATCHES_AT_ONCE = 16  # the most batches decoded side by side; each takes one thread
 
@@ -124,6 +124,8 @@ def _fault(content, size, max_pixels):
         return f"{size[0]} x {size[1]} pixels are more than `data.max_pixels` ({max_pixels})"
     if is_cut_short(content):
         return "cut short: the end of the JPEG is missing"
+    if has_color_table(content):
+        return "a BMP with a table of colours, whose colours TensorFlow does not read; store it as PNG"
     return None
 
 

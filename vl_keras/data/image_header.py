@@ -44,6 +44,15 @@ def is_cut_short(data):
     return start is not None and data.rfind(b"\xff\xd9") < start  # a thumbnail's own end lies before the frame
 
 
+def has_color_table(data):
+    """True for the bytes of a BMP whose pixels are places in a table of colours, which TensorFlow takes for greys."""
+    if data[:2] != b"BM" or data[28:30] != b"\x08\x00":  # it refuses those of fewer bits a pixel
+        return False
+    start, header = struct.unpack_from("<II", data, 10)
+    table = data[14 + header : start]
+    return any(table[4 * i : 4 * i + 3] != bytes((i, i, i)) for i in range(len(table) // 4))
+
+
 def has_exif(data):
     """True for a JPEG that begins with an EXIF block, straight away or after a JFIF segment."""
     return b"Exif\x00\x00" in (data[6:12], data[24:30])

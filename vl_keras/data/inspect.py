@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from vl_keras.data.builders.example import DataError
 from vl_keras.data.contact_sheet import draw_contact_sheet
-from vl_keras.data.image_header import is_cut_short, picture_size
+from vl_keras.data.image_header import has_color_table, is_cut_short, picture_size
 from vl_keras.data.leaks import PictureMark, find_leaks, mark_picture
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.data.source import open_source, prepare
@@ -122,6 +122,8 @@ def _mark_pictures(source, max_pixels):
             reason = f"{size[0]} x {size[1]} pixels are more than `data.max_pixels` ({max_pixels})"
         elif is_cut_short(content):
             reason = "cut short: the end of the JPEG is missing"
+        elif has_color_table(content):
+            reason = "a BMP with a table of colours, whose colours TensorFlow does not read; store it as PNG"
         else:
             try:
                 with Image.open(io.BytesIO(content)) as picture:

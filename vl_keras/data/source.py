@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from vl_keras.data.builders import BUILDERS
 from vl_keras.data.builders.example import DataError
+from vl_keras.data.builders.example_builder import skipped_lines
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.data.records import RecordReader
 
@@ -126,12 +127,13 @@ def open_source(config, split, check=True):
         QuarantineError: too many inputs cannot be used.
     """
     builder = prepare(config)
+    metadata = builder.info.metadata or {}
     if split not in builder.info.splits:
+        skipped = [row for row in metadata.get("skipped", ()) if row[0] == split]
         raise DataError(
             f"There is no split `{split}` in {_title(config)}; there are: {', '.join(builder.info.splits)}. "
-            + builder.MISSING_SPLIT_ADVICE
+            + (f"None of its images can be used:{skipped_lines(skipped)}" if skipped else builder.MISSING_SPLIT_ADVICE)
         )
-    metadata = builder.info.metadata or {}
     quarantine = Quarantine((name, reason) for part, name, reason in metadata.get("skipped", ()) if part in ("", split))
     info = builder.info.splits[split]
     source = Source(split, info.filepaths, config.max_examples, quarantine, metadata.get("notes", ()))

@@ -96,7 +96,7 @@ class CaptionTokenizer:
     def load(cls, path):
         """Reads a file that `save` wrote. Raises `ConfigError`, naming file and line, where it is not a vocabulary."""
         try:
-            text = Path(path).read_bytes().decode("utf-8")
+            text = Path(path).expanduser().read_bytes().decode("utf-8")
         except FileNotFoundError:
             raise ConfigError(f"There is no vocabulary file `{path}`.") from None
         except UnicodeDecodeError as error:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from vl_keras.data.caption_words import swap_sides
-from vl_keras.data.text_ops import CaptionTokenizer
+from vl_keras.data.text_ops import CaptionTokenizer, normalise
 from vl_keras.losses.caption_loss import CaptionLoss
 from vl_keras.metrics.vqa_accuracy import vqa_accuracy
 from vl_keras.models.answer_writer import build_answer_writer
@@ -35,6 +35,7 @@ class FreeFormVqaTask(TextTask):
     """
 
     judge = "accuracy"
+    reads = "questions with answers"
 
     def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
         super().__init__(config, tokenizer, encoder_weights, jit_compile)
@@ -66,6 +67,9 @@ class FreeFormVqaTask(TextTask):
 
     def use_measures(self, measures):
         self.threshold = measures.get("threshold", 0.0)
+
+    def has_examples(self, split):
+        return bool(asked_questions(self.source(split)))
 
     def texts(self, split):
         return [[question["question"] for question in questions] for questions in self.source(split).questions]
@@ -121,19 +125,21 @@ class FreeFormVqaTask(TextTask):
             fit: fit the threshold for `vqa.target_accuracy` to this split, and use it.
 
         Returns:
-            Dict of measures, those of `answer_measures`, and list of `Answer`.
+            Dict of measures, those of `answer_measures`, and list of `Answer`. What is written is in lower case, so
+            the annotators' answers are compared with it in lower case as well.
         """
         source = self.source(split)
         rows = asked_questions(source, limit)
         owners = np.array([index for index, _, _ in rows], np.int64)
         written = self._write(model, split, owners, [question["question"] for _, question, _ in rows], progress)
         unreadable = {name for name, _ in source.quarantine.rows}
+        comparable = _as_written([truth for _, _, truth in rows])
         answers = [
             Answer(
                 index, source.image_ids[index], question["question"], question["kind"], answer, confidence, truth,
-                vqa_accuracy(answer, truth),
+                vqa_accuracy(answer, judges),
             )
-            for (index, question, truth), (answer, confidence) in zip(rows, written, strict=True)
+            for (index, question, truth), judges, (answer, confidence) in zip(rows, comparable, written, strict=True)
             if source.image_ids[index] not in unreadable
         ]  # fmt: skip
         measures = answer_measures(answers, self.config.vqa.target_accuracy if fit else 0)
@@ -215,3 +221,9 @@ class FreeFormVqaTask(TextTask):
             if len(written) == len(owners):
                 break
         return written
+
+
+def _as_written(truths):
+    """Lists of answers in the letter case and spacing that a `CaptionTokenizer` writes."""
+    plain = iter(normalise(tf.constant([answer for truth in truths for answer in truth], tf.string)).numpy().tolist())
+    return [[next(plain).decode("utf-8") for _ in truth] for truth in truths]

@@ -45,6 +45,14 @@ class MatchingTask(PairTask):
         self._negatives = config.matching.negatives
         self._neighbours = None
 
+    def check_data(self):
+        if self._negatives == "given":
+            self._given(self.config.data.train_split)
+        else:
+            super().check_data()
+        dev = self.config.data.dev_split
+        self._check_both(dev, np.array(self.pairs(dev, self.config.training.evaluate_examples)[2], bool))
+
     def texts(self, split):
         source = self.source(split)
         if self._negatives != "given":
@@ -57,9 +65,6 @@ class MatchingTask(PairTask):
         K is `data.captions_per_image` of a picture's own texts, and with `random` and `nearest` as many of others'.
         With `batch` and `hardest`, y is 1 where there is a text and its picture can be read.
         """
-        dev = self.config.data.dev_split
-        if self._negatives == "given":  # told before the first epoch, not after it
-            self._check_both(dev, np.array(self.pairs(dev)[2], bool))
         drawn = self.config.data.captions_per_image if self._negatives in ("random", "nearest") else 0
         neighbours = self._nearest(model) if self._negatives == "nearest" else None
         batches = self._text_dataset(model, self._label, first_step, num_workers, worker, drawn, neighbours)
@@ -158,9 +163,10 @@ class MatchingTask(PairTask):
 
     def _check_both(self, split, truth):
         if truth.all() or not truth.any():
+            advice = "" if self._negatives == "given" else " Give it at least two pictures with captions."
             raise DataError(
                 f"Split `{split}` of {dataset_name(self.config.data)} cannot be scored: of its {len(truth)} readable "
-                f"pairs {truth.sum()} match, and scores need some that match and some that do not."
+                f"pairs {truth.sum()} match, and scores need some that match and some that do not.{advice}"
             )
 
     def _label(self, rows):

@@ -1,5 +1,6 @@
 """What every task has: its data, its encoders, its vocabulary."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -8,12 +9,15 @@ from pathlib import Path
 import tensorflow as tf
 import tf_keras as keras
 
+from vl_keras.data.builders.example import DataError
 from vl_keras.data.feature_cache import FeatureCache
+from vl_keras.data.image_batches import check_quarantine
 from vl_keras.data.pipeline import steps_per_epoch
 from vl_keras.data.source import open_source
 from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.encoders.image_encoder import build_image_encoder, encoder_fingerprint
 from vl_keras.encoders.text_encoder import load_text_encoder
+from vl_keras.tasks.described import dataset_name
 
 _VOCABULARY = "vocabulary.txt"
 
@@ -21,7 +25,8 @@ _VOCABULARY = "vocabulary.txt"
 class Task:
     """A job of one `Config`; its subclasses know what is read, built, measured and served.
 
-    A subclass has `judge`, the development measure that chooses the best epoch, and
+    A subclass has `judge`, the development measure that chooses the best epoch, `reads`, a word for what it learns from
+    beside pictures, and
 
     - `training_texts()`: strings that a vocabulary is learned from;
     - `build()`: the task's models with fresh weights, under the current strategy and precision policy: a named tuple
@@ -41,6 +46,7 @@ class Task:
     """
 
     judge = ""
+    reads = "captions"
 
     def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
         self.config = config
@@ -77,11 +83,35 @@ class Task:
     def use_measures(self, measures):
         """Takes what was fitted to the development split when the weights of a run were measured."""
 
+    def check_data(self):
+        """Raises `DataError` where a split that training reads has nothing to learn from or to be measured with."""
+        data, task = self.config.data, self.config.task
+        for split in (data.train_split, data.dev_split):
+            if not self.has_examples(split):
+                raise DataError(
+                    f"Split `{split}` of {dataset_name(data)} has no {self.reads}, which {task} learns from and is "
+                    "measured with; give it some, or choose another task."
+                )
+
+    def has_examples(self, split):
+        """Whether a split has any of what the task `reads` beside pictures."""
+        return any(self.source(split).captions)
+
     def source(self, split):
         """The `Source` of a split, prepared on first use."""
         if split not in self._sources:
             self._sources[split] = open_source(self.config.data, split)
         return self._sources[split]
+
+    @contextlib.contextmanager
+    def quarantine_errors(self):
+        """Inside, a `QuarantineError` that an input pipeline raises comes out as itself: TensorFlow wraps it."""
+        try:
+            yield
+        except tf.errors.OpError:
+            for source in self._sources.values():
+                check_quarantine(source, self.config.data.max_bad_share)
+            raise
 
     def weights(self, model):
         """What training changes: dict of part -> list of variables; frozen encoders are left out."""

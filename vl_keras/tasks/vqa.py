@@ -34,6 +34,7 @@ class VqaTask(PairTask):
     """
 
     judge = "accuracy"
+    reads = "questions with answers"
 
     def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
         super().__init__(config, tokenizer, encoder_weights, jit_compile)
@@ -62,7 +63,8 @@ class VqaTask(PairTask):
 
     def load_vocabularies(self, folder):
         super().load_vocabularies(folder)
-        self._candidates = (Path(folder) / _ANSWERS).read_text(encoding="utf-8").splitlines()
+        content = (Path(folder) / _ANSWERS).read_bytes().decode("utf-8")
+        self._candidates = content.removesuffix("\n").split("\n")  # an answer may hold other characters that end lines
 
     def take_vocabularies(self, task, log):
         old, new = task.answers, self.answers
@@ -75,6 +77,9 @@ class VqaTask(PairTask):
     def use_measures(self, measures):
         self.temperature = measures.get("temperature", 1.0)
         self.threshold = measures.get("threshold", 0.0)
+
+    def has_examples(self, split):
+        return bool(asked_questions(self.source(split)))
 
     def texts(self, split):
         return [[question["question"] for question in questions] for questions in self.source(split).questions]

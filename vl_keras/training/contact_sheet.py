@@ -1,11 +1,10 @@
 """Pictures of a split with what the model wrote, what people wrote, and where it looked."""
 
-import textwrap
-
 import tensorflow as tf
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from vl_keras.data.image_ops import decode_image
+from vl_keras.data.sheet_text import sheet_font, wrap_text
 from vl_keras.training.attention_drawing import fit, overlay
 
 _WIDTH = 1280
@@ -36,7 +35,7 @@ def draw_run_sheet(task, explainer, captions, split, path, title=""):
         bands.append(_band(picture, caption, explanation))
     top = _GAP + 30
     sheet = Image.new("RGB", (_WIDTH, top + sum(band.height for band in bands)), "white")
-    ImageDraw.Draw(sheet).text((_GAP, _GAP), title, "black", ImageFont.load_default(17))
+    ImageDraw.Draw(sheet).text((_GAP, _GAP), title, "black", sheet_font(title, 17))
     for band in bands:
         sheet.paste(band, (0, top))
         top += band.height
@@ -63,11 +62,11 @@ def _explanations(task, explainer, captions, split):
 def _band(picture, caption, explanation):
     large, tile = fit(picture, _PICTURE), fit(picture, _TILE)
     left = _PICTURE + 2 * _GAP
-    lines = [(line, "black", 17) for line in textwrap.wrap(caption.caption or "(an empty caption)", _LETTERS - 30)]
+    lines = [(line, "black", 17) for line in wrap_text(caption.caption or "(an empty caption)", _LETTERS - 30)]
     for reference in caption.references[:_REFERENCES]:
-        lines += [(line, "gray", 13) for line in textwrap.wrap(reference, _LETTERS, subsequent_indent="   ")]
+        lines += [(line, "gray", 13) for line in wrap_text(reference, _LETTERS)]
     if caption.context:
-        lines += [(line, "steelblue", 13) for line in textwrap.wrap(f"context: {caption.context}", _LETTERS)]
+        lines += [(line, "steelblue", 13) for line in wrap_text(f"context: {caption.context}", _LETTERS)]
     across = max(1, (_WIDTH - left) // (tile.width + 6))
     words = [
         (word, weights)
@@ -83,18 +82,18 @@ def _band(picture, caption, explanation):
     band.paste(large, (_GAP, _GAP))
     y = _GAP
     for line, color, size in lines:
-        pen.text((left, y), line, color, ImageFont.load_default(size))
+        pen.text((left, y), line, color, sheet_font(line, size))
         y += size + 5
     for place, (word, weights) in enumerate(words):
         x = left + place % across * (tile.width + 6)
         top = _GAP + text_height + place // across * (tile.height + _LINE + 6)
-        pen.text((x, top), _cut(pen, word, tile.width), "black", ImageFont.load_default(13))
+        pen.text((x, top), _cut(pen, word, tile.width), "black", sheet_font(word, 13))
         band.paste(overlay(tile, weights, mark=False), (x, top + _LINE))
     return band
 
 
 def _cut(pen, word, width):
-    font = ImageFont.load_default(13)
+    font = sheet_font(word, 13)
     while word and pen.textlength(word, font) > width:
         word = word[:-2] + "…" if len(word) > 2 else ""
     return word

@@ -59,6 +59,11 @@ class ContrastiveModel(TrainingModel):
 
     def _loss_of_shown(self, image, text, owner, log_scale, bias):
         """The loss without the pictures that have no text, such as unreadable ones, whose pixels are zeros."""
-        shown = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, tf.shape(image)[0]) > 0
-        place = tf.cumsum(tf.cast(shown, owner.dtype)) - 1
-        return self.loss(tf.boolean_mask(image, shown), text, tf.gather(place, owner), log_scale, bias)
+
+        def of_shown():
+            shown = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, tf.shape(image)[0]) > 0
+            place = tf.cumsum(tf.cast(shown, owner.dtype)) - 1
+            return self.loss(tf.boolean_mask(image, shown), text, tf.gather(place, owner), log_scale, bias)
+
+        # The mean over no text would be no number.
+        return tf.cond(tf.size(owner) > 0, of_shown, lambda: 0.0)

@@ -49,7 +49,8 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
     folder = Path(run_dir).expanduser() / "evaluation"
     folder.mkdir(exist_ok=True)
     options = {"with_java": True} if with_java else {}
-    found = EVALUATIONS[config.task](task, model, split, folder, which, **options)
+    with task.quarantine_errors():
+        found = EVALUATIONS[config.task](task, model, split, folder, which, **options)
     scores = folder / f"{split}.json"
     result = {
         "task": config.task,

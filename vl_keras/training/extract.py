@@ -29,4 +29,6 @@ def extract(config, splits=None):
     task = TASKS[config.task](config)
     with keras_settings("float32"):
         model = task.build()
-    return {split: task.features(model, split) for split in splits or (config.data.train_split, config.data.dev_split)}
+    splits = splits or (config.data.train_split, config.data.dev_split)
+    with task.quarantine_errors():
+        return {split: task.features(model, split) for split in splits}

@@ -78,6 +78,8 @@ class Start:
     def _misfit(self, difference):
         sections = ("model", "image_encoder", "text_encoder")
         ours = ", ".join(f"{name}.*" for name in sections)
+        if self._config.task == "free_form_vqa":  # the longest answer that its model is made for
+            ours += ", generation.max_length"
         return TrainingError(
             f"The run `{self._path}` cannot be the start of this model: {difference}. Give {ours} and text.max_length "
             "the values of its config.yaml."

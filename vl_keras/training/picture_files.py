@@ -1,10 +1,12 @@
 """Anybody's picture files, as a source that the pipeline reads."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 
 from vl_keras.data.quarantine import Quarantine
+from vl_keras.training.errors import TrainingError
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp")
 
@@ -69,15 +71,27 @@ def drawing_paths(explain, paths, count=1):
 
     Returns:
         List of `count` paths for each picture, one after the other.
+
+    Raises:
+        TrainingError: one of them is the file of a picture.
     """
     if explain is None:
         return []
     explain = Path(explain).expanduser()
     explain.parent.mkdir(parents=True, exist_ok=True)
     drawings = [explain] if len(paths) == 1 else _named_after(explain, paths)
-    if count == 1:
-        return drawings
-    return [path.with_stem(f"{path.stem}-{number}") for path in drawings for number in range(1, count + 1)]
+    if count > 1:
+        drawings = [path.with_stem(f"{path.stem}-{number}") for path in drawings for number in range(1, count + 1)]
+    check_not_over(drawings, paths)
+    return drawings
+
+
+def check_not_over(drawings, pictures):
+    """Raises `TrainingError` where a PNG file that is to be drawn would take the place of a picture that is read."""
+    read = {os.path.realpath(path) for path in pictures}
+    for drawing in drawings:
+        if os.path.realpath(drawing) in read:
+            raise TrainingError(f"`{drawing}` is one of the pictures and would be drawn over; give it another name.")
 
 
 def _named_after(explain, paths):

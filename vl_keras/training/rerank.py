@@ -1,5 +1,7 @@
 """The second stage of a search: a matching model, which reads picture and text together, judges the candidates."""
 
+import json
+
 import numpy as np
 
 from vl_keras.training.errors import TrainingError
@@ -26,7 +28,8 @@ class Reranker:
 
     def __init__(self, run_dir, task, split):
         data = task.config.data
-        overrides = [f"data.{name}={getattr(data, name)}" for name in _SAME_DATA]
+        # As JSON, which YAML reads: a path may hold what means something else in YAML.
+        overrides = [f"data.{name}={json.dumps(getattr(data, name), ensure_ascii=False)}" for name in _SAME_DATA]
         config, self._task, self._model, which = load_run(run_dir, overrides=overrides)
         if config.task != "matching":
             raise TrainingError(f"`retrieval.rerank_with` is a matching run; `{run_dir}` is one of {config.task}.")

@@ -17,10 +17,11 @@ from vl_keras.training.errors import TrainingError, first_line
 from vl_keras.training.strategy import keras_settings, use_jit
 from vl_keras.training.versions import describe_versions
 
-# Settings that say where things lie or when to look at them, not what is computed.
+# Settings that say where things lie, or when to look at them or to stop, not what is computed.
 _FREE_TO_CHANGE = (
     "data.data_dir",
     "data.manual_dir",
+    "data.max_bad_share",
     "training.checkpoint_steps",
     "training.patience",
 )
@@ -184,6 +185,7 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
                 f"got `{override}`."
             )
     config = load_config(run.config_file, overrides)
+    _check_answer_length(run, config)
     task = TASKS[config.task](
         config,
         encoder_weights="none" if run.has_image_encoder else None,
@@ -198,6 +200,18 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
     measured = run.read_measures().get("best" if which.startswith("best") else "last", {})
     task.use_measures(measured.get("measures", {}))
     return config, task, model, which
+
+
+def _check_answer_length(run, config):
+    """Raises `TrainingError` where answers of a length are asked for that the weights of a run are not made for."""
+    if config.task != "free_form_vqa" or config.model.decoder != "transformer":
+        return
+    known, wanted = load_config(run.config_file).generation.max_length, config.generation.max_length
+    if wanted != known:
+        raise TrainingError(
+            "`generation.max_length` of a free_form_vqa run with a Transformer decoder is that of its training, "
+            f"{known} in `{run.path}`; got {wanted}. Leave it out, or train a run with it."
+        )
 
 
 def weights_name(which):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from vl_keras.data.image_ops import decode_image, resize_uint8
+from vl_keras.data.sheet_text import sheet_font
 from vl_keras.encoders.image_encoder import grid_shape
 from vl_keras.tasks.caption_writer import CaptionWriter
 from vl_keras.training.attention_drawing import overlay
@@ -57,12 +58,13 @@ class SamplePictures:
         rows = -(-count // across)
         sheet = Image.new("RGB", (width, top + rows * (_TILE + _TEXT)), "white")
         sheet.paste(Image.fromarray(picture), (0, 0))
-        pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-        pen.text((2, picture.shape[0] + 1), text, "black", font)
+        pen = ImageDraw.Draw(sheet)
+        pen.text((2, picture.shape[0] + 1), text, "black", sheet_font(text, 13))
         for place in range(count):
             x, y = _TILE * (place % across), top + (_TILE + _TEXT) * (place // across)
             sheet.paste(overlay(tile, attention[place].reshape(self._grid)), (x, y + _TEXT))
-            pen.text((x + 2, y + 1), self._tokenizer.vocab[tokens[place]], "black", font)
+            token = self._tokenizer.vocab[tokens[place]]
+            pen.text((x + 2, y + 1), token, "black", sheet_font(token, 13))
         return np.asarray(sheet)
 
 

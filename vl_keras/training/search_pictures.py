@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.index_pictures import printable
+from vl_keras.training.picture_files import check_not_over
 from vl_keras.training.picture_search import PictureSearch
 from vl_keras.training.search_sheet import draw_search_sheet
 
@@ -31,6 +32,8 @@ def search_pictures(index_dir, text=None, image=None, top=10, sheet=None, run_di
         raise TrainingError("Give a text or a picture to search for, and not both.")
     if sheet is not None and Path(sheet).suffix.lower() != ".png":
         raise TrainingError(f"A contact sheet is a PNG file; `{sheet}` does not end in .png.")
+    if sheet is not None and image is not None:
+        check_not_over([Path(sheet).expanduser()], [Path(image).expanduser()])
     search = PictureSearch(index_dir, run_dir)
     if search.note and report is not None:
         report(search.note)

@@ -158,8 +158,9 @@ def self_critical_training(session, first_step):
 
 
 def _reference_ids(task):
-    """For each training picture, its captions as the batches have them: ids with the end token, cut at the limit."""
+    """For each training picture with captions, these as the batches have them: ids with the end token, cut at the
+    limit."""
     config = task.config
-    for captions in task.source(config.data.train_split).captions:
+    for captions in filter(None, task.source(config.data.train_split).captions):
         ids = task.tokenizer.encode(tidy_caption(tf.constant(captions)), config.text.max_length).numpy()
         yield [row[row != CaptionTokenizer.PAD] for row in ids]

@@ -148,7 +148,8 @@ class Session:
             measures[judge] = from_chief(self.strategy, measures[judge])
             self._draw(split, step)
             best = self.history.best(judge)
-            is_best = best is None or measures[judge] > best[judge]
+            # A best of 0, as CIDEr-D always is of a single picture, tells nothing: then later weights are kept.
+            is_best = best is None or measures[judge] > best[judge] or not best[judge]
             if is_best:
                 with written("The best weights", self.run.best, self.run.last_checkpoint()):
                     self._best.save(checkpoint_number=step)

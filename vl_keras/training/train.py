@@ -31,6 +31,8 @@ def train(config, run_dir, resume=False, init_from=None):
         The contents of `measures.json`: the best and the last development measures.
 
     Raises:
+        DataError: a split has nothing to learn from or to be measured with.
+        QuarantineError: more pictures than `data.max_bad_share` cannot be read.
         TrainingError: the run directory does not suit, the loss is no finite number, a checkpoint cannot be written, …;
             the message says what to do.
         TrainingStopped: SIGTERM or Ctrl-C; the state is saved, and the exit code is 143 or 130.
@@ -47,8 +49,7 @@ def train(config, run_dir, resume=False, init_from=None):
 
 
 def _train(config, strategy, run, resume, init_from):
-    training = config.training
-    jit_compile = use_jit(training.jit_compile, strategy, run.log)
+    jit_compile = use_jit(config.training.jit_compile, strategy, run.log)
     start = Start(init_from) if init_from is not None and not resume else None
     # A frozen encoder's weights come from the run, whatever has become of the file they were once read from.
     kept = run.has_image_encoder if resume else start is not None and not config.image_encoder.trainable_from
@@ -58,13 +59,19 @@ def _train(config, strategy, run, resume, init_from):
         task.load_vocabularies(run.path)
     elif start is not None:
         start.give_vocabularies(task, run.log)
+    task.check_data()  # what it finds would otherwise be found at the end of the first epoch
     with strategy.scope():
         model = task.build()
     if start is not None:
         start.fill(task, model, run.log)
     elif resume and kept:
         run.load_image_encoder(model.image_encoder)
-    for split in (config.data.train_split, config.data.dev_split):
+    with task.quarantine_errors():
+        return _fit(task, model, strategy, run, resume, init_from, jit_compile)
+
+
+def _fit(task, model, strategy, run, resume, init_from, jit_compile):
+    for split in (task.config.data.train_split, task.config.data.dev_split):
         task.features(model, split)
     signal = StopSignal()
     session = Session(task, model, strategy, run, History(run.history_file, run.writes), signal)
@@ -73,7 +80,7 @@ def _train(config, strategy, run, resume, init_from):
     with signal:
         phase = first_phase(session, jit_compile)
         fit_phase(session, phase, on_start=lambda: run.write_settings(task, model, init_from))
-        if training.self_critical.epochs:
+        if task.config.training.self_critical.epochs:
             self_critical_training(session, first_step=phase.steps_per_epoch * phase.epochs)
     from_chief(strategy, 0.0)  # a worker that leaves before the others looks to them as if it had crashed
     return run.read_measures()

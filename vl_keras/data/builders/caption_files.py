@@ -69,10 +69,12 @@ def read_karpathy(content, path, key="filename"):
 def hashed_share(names, share, salt=""):
     """About `share` of `names`, chosen by their SHA-256, so that a name stays chosen when others come or go.
 
-    At least one where there are two or more names.
+    At least one where there are two or more names, and never all.
     """
     hashes = {name: int.from_bytes(hashlib.sha256(f"{salt}{name}".encode()).digest()[:8]) / 2**64 for name in names}
     chosen = {name for name, value in hashes.items() if value < share}
     if not chosen and len(hashes) > 1:
         chosen = {min(hashes, key=hashes.get)}
+    if chosen and len(chosen) == len(hashes):
+        chosen.remove(max(hashes, key=hashes.get))
     return chosen

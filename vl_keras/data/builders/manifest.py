@@ -50,7 +50,10 @@ class ManifestBuilder(ListedImagesBuilder):
             raise ValueError("`question` and `answer` belong together; one is missing")
         if "question" in row and not row["question"].strip():
             raise ValueError("`question` is empty")
-        asked = [{"question": row["question"], "answer": row["answer"], "kind": ""}] if "question" in row else []
+        # A line end behind an answer would begin the answer of a second annotator.
+        asked = (
+            [{"question": row["question"], "answer": row["answer"].strip(), "kind": ""}] if "question" in row else []
+        )
         return {
             "image": row["image"],
             "split": parse_split(row.get("split", "train")),
