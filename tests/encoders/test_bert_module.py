@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras as keras
+from bert_files import CONFIG, WORDS, write_checkpoint
 from bert_reference import bert_forward, pack, random_checkpoint, read_safetensors, wordpiece
-from conftest import CONFIG, WORDS, write_checkpoint
 
 from vl_keras.encoders import bert_module
 from vl_keras.encoders.bert_checkpoint import read_checkpoint
