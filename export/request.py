@@ -8,6 +8,7 @@ import numpy as np
 from export.client import Client
 from export.client.results import OK
 from export.errors import ExportError
+from vl_keras.training.errors import TrainingError
 from vl_keras.training.picture_files import drawing_paths, find_pictures
 
 _DEFAULT = "serving_default"
@@ -32,7 +33,8 @@ def request(url, images=(), texts=None, signature=None, explain=None, wait_s=0.0
         Python values; `explanation` is the PNG's path.
 
     Raises:
-        ExportError: nothing to send, the model has no such signature, or the server gave no answer.
+        ExportError: nothing to send, the model has no such signature, the server gave no answer, or `explain` would be
+            drawn over one of the pictures.
     """
     paths = find_pictures(images)
     texts = dict(texts or {})
@@ -42,6 +44,10 @@ def request(url, images=(), texts=None, signature=None, explain=None, wait_s=0.0
         raise ExportError("There is nothing to send: give --image, or a text.")
     if explain is not None and Path(explain).suffix.lower() != ".png":
         raise ExportError(f"An explanation is a PNG file; `{explain}` does not end in .png.")
+    try:
+        drawings = drawing_paths(explain, paths)
+    except TrainingError as error:
+        raise ExportError(str(error)) from error
     given = {*texts, *(["image_bytes"] if paths else [])}
     with Client(url, **options) as client:
         if wait_s:
@@ -49,7 +55,6 @@ def request(url, images=(), texts=None, signature=None, explain=None, wait_s=0.0
         signature = _choose(client.metadata(), signature or ("caption_explain" if explain else None), given)
         rows = client.predict_rows(signature, paths or None, texts)
     results = []
-    drawings = drawing_paths(explain, paths)
     for place, row in enumerate(rows):
         result = {"image": str(paths[place])} if paths else {}
         if row["status"] == OK and drawings:

@@ -88,6 +88,5 @@ def read_text_proto(path, message):
     except OSError as error:
         raise ExportError(f"Cannot read the {kind} in `{path}`: {error.strerror}.") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ExportError(
-            f"Invalid protobuf file: '{path}'. Error parsing text-format {message.DESCRIPTOR.full_name}: {error}."
-        ) from error
+        reason = f"Error parsing text-format {message.DESCRIPTOR.full_name}: {str(error).rstrip('.')}."
+        raise ExportError(f"Invalid protobuf file: '{path}'. {reason}") from error

@@ -2,8 +2,6 @@
 
 import contextlib
 
-import tensorflow as tf
-
 
 class TrainingError(RuntimeError):
     """Training cannot start or go on; the message says why and what to do. Checkpoints written before stay good."""
@@ -20,6 +18,8 @@ class TrainingStopped(SystemExit):
 @contextlib.contextmanager
 def written(what, folder, last_good):
     """Inside, files are written; where that fails, `TrainingError` says what to do and what is still good."""
+    import tensorflow as tf  # not above: who only asks a server has these errors without TensorFlow
+
     try:
         yield
     except (OSError, tf.errors.OpError) as error:

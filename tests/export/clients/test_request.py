@@ -85,6 +85,8 @@ def test_what_cannot_be_asked_is_said(urls, photos, tmp_path):
         request(urls["grpc"], picture, signature="dialogue")
     with pytest.raises(ExportError, match="`caption` takes image_bytes; given: context and image_bytes"):
         request(urls["grpc"], picture, {"context": "x"}, signature="caption")
+    with pytest.raises(ExportError, match="drawing.png` is one of the pictures and would be drawn over"):
+        request(urls["grpc"], [photos / "drawing.png"], explain=photos / "drawing.png")
     with pytest.raises(ExportError, match="does not end in .png"):
         request(urls["grpc"], picture, explain="out.jpg")
 
