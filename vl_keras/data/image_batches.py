@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from vl_keras.data import image_ops
-from vl_keras.data.image_header import has_color_table, has_exif, is_cut_short, picture_size
+from vl_keras.data.image_header import find_fault, has_exif, picture_size
 
 _BATCHES_AT_ONCE = 16  # the most batches decoded side by side; each takes one thread
 
@@ -97,7 +97,7 @@ def load_image(content, data):
     Returns:
         `(height, width, 3)` uint8 and an empty string; or None and why it cannot be read.
     """
-    reason = _fault(content, picture_size(content), data.max_pixels) if content else "no bytes"
+    reason = find_fault(content, picture_size(content), data.max_pixels) if content else "no bytes"
     if reason is None:
         try:
             return image_ops.resize_uint8(image_ops.decode_image(tf.constant(content)), data.image_size), ""
@@ -111,22 +111,9 @@ def _read(source, data, indices, plain):
     contents, stored = np.empty(len(indices), object), plain
     for place, content in enumerate(source.read_images(indices)):
         size = picture_size(content)
-        contents[place] = content if content and _fault(content, size, data.max_pixels) is None else b""
+        contents[place] = content if content and find_fault(content, size, data.max_pixels) is None else b""
         stored = stored and size == data.image_size and not has_exif(content)
     return contents, np.bool_(stored)
-
-
-def _fault(content, size, max_pixels):
-    """Why `content`, whose header gives `size`, must not be decoded, or None."""
-    if size is None:
-        return "no JPEG, PNG, BMP, GIF or WebP picture, or its header is cut short"
-    if size[0] * size[1] > max_pixels:
-        return f"{size[0]} x {size[1]} pixels are more than `data.max_pixels` ({max_pixels})"
-    if is_cut_short(content):
-        return "cut short: the end of the JPEG is missing"
-    if has_color_table(content):
-        return "a BMP with a table of colours, whose colours TensorFlow does not read; store it as PNG"
-    return None
 
 
 def _quarantine(source, data, indices):

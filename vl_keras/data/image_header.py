@@ -53,6 +53,19 @@ def has_color_table(data):
     return any(table[4 * i : 4 * i + 3] != bytes((i, i, i)) for i in range(len(table) // 4))
 
 
+def find_fault(data, size, max_pixels):
+    """Why `data`, whose header gives `size`, must not be decoded, or None."""
+    if size is None:
+        return "no JPEG, PNG, BMP, GIF or WebP picture, or its header is cut short"
+    if size[0] * size[1] > max_pixels:
+        return f"{size[0]} x {size[1]} pixels are more than `data.max_pixels` ({max_pixels})"
+    if is_cut_short(data):
+        return "cut short: the end of the JPEG is missing"
+    if has_color_table(data):
+        return "a BMP with a table of colours, whose colours TensorFlow does not read; store it as PNG"
+    return None
+
+
 def has_exif(data):
     """True for a JPEG that begins with an EXIF block, straight away or after a JFIF segment."""
     return b"Exif\x00\x00" in (data[6:12], data[24:30])

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from vl_keras.data.builders.example import DataError
 from vl_keras.data.contact_sheet import draw_contact_sheet
-from vl_keras.data.image_header import has_color_table, is_cut_short, picture_size
+from vl_keras.data.image_header import find_fault, picture_size
 from vl_keras.data.leaks import PictureMark, find_leaks, mark_picture
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.data.source import open_source, prepare
@@ -115,16 +115,8 @@ def _mark_pictures(source, max_pixels):
         if not content:
             return None  # the reader has noted it
         size = picture_size(content)
-        reason = ""
-        if size is None:
-            reason = "no picture, or its header is cut short"
-        elif size[0] * size[1] > max_pixels:
-            reason = f"{size[0]} x {size[1]} pixels are more than `data.max_pixels` ({max_pixels})"
-        elif is_cut_short(content):
-            reason = "cut short: the end of the JPEG is missing"
-        elif has_color_table(content):
-            reason = "a BMP with a table of colours, whose colours TensorFlow does not read; store it as PNG"
-        else:
+        reason = find_fault(content, size, max_pixels)
+        if reason is None:
             try:
                 with Image.open(io.BytesIO(content)) as picture:
                     return mark_picture(content, picture, size)
