@@ -36,8 +36,9 @@ def test_lines_become_examples(tmp_path):
             row("a/1.jpg", "  a dog ", "ein Hund läuft", split="train", context="tags: dog"),
             row("2.png", "一只狗在跑", split="val"),
             row("3.jpg", "no split means train"),
-            row("4.jpg", "held out", split="test", note="a key of the user's own is passed over"),
+            row("4.jpg", "held out", split="test", note="a key of the user's own is passed over", content="x"),
             {"image": "5.jpg", "question": "is it a dog?", "answer": "no\n", "split": "test", "context": None},
+            {"image": "5.jpg", "captions": None, "question": "is it a cat?", "answer": "yes", "split": "test"},
             b"",
         ],
     )
@@ -46,7 +47,10 @@ def test_lines_become_examples(tmp_path):
     assert captions_of(dev) == {"2.png": ["一只狗在跑"]}
     assert captions_of(test) == {"4.jpg": ["held out"], "5.jpg": []}
     assert dict(zip(train.image_ids, train.contexts, strict=True)) == {"a/1.jpg": "tags: dog", "3.jpg": ""}
-    assert test.questions[test.image_ids.index("5.jpg")] == [{"question": "is it a dog?", "answer": "no", "kind": ""}]
+    assert test.questions[test.image_ids.index("5.jpg")] == [
+        {"question": "is it a dog?", "answer": "no", "kind": ""},
+        {"question": "is it a cat?", "answer": "yes", "kind": ""},
+    ]
     assert images_of(train) == {"a/1.jpg": photo(0), "3.jpg": photo(2)}
     assert not (train.quarantine.rows or dev.quarantine.rows or train.notes)
 
@@ -75,6 +79,9 @@ BAD = {
     b'["1.jpg", "a list"]': "JSON object",
     b'{"captions": ["no image"]}': "no `image`",
     b'{"image": "1.jpg", "caption": ["a typo"]}': "no `captions`; is `caption` meant?",
+    b'{"image": "1.jpg", "captions": null}': "no `captions`",
+    b'{"image": "1.jpg", "captions": ["a"], "Split": "dev"}': "no `split`; is `Split` meant?",
+    b'{"image": "1.jpg", "captions": ["a"], "contexts": "x"}': "no `context`; is `contexts` meant?",
     b'{"image": "1.jpg", "captions": "a string"}': "`captions` must be a list of strings",
     b'{"image": "1.jpg", "captions": ["", "empty"]}': "`captions` must be a list of strings",
     b'{"image": "1.jpg", "captions": []}': "`captions` is empty",

@@ -30,14 +30,18 @@ class ManifestBuilder(ListedImagesBuilder):
             raise ValueError(f"the line is no JSON object ({error})") from None
         if not isinstance(row, dict):
             raise ValueError(f"the line must hold a JSON object such as {{...}}; it holds a {type(row).__name__}")
+        row = {key: value for key, value in row.items() if value is not None}  # null stands for an absent value
         if "image" not in row or not ("captions" in row or "question" in row):
             missing = "captions" if "image" in row else "image"
             near = difflib.get_close_matches(missing, [str(key) for key in row if key not in KEYS], n=1, cutoff=0.5)
             raise ValueError(f"the line has no `{missing}`" + (f"; is `{near[0]}` meant?" if near else ""))
+        others = {key.lower(): key for key in row if key not in KEYS}
+        for key in ("split", "context"):  # they may be absent, but a slip in `split` trains on what was to be held out
+            near = difflib.get_close_matches(key, others, n=1, cutoff=0.9)
+            if key not in row and near:
+                raise ValueError(f"the line has no `{key}`; is `{others[near[0]]}` meant?")
         for key in ("image", "split", "context", "question", "answer"):
-            if row.get(key) is None and key != "image":
-                row.pop(key, None)  # null stands for an absent value
-            elif not isinstance(row[key], str):
+            if not isinstance(row.get(key, ""), str):
                 raise ValueError(f"`{key}` must be a string; it is {row[key]!r}")
         captions = row.get("captions", [])
         if not isinstance(captions, list) or not all(isinstance(text, str) and text.strip() for text in captions):
