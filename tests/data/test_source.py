@@ -13,6 +13,7 @@ from miniature import data_config, images_of
 
 from vl_keras.config import ShapesConfig
 from vl_keras.data.builders.example import DataError
+from vl_keras.data.image_batches import check_quarantine
 from vl_keras.data.quarantine import QuarantineError
 from vl_keras.data.source import open_source, prepare
 
@@ -131,6 +132,21 @@ def test_too_many_skipped_inputs_stop_the_run_unless_unchecked(tmp_path):
         open_source(config, "dev")
     assert len(open_source(config, "dev", check=False)) == 3
     assert len(open_source(dataclasses.replace(config, max_bad_share=0.25), "dev")) == 3
+
+
+def test_a_line_of_no_split_counts_once_against_the_whole_dataset(tmp_path):
+    splits = ["dev"] * 2 + ["train"] * 27
+    rows = [json.dumps({"image": f"{n}.jpg", "captions": ["a"], "split": split}) for n, split in enumerate(splits)]
+    (tmp_path / "m.jsonl").write_text("\n".join([*rows, "no JSON"]))
+    for number in range(29):
+        (tmp_path / f"{number}.jpg").write_bytes(b"\xff\xd8\xff" + bytes([number]))
+    config = data_config(tmp_path, manifest=str(tmp_path / "m.jsonl"), max_bad_share=1 / 30)
+    for split in ("train", "dev"):  # of whose two images it would be a third
+        source = open_source(config, split)
+        check_quarantine(source, config.max_bad_share)
+        assert [name for name, _ in source.quarantine.rows] == ["m.jsonl:30"]
+        with pytest.raises(QuarantineError, match="(?s)1 of 30 inputs.*m.jsonl:30"):
+            open_source(dataclasses.replace(config, max_bad_share=0.03), split)
 
 
 def test_two_that_ask_at_once_prepare_once(config, tmp_path):

@@ -133,5 +133,5 @@ def check_quarantine(source, max_share):
     Inputs that were skipped when the source was made count as well, on both sides.
     """
     names = set(source.image_ids)
-    skipped = sum(name not in names for name, _ in source.quarantine.rows)
+    skipped = sum(name not in names for name, _ in source.quarantine.counted)
     source.quarantine.check(len(source) + skipped, max_share)

@@ -15,13 +15,19 @@ class Quarantine:
     Safe to use from several threads. A name is kept once, with the first reason given for it, so an image that is met
     again in every epoch still counts once.
 
+    Args:
+        rows: `(name, reason)` pairs to begin with.
+        uncounted: pairs that are listed before them, and are no part of any share: what belongs to no split.
+
     Attributes:
         rows: `(name, reason)` pairs in the order they came.
+        counted: those of them that shares are made of.
     """
 
-    def __init__(self, rows=()):
+    def __init__(self, rows=(), uncounted=()):
         self._lock = threading.Lock()
-        self._reasons = {}
+        self._reasons = {str(name): str(reason) for name, reason in uncounted}
+        self._uncounted = frozenset(self._reasons)
         for name, reason in rows:
             self.add(name, reason)
 
@@ -33,21 +39,26 @@ class Quarantine:
         with self._lock:
             return list(self._reasons.items())
 
+    @property
+    def counted(self):
+        return [row for row in self.rows if row[0] not in self._uncounted]
+
     def add(self, name, reason):
         """Notes that `name` cannot be used because of `reason`."""
         with self._lock:
             self._reasons.setdefault(str(name), str(reason))
 
     def share(self, total):
-        """The rows as a share of `total` inputs, 0 to 1."""
-        return len(self) / total if total else float(bool(len(self)))
+        """The counted rows as a share of `total` inputs, 0 to 1."""
+        count = len(self.counted)
+        return count / total if total else float(bool(count))
 
     def check(self, total, max_share):
-        """Raises `QuarantineError` where the rows are more than `max_share` of `total` inputs."""
+        """Raises `QuarantineError` where the counted rows are more than `max_share` of `total` inputs."""
         share = self.share(total)
         if share <= max_share:
             return
-        rows = self.rows
+        rows = self.counted
         shown = "".join(f"\n  {name}: {reason}" for name, reason in rows[:5])
         more = f"\n  and {len(rows) - 5} more" if len(rows) > 5 else ""
         raise QuarantineError(

@@ -134,11 +134,15 @@ def open_source(config, split, check=True):
             f"There is no split `{split}` in {_title(config)}; there are: {', '.join(builder.info.splits)}. "
             + (f"None of its images can be used:{skipped_lines(skipped)}" if skipped else builder.MISSING_SPLIT_ADVICE)
         )
-    quarantine = Quarantine((name, reason) for part, name, reason in metadata.get("skipped", ()) if part in ("", split))
+    skipped = metadata.get("skipped", ())
+    rows, of_no_split = ([(name, why) for part, name, why in skipped if part == wanted] for wanted in (split, ""))
+    quarantine = Quarantine(rows, uncounted=of_no_split)
     info = builder.info.splits[split]
     source = Source(split, info.filepaths, config.max_examples, quarantine, metadata.get("notes", ()))
     if check:
-        quarantine.check(info.num_examples + len(quarantine), config.max_bad_share)
+        everything = sum(part.num_examples for part in builder.info.splits.values()) + len(skipped)
+        Quarantine(of_no_split).check(everything, config.max_bad_share)
+        quarantine.check(info.num_examples + len(quarantine.counted), config.max_bad_share)
     return source
 
 
