@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ def inspected(tmp_path_factory):
     pictures |= {"dev/copy.jpg": photo(2, 64, 80), "dev/recoded.jpg": recoded(photo(5, 64, 80), 1.5, quality=80)}
     pictures |= {"dev/other.png": photo(70, 40, 48, "PNG"), "dev/flat.png": flat((200, 10, 10))}
     pictures |= {"test/flat.png": flat((10, 200, 10)), "test/wide.jpg": photo(80, 16, 4000)}
+    pictures |= {"test/turned.jpg": turned(40, 120), "test/deep.png": deep(np.full((20, 30), 100 * 257, np.uint16))}
+    pictures |= {"test/moving.webp": moving()}
     pictures |= {"test/cut.jpg": photo(81)[:-300], "test/noise.jpg": b"\xff\xd8\xff" + bytes(range(200))}
     rows = []
     for name, content in pictures.items():
@@ -51,6 +54,29 @@ def flat(color):
     return file.getvalue()
 
 
+def turned(height, width):
+    """A red JPEG with a blue left half as stored, to be shown a quarter turn clockwise: blue on top."""
+    picture = Image.new("RGB", (width, height), (200, 0, 0))
+    picture.paste((0, 0, 200), (0, 0, width // 2, height))
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    picture.save(file, "JPEG", quality=95, exif=exif)
+    return file.getvalue()
+
+
+def deep(levels):
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, "PNG")
+    return file.getvalue()
+
+
+def moving():
+    """An animated WebP picture, which TensorFlow does not decode."""
+    frames, file = [Image.open(io.BytesIO(photo(n))) for n in (90, 91)], io.BytesIO()
+    frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:])
+    return file.getvalue()
+
+
 def test_leaks_are_found_and_nothing_else_is_one(inspected):
     report, _ = inspected
     assert sorted(report["leaks"]) == [
@@ -66,14 +92,15 @@ def test_unreadable_files_are_found(inspected):
     assert "data.max_pixels" in unreadable.pop("test/wide.jpg")
     assert "cut short" in unreadable.pop("test/cut.jpg")
     assert unreadable.pop("test/noise.jpg")
-    assert "no JSON" in unreadable.pop("own.jsonl:18") and not unreadable
+    assert re.fullmatch(r"cannot be decoded: [^{\[]+", unreadable.pop("test/moving.webp"))  # in words, no graph's names
+    assert "no JSON" in unreadable.pop("own.jsonl:21") and not unreadable
     assert len((folder / "unreadable.jsonl").read_text().splitlines()) == len(report["unreadable"])
 
 
 def test_counts_and_statistics(inspected):
     report, folder = inspected
     train, dev = report["splits"]["train"], report["splits"]["dev"]
-    assert [report["splits"][split]["images"] for split in ("train", "dev", "test")] == [9, 4, 4]
+    assert [report["splits"][split]["images"] for split in ("train", "dev", "test")] == [9, 4, 7]
     assert train["words_per_caption"] == "6.0 (6, 6)"  # the comma and the full stop are no words
     assert train["heights"] == "64 / 64 / 64" and train["formats"] == "JPEG 9"
     assert (dev["captions"], dev["repeated_captions"], dev["contexts"]) == (6, 2, 1)
@@ -82,17 +109,37 @@ def test_counts_and_statistics(inspected):
     assert json.loads((folder / "report.json").read_text())["splits"] == json.loads(json.dumps(report["splits"]))
     text = format_report(report)
     assert (folder / "report.txt").read_text() == text
-    for part in ("dev/recoded.jpg", "near-identical", "own.jsonl:18", "images", "contact_sheet_dev.png"):
+    for part in ("dev/recoded.jpg", "near-identical", "own.jsonl:21", "images", "contact_sheet_dev.png"):
         assert part in text
 
 
 def test_a_contact_sheet_shows_the_pictures(inspected):
     _, folder = inspected
-    for split, count in (("train", 9), ("dev", 4), ("test", 4)):
+    for split, count in (("train", 9), ("dev", 4), ("test", 7)):
         sheet = np.asarray(Image.open(folder / f"contact_sheet_{split}.png"))
         assert sheet.shape[1] >= min(count, 6) * 230 and sheet.std() > 20
     red = (sheet_pixels(folder / "contact_sheet_dev.png") == (200, 10, 10)).all(axis=-1).sum()
     assert red > 230 * 153 * 0.9  # the flat picture, enlarged
+
+
+def test_pictures_are_shown_as_training_sees_them(inspected):
+    _, folder = inspected
+    pixels = sheet_pixels(folder / "contact_sheet_test.png").astype(int)
+    blue, red = (np.abs(pixels - color).max(axis=-1) < 20 for color in ((0, 0, 200), (200, 0, 0)))
+    assert blue.sum() > 230 * 30 and red.sum() > 230 * 30
+    assert np.nonzero(blue)[0].max() < np.nonzero(red)[0].max()  # turned: one above the other, not side by side
+    assert np.array_equal(np.unique(np.nonzero(blue)[1]), np.unique(np.nonzero(red)[1]))
+    assert (pixels == 100).all(axis=-1).sum() > 230 * 140  # 16 bits a channel, cut to 8
+
+
+def test_a_copy_that_was_turned_upright_is_near_identical():
+    stored = turned(40, 120)
+    upright = Image.open(io.BytesIO(stored)).transpose(Image.Transpose.ROTATE_270)
+    file = io.BytesIO()
+    upright.save(file, "JPEG")
+    ours, theirs = (mark_picture(content, (40, 120)) for content in (stored, file.getvalue()))
+    ((*_, how),) = find_leaks({"train": (["a"], [ours]), "dev": (["b"], [theirs])})
+    assert how == "near-identical"
 
 
 def sheet_pixels(path):
@@ -104,7 +151,7 @@ def test_near_identical_by_brute_force():
     others = [recoded(pictures[n], 2.0) if n % 7 == 0 else photo(100 + n) for n in range(40)]
     splits = {}
     for name, contents in (("train", pictures), ("dev", others)):
-        marks = [mark_picture(content, Image.open(io.BytesIO(content)), (32, 48)) for content in contents]
+        marks = [mark_picture(content, (32, 48)) for content in contents]
         splits[name] = ([f"{name}{n}" for n in range(40)], marks)
     splits["train"][1][3] = None  # an unreadable one
     expected = [("train", f"train{n}", "dev", f"dev{n}", "near-identical") for n in range(0, 40, 7)]

@@ -1,11 +1,11 @@
 """One picture of many examples, with their captions: what the model will be shown."""
 
-import io
 import textwrap
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vl_keras.data.open_picture import open_picture
 from vl_keras.data.sheet_text import sheet_font, wrap_text
 
 _COLUMNS = 6
@@ -22,7 +22,7 @@ def draw_contact_sheet(source, path, title="", count=24):
     """Writes a PNG of `count` examples spread evenly over `source`, with boxes, captions and the first question.
 
     Args:
-        source: a `Source`.
+        source: a `Source`; of the pictures in its `quarantine` the reason is shown.
         path: PNG file to write.
         title: shown above.
         count: examples, at most.
@@ -53,16 +53,13 @@ def draw_contact_sheet(source, path, title="", count=24):
 
 
 def _tile(source, index):
-    content = source.read_images([index])[0]
-    try:
-        with Image.open(io.BytesIO(content)) as file:
-            file.draft("RGB", (_TILE, _TILE))
-            picture = file.convert("RGB")
-    except Exception as error:  # shown in its place
+    reason = dict(source.quarantine.rows).get(source.image_ids[index])
+    if reason:  # shown in its place
         tile = Image.new("RGB", (_TILE, _TILE), "lightgray")
-        message = textwrap.fill(f"unreadable: {error}", 30)
+        message = textwrap.fill(f"unreadable: {reason}", 30)
         ImageDraw.Draw(tile).text((_MARGIN, _MARGIN), message, "black", ImageFont.load_default(12))
         return tile
+    _, picture = open_picture(source.read_images([index])[0], _TILE)
     scale = _TILE / max(picture.size)
     size = [max(round(side * scale), 1) for side in picture.size]
     tile = picture.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS)

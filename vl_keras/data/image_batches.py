@@ -1,6 +1,7 @@
 """Batches of image indices become batches of pictures, where a picture that cannot be read costs itself only."""
 
 import functools
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -102,8 +103,14 @@ def load_image(content, data):
         try:
             return image_ops.resize_uint8(image_ops.decode_image(tf.constant(content)), data.image_size), ""
         except tf.errors.OpError as error:
-            reason = f"cannot be decoded: {error.message.splitlines()[0]}"
+            reason = undecodable(error)
     return None, reason
+
+
+def undecodable(error):
+    """Why a picture cannot be decoded, in the words of the decoder's `error`, without TensorFlow's own marks."""
+    words = str(getattr(error, "message", error)).strip() or type(error).__name__
+    return "cannot be decoded: " + re.sub(r"^\{\{.*?\}\} | \[Op:.*", "", words.splitlines()[0])
 
 
 def _read(source, data, indices, plain):

@@ -1,7 +1,6 @@
 """A look at the data before a training: counts, caption statistics, contact sheets, leaks, unreadable files."""
 
 import collections
-import io
 import json
 import re
 import statistics
@@ -9,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from vl_keras.data.builders.example import DataError
 from vl_keras.data.contact_sheet import draw_contact_sheet
+from vl_keras.data.image_batches import undecodable
 from vl_keras.data.image_header import find_fault, picture_size
 from vl_keras.data.leaks import PictureMark, find_leaks, mark_picture
 from vl_keras.data.quarantine import Quarantine
@@ -118,10 +117,9 @@ def _mark_pictures(source, max_pixels):
         reason = find_fault(content, size, max_pixels)
         if reason is None:
             try:
-                with Image.open(io.BytesIO(content)) as picture:
-                    return mark_picture(content, picture, size)
+                return mark_picture(content, size)
             except Exception as error:  # Pillow's decoders raise many kinds; each costs its own picture only
-                reason = f"cannot be decoded: {error}"
+                reason = undecodable(error)
         source.quarantine.add(source.image_ids[index], reason)
         return None
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from vl_keras.data.open_picture import open_picture
+
 _THUMBNAIL = 16  # pixels each way
 _MAX_BITS = 3  # of the 64 of the difference hash
 _MAX_MEAN, _MAX_ANY = 4.0, 32  # levels of 0..255 between thumbnails that count as alike: on average, and in any place
@@ -24,13 +26,12 @@ class PictureMark:
     thumbnail: np.ndarray  # (16, 16, 3) uint8
 
 
-def mark_picture(content, picture, size):
-    """The `PictureMark` of an opened `PIL.Image` and of its file's bytes; decodes it. `size` is (height, width)."""
-    picture.draft("RGB", (4 * _THUMBNAIL, 4 * _THUMBNAIL))  # JPEG decodes straight to about this size
-    format_name = picture.format
-    small = picture.convert("RGB").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
+def mark_picture(content, size):
+    """The `PictureMark` of a file's bytes, which it decodes; `size` is (height, width). Raises as `open_picture`."""
+    kind, picture = open_picture(content, 4 * _THUMBNAIL)
+    small = picture.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
     return PictureMark(
-        *size, len(content), format_name, hashlib.sha256(content).digest(), difference_hash(small), np.asarray(small)
+        *size, len(content), kind, hashlib.sha256(content).digest(), difference_hash(small), np.asarray(small)
     )
 
 
