@@ -3,7 +3,7 @@
 import pytest
 
 from vl_keras import config
-from vl_keras.config import ConfigError, config_from_dict
+from vl_keras.config import ConfigError, config_from_dict, load_config
 
 
 def test_names_are_those_of_the_code():
@@ -56,3 +56,18 @@ def test_a_section_with_nothing_in_it_can_be_set():
     assert config_from_dict({"data": None}, ["data.batch_size=3"]).data.batch_size == 3
     with pytest.raises(ConfigError, match="`data.seed.low` cannot be set: `seed` is a value, not a section"):
         config_from_dict({"data": {"seed": 0}}, ["data.seed.low=3"])
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (b"training: {epochs: 3}\ndata: {batch_size: 4}\ntraining: {seed: 1}\n", "(?s)`training` stands twice.*line 3"),
+        (b"data:\n  batch_size: 4\n  batch_size: 5\n", "(?s)`batch_size` stands twice.*line 3"),
+        ("# Größe\ntask: captioning\n".encode("latin-1"), "no YAML in UTF-8"),
+        (b"training: [", "no YAML"),
+    ],
+)
+def test_a_file_that_would_be_read_in_part_is_refused(tmp_path, content, told):
+    (tmp_path / "own.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=f"own.yaml` is {told}" if told.startswith("no") else told):
+        load_config(tmp_path / "own.yaml")

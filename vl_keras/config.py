@@ -233,6 +233,20 @@ class ConfigError(ValueError):
     """A setting that cannot be used; the message names its key, its value and the rule."""
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a section; YAML would keep the last and drop all that the first holds."""
+
+    def construct_mapping(self, node, deep=False):
+        known = set()
+        for key, _ in node.value:
+            if key.value in known:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"`{key.value}` stands twice", problem_mark=key.start_mark
+                )
+            known.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
+
+
 def load_config(path, overrides=()):
     """Reads a YAML file into a `Config`.
 
@@ -248,11 +262,11 @@ def load_config(path, overrides=()):
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
     except FileNotFoundError:
         raise ConfigError(f"There is no config file `{path}`.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"`{path}` is no YAML: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{path}` is no YAML in UTF-8: {error}") from None
     if not isinstance(values or {}, dict):
         raise ConfigError(f"`{path}` must hold keys and values; it holds a {type(values).__name__}.")
     return config_from_dict(values or {}, overrides)
@@ -274,7 +288,7 @@ def config_from_dict(values, overrides=()):
             if not isinstance(level, dict):
                 raise ConfigError(f"`{key}` cannot be set: `{section}` is a value, not a section.")
         try:
-            level[name] = yaml.safe_load(text)
+            level[name] = yaml.load(text, _StrictLoader)
         except yaml.YAMLError as error:
             raise ConfigError(f"The value of `{key}` is no YAML: {error}") from None
     config = _build(Config, values, "")
