@@ -10,7 +10,7 @@ from PIL import Image
 
 from vl_keras.data.builders.shapes_scene import draw_scene, sample_scene
 from vl_keras.training.errors import TrainingError
-from vl_keras.training.picture_files import drawing_paths
+from vl_keras.training.picture_files import drawing_paths, find_pictures
 from vl_keras.training.predict import format_failures, predict
 from vl_keras.training.run_dir import load_run
 
@@ -169,6 +169,15 @@ def test_a_folder_without_pictures_is_an_error(trained_run, tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(TrainingError, match="no picture"):
         predict(trained_run, [tmp_path])
+
+
+def test_a_folder_gives_its_pictures_by_every_usual_ending_and_nothing_else(tmp_path):
+    names = ["a.JPG", "b.jfif", "c.png", "d/e.webp", "d/f.gif"]
+    for name in [*names, "g.txt", "h", "d/i.json"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()
+    assert find_pictures([tmp_path]) == [tmp_path / name for name in names]
 
 
 def test_no_picture_is_drawn_over(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.training.errors import TrainingError
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
 
 
 class PictureFiles:
