@@ -55,6 +55,14 @@ def test_the_scores_say_what_they_were_measured_with(run, result):
     assert result["weights"].startswith("best: ")
 
 
+def test_the_report_counts_what_was_not_read_and_says_where_the_rest_is(result):
+    rows = [[f"own.jsonl:{number}", "the line is not UTF-8"] for number in range(12)]
+    lines = format_evaluation({**result, "unreadable": rows}).splitlines()
+    place = lines.index("not read, so not scored: 12")
+    assert lines[place + 10] == "  own.jsonl:9: the line is not UTF-8"
+    assert lines[place + 11] == f"  and 2 more, in {result['files']['scores']}"
+
+
 def test_the_report_names_every_measure_and_file(run, result):
     text = format_evaluation(result)
     for name in ("BLEU-4", "ROUGE-L", "CIDEr-D", "95% interval", "shapes test", *result["files"].values()):

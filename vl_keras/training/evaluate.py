@@ -18,6 +18,7 @@ EVALUATIONS = {
     "matching": evaluate_matches,
     "retrieval": evaluate_retrieval,
 }
+_SHOWN = 10  # rows of a list that the text report shows; the JSON has all
 
 
 def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False):
@@ -69,7 +70,10 @@ def format_evaluation(result):
     """The result of `evaluate` as text for a terminal."""
     lines = [result["signature_text"], f"weights: {result['weights']}", "", *format_measures(result["measures"])]
     lines += ["", *result["notes"]] if result["notes"] else [""]
-    if result["unreadable"]:
-        lines.append(f"unreadable pictures, not scored: {len(result['unreadable'])}")
-        lines += [f"  {name}: {reason}" for name, reason in result["unreadable"][:10]]
+    unreadable = result["unreadable"]
+    if unreadable:
+        lines.append(f"not read, so not scored: {len(unreadable)}")
+        lines += [f"  {name}: {reason}" for name, reason in unreadable[:_SHOWN]]
+        if len(unreadable) > _SHOWN:
+            lines.append(f"  and {len(unreadable) - _SHOWN} more, in {result['files']['scores']}")
     return "\n".join([*lines, "written:", *(f"  {path}" for path in result["files"].values())])
