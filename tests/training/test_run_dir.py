@@ -42,6 +42,12 @@ def test_a_run_directory_is_not_written_over(trained_run, small_config):
         train(small_config(), trained_run)
 
 
+def test_a_folder_of_other_things_is_not_said_to_be_a_run(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(TrainingError, match="is not empty. It holds no run: empty it, or give another run directory"):
+        RunDir(tmp_path).open(resume=False)
+
+
 def test_what_a_failed_start_leaves_is_no_run(tmp_path, small_config):
     with pytest.raises(ValueError, match="SmallCNNN"):
         train(small_config("image_encoder.backbone=SmallCNNN"), tmp_path / "run")
@@ -55,6 +61,14 @@ def test_weights_cut_short_are_said(trained_run, tmp_path, weights):
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(TrainingError, match=r"The checkpoint .*ckpt-\d+ cannot be read"):
         load_run(run.path, weights)
+
+
+@pytest.mark.parametrize("name, use", [("measures.json", "load"), ("data.json", "resume"), ("versions.json", "resume")])
+def test_a_half_written_file_of_a_run_is_named(trained_run, tmp_path, small_config, name, use):
+    run_dir = shutil.copytree(trained_run, tmp_path / "run")
+    (run_dir / name).write_text('{"be')
+    with pytest.raises(TrainingError, match=rf"run/{name}` is no JSON \(.*put a whole copy in its place"):
+        load_run(run_dir) if use == "load" else train(small_config(), run_dir, resume=True)
 
 
 def test_nothing_to_resume(tmp_path, small_config):

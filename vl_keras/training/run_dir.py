@@ -69,9 +69,8 @@ class RunDir:
         if not chief:
             return
         if not resume and self.path.exists() and any(path.name not in _BEFORE_START for path in self.path.iterdir()):
-            raise TrainingError(
-                f"`{self.path}` is not empty. Resume the run in it (--resume), or give another run directory."
-            )
+            advice = "Resume the run in it (--resume)" if self.config_file.exists() else "It holds no run: empty it"
+            raise TrainingError(f"`{self.path}` is not empty. {advice}, or give another run directory.")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.path / ".lock", "w")
         try:
@@ -94,7 +93,7 @@ class RunDir:
     def describe_start(self, init_from=None):
         """Adds this start to `versions.json`."""
         path = self.path / "versions.json"
-        starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        starts = _read_json(path) if path.exists() else []
         write_json(path, [*starts, {**describe_versions(), "init_from": init_from and str(init_from)}])
 
     def write_settings(self, task, model, init_from=None):
@@ -115,7 +114,7 @@ class RunDir:
 
     def read_measures(self):
         """What `measures.json` holds, an empty dict where there is none."""
-        return json.loads(self.measures_file.read_text(encoding="utf-8")) if self.measures_file.exists() else {}
+        return _read_json(self.measures_file) if self.measures_file.exists() else {}
 
     def save_image_encoder(self, image_encoder):
         """Keeps a frozen encoder's weights with the run, so that it does not depend on where they came from."""
@@ -141,7 +140,7 @@ def check_same_run(run, task):
             f"`{run.path}` is a run with other settings:{lines}\nResume it with its own, or start a new run directory "
             f"from its weights (--init-from {run.path})."
         )
-    known = json.loads((run.path / "data.json").read_text(encoding="utf-8"))
+    known = _read_json(run.path / "data.json")
     changed = [split for split, value in _fingerprints(task).items() if known.get(split) != value]
     if changed:
         raise TrainingError(
@@ -259,6 +258,13 @@ def trained_weights(model, weights):
     """Of a dict of part -> variables, those that `model` trains."""
     trained = {id(variable) for variable in model.trainable_variables}
     return {part: [v for v in variables if id(v) in trained] for part, variables in weights.items()}
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TrainingError(f"`{path}` is no JSON ({error}); put a whole copy in its place.") from None
 
 
 def write_json(path, values):
