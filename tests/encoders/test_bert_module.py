@@ -138,6 +138,7 @@ def test_faulty_folders_say_what_is_wanted(tmp_path):
     refused(lambda folder: (folder / "config.json").write_text("{"), "config.json. is no JSON")
     refused(lambda folder: (folder / "config.json").write_text("{}"), "lacks vocab_size, hidden_size")
     refused(lambda folder: (folder / "vocab.txt").unlink(), "There is no vocabulary .*vocab.txt")
+    refused(lambda folder: (folder / "vocab.txt").write_bytes(b"[PAD]\n\xe4\n"), "vocab.txt` is not UTF-8")
     refused(lambda folder: (folder / "vocab.txt").write_text("[PAD]\na\n"), r"lacks \[UNK\], \[CLS\], \[SEP\]")
     refused(lambda folder: (folder / "model.safetensors").write_bytes(b"12"), "no readable safetensors file")
     refused(lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "pytorch_model.bin")

@@ -108,6 +108,8 @@ def read_vocabulary(path):
         tokens = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         raise EncoderError(f"There is no vocabulary `{path}`; one token a line is wanted.") from None
+    except UnicodeDecodeError as error:
+        raise EncoderError(f"The vocabulary `{path}` is not UTF-8: {error}.") from None
     tokens = [token.rstrip("\r") for token in tokens]
     tokens = tokens[:-1] if tokens[-1] == "" else tokens
     missing = [token for token in SPECIAL_TOKENS if token not in tokens]
