@@ -86,6 +86,9 @@ def test_kill_9_at_any_time_while_another_process_reads(tmp_path, start):
     for _ in range(6):
         process = start("loop", folder)
         assert process.stdout.readline() == "ready\n"
+        before, limit = whole(folder), time.monotonic() + 60
+        while whole(folder) == before and time.monotonic() < limit:  # a busy machine is slow to write the first
+            pass
         until = time.monotonic() + rng.uniform(0.2, 0.8)
         while time.monotonic() < until:
             seen.add(whole(folder))
@@ -163,6 +166,8 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(RetrievalError, match="not empty and holds no index"):
         write(tmp_path, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+    with pytest.raises(RetrievalError, match="holiday.jpg` is a file; an index is a folder"):
+        write(tmp_path / "holiday.jpg", 0)
 
 
 def test_names_that_are_not_utf_8_are_kept(tmp_path):
