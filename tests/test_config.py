@@ -36,6 +36,7 @@ def test_numbers_are_finite(value):
         "model.dropout=1.0",
         "model.word_dropout=-0.1",
         "training.ema_decay=1.0",
+        "retrieval.margin=-0.2",
         "training.evaluate_examples=-1",
         "training.seed=-1",
         "training.self_critical.epochs=-1",

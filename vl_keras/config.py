@@ -381,7 +381,7 @@ def _rules(config):
     yield from at_least("vqa", 2, "num_answers")
     yield from at_least("matching", 1, "neighbours")
     yield from at_least("retrieval", 1, "embedding_dim", "rerank_candidates")
-    yield from at_least("retrieval", 0, "querybank")
+    yield from at_least("retrieval", 0, "querybank", "margin")
     yield from at_least(
         "training", 0, "epochs", "warmup_steps", "weight_decay", "clip_norm", "checkpoint_steps", "patience"
     )

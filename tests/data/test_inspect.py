@@ -113,6 +113,22 @@ def test_counts_and_statistics(inspected):
         assert part in text
 
 
+def test_questions_and_their_answers_are_counted(tmp_path):
+    (tmp_path / "1.jpg").write_bytes(photo(1))
+    (tmp_path / "2.jpg").write_bytes(photo(2))
+    asked = [("1.jpg", "train", "yes\nyes\nno"), ("1.jpg", "train", "a dog"), ("2.jpg", "dev", "yes")]
+    lines = [{"image": i, "split": split, "question": "what?", "answer": answer} for i, split, answer in asked]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data = {"manifest": str(tmp_path / "own.jsonl"), "data_dir": str(tmp_path / "data")}
+    report = inspect_data(config_from_dict({"data": data}), tmp_path / "report")
+    train = report["splits"]["train"]
+    assert (train["questions"], train["unanswered"], train["answers"]) == (2, 0, 3)
+    assert train["frequent_answers"][0] == ("yes", 2)
+    text = format_report(report)
+    assert "most frequent answers in train: yes, no, a dog\n" in text and "most frequent answers in dev: yes\n" in text
+    assert "most frequent words" not in text  # there is no caption
+
+
 def test_a_contact_sheet_shows_the_pictures(inspected):
     _, folder = inspected
     for split, count in (("train", 9), ("dev", 4), ("test", 7)):

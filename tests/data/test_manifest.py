@@ -78,8 +78,10 @@ BAD = {
     b'{"image": "1.jpg", "captions": ["cut sh': "no JSON",
     b'["1.jpg", "a list"]': "JSON object",
     b'{"captions": ["no image"]}': "no `image`",
-    b'{"image": "1.jpg", "caption": ["a typo"]}': "no `captions`; is `caption` meant?",
-    b'{"image": "1.jpg", "captions": null}': "no `captions`",
+    b'{"image": "1.jpg", "caption": ["a typo"]}': "no `captions` and no `question`; is `caption` meant?",
+    b'{"image": "1.jpg", "quesion": "why?", "answer": "so"}': "no `captions` and no `question`; is `quesion` meant?",
+    b"1.jpg\ta dog\tmatch": "no JSON object (Extra data: line 1 column 2 (char 1)); lines of IMAGE<tab>TEXT<tab>",
+    b'{"image": "1.jpg", "captions": null}': "no `captions` and no `question`",
     b'{"image": "1.jpg", "captions": ["a"], "Split": "dev"}': "no `split`; is `Split` meant?",
     b'{"image": "1.jpg", "captions": ["a"], "contexts": "x"}': "no `context`; is `contexts` meant?",
     b'{"image": "1.jpg", "captions": "a string"}': "`captions` must be a list of strings",
@@ -91,6 +93,7 @@ BAD = {
     b'{"image": "1.jpg", "captions": ["a"], "context": ["x"]}': "`context` must be a string",
     b'{"image": "1.jpg", "question": "why?"}': "`question` and `answer` belong together",
     b'{"image": "1.jpg", "question": " ", "answer": "yes"}': "`question` is empty",
+    b'{"image": "1.jpg", "question": "why?", "answer": ""}': "`answer` is empty",
     b'{"image": "1.jpg", "captions": ["\xff\xfe"]}': "not UTF-8",
 }
 

@@ -57,9 +57,14 @@ def _lookup(layer):
     return find
 
 
-@pytest.mark.parametrize("name", FUSIONS)
-def test_it_is_its_formula(name):
-    layer, inputs = _make(name), _inputs(name)
+@pytest.mark.parametrize(
+    "name, empty", [*((name, "none") for name in FUSIONS), *((n, e) for n in TOKEN_FUSIONS for e in ("text", "image"))]
+)
+def test_it_is_its_formula(name, empty):
+    layer, inputs = _make(name), list(_inputs(name))
+    if empty != "none":  # the second row has no real word, or no real region
+        place = 1 if empty == "text" else 3
+        inputs[place] = tf.concat([inputs[place][:1], tf.zeros_like(inputs[place][1:])], axis=0)
     layer(*inputs)
     trained_like(layer)
     wide = [part.numpy() if part.dtype == tf.bool else part.numpy().astype(np.float64) for part in inputs]

@@ -14,7 +14,8 @@ import two_replicas
 
 from vl_keras.losses.gather_replicas import gather_replicas
 
-LOSSES = ("info_nce", "sigmoid_pairwise", "hardest_triplet")
+LOSSES = two_replicas.LOSSES
+CACHED = [f"cached {name}" for name in LOSSES]
 
 
 def run_replicas(tmp_path, strategy, cpus, cases, tasks=(None,)):
@@ -43,15 +44,17 @@ def assert_equal(result, case, expected, expected_case):
 
 @pytest.fixture(scope="module")
 def of_one_device():
-    return two_replicas.steps(tf.distribute.get_strategy(), LOSSES)
+    return two_replicas.steps(tf.distribute.get_strategy(), [*LOSSES, "lacking"])
 
 
 def test_two_replicas_are_one_device(tmp_path, of_one_device):
-    (result,) = run_replicas(tmp_path, "mirrored", 2, [*LOSSES, "not gathered", "cached"])
+    (result,) = run_replicas(tmp_path, "mirrored", 2, [*LOSSES, *CACHED, "not gathered", "lacking"])
     for case in LOSSES:
         assert abs(of_one_device[f"{case}/image_kernel"]).max() > 0.01
         assert_equal(result, case, of_one_device, case)
-    assert_equal(result, "cached", of_one_device, "info_nce")
+        assert_equal(result, f"cached {case}", of_one_device, case)
+    # Replicas need not have as many texts.
+    assert_equal(result, "lacking", of_one_device, "lacking")
     # Without gathering each replica has only its own negatives: an easier task, so a lower loss.
     assert result["not gathered/loss"] < of_one_device["info_nce/loss"] - 0.1
     difference = result["not gathered/image_kernel"] - of_one_device["info_nce/image_kernel"]
@@ -73,10 +76,11 @@ def test_two_machines_are_one_device(tmp_path, of_one_device):
     for each in sockets:
         each.close()
     tasks = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}) for index in (0, 1)]
-    for result in run_replicas(tmp_path, "multi_worker", 1, [*LOSSES, "cached"], tasks):
+    for result in run_replicas(tmp_path, "multi_worker", 1, [*LOSSES, *CACHED, "lacking"], tasks):
         for case in LOSSES:
             assert_equal(result, case, of_one_device, case)
-        assert_equal(result, "cached", of_one_device, "info_nce")
+            assert_equal(result, f"cached {case}", of_one_device, case)
+        assert_equal(result, "lacking", of_one_device, "lacking")
 
 
 def test_alone_it_is_the_tensor_itself():

@@ -14,12 +14,14 @@ import tensorflow as tf
 import tf_keras as keras
 
 B, K, P, Q, D = 8, 2, 7, 11, 5  # P, Q: features of a picture and of a text
+MISSING = (0, 3, 5)  # texts that some cases lack, all of them of the first replica's pictures
 NAMES = ("image_kernel", "text_kernel", "log_scale", "bias")
 
 
 def rows():
     rng = np.random.default_rng(0)
-    return rng.normal(size=(B, P)).astype(np.float32), rng.normal(size=(B * K, Q)).astype(np.float32)
+    image, text = rng.normal(size=(B, P)).astype(np.float32), rng.normal(size=(B * K, Q)).astype(np.float32)
+    return image, text, ~np.isin(np.arange(B * K), MISSING)
 
 
 class Encoders:
@@ -41,7 +43,7 @@ class Encoders:
         return tf.math.l2_normalize(image @ image_kernel, -1), tf.math.l2_normalize(text @ text_kernel, -1)
 
 
-def step(strategy, loss, gather=True, chunk_size=None, num_chunks=1, cached=False, dropout=0.0):
+def step(strategy, loss, gather=True, chunk_size=None, num_chunks=1, cached=False, dropout=0.0, lacking=False):
     """A dict of the loss, reduced over replicas, and of what the optimizer took off each weight."""
     from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES
     from vl_keras.losses.gather_replicas import replica_loss
@@ -52,15 +54,17 @@ def step(strategy, loss, gather=True, chunk_size=None, num_chunks=1, cached=Fals
         encoders = Encoders(dropout)
     variables = encoders.variables
     before = [variable.numpy() for variable in variables]
-    owner = tf.repeat(tf.range(B // replicas), K)
 
-    def loss_of(image, text):
-        log_scale, bias = variables[2:]
-        if gather:
-            return replica_loss(function, image, text, owner, log_scale, bias, chunk_size=chunk_size)
-        return function(image, text, owner, log_scale, bias) / replicas
+    def train_step(image, text, there):
+        def loss_of(image, text):
+            log_scale, bias = variables[2:]
+            owner = tf.repeat(tf.range(B // replicas), K)
+            if lacking:
+                text, owner = tf.boolean_mask(text, there), tf.boolean_mask(owner, there)
+            if gather:
+                return replica_loss(function, image, text, owner, log_scale, bias, chunk_size=chunk_size)
+            return function(image, text, owner, log_scale, bias) / replicas
 
-    def train_step(image, text):
         if cached:
             value, gradients = cached_gradients(
                 encoders, loss_of, (image, text), num_chunks, variables, encoders.generators
@@ -92,12 +96,14 @@ def step(strategy, loss, gather=True, chunk_size=None, num_chunks=1, cached=Fals
     return {"loss": loss_value.numpy(), **taken}
 
 
+LOSSES = ("info_nce", "sigmoid_pairwise", "hardest_triplet")
 CASES = {
     "info_nce": {"loss": "info_nce"},
     "sigmoid_pairwise": {"loss": "sigmoid_pairwise", "chunk_size": 3},
     "hardest_triplet": {"loss": "hardest_triplet"},
     "not gathered": {"loss": "info_nce", "gather": False},
-    "cached": {"loss": "info_nce", "cached": True, "num_chunks": 2},
+    **{f"cached {name}": {"loss": name, "cached": True, "num_chunks": 2} for name in LOSSES},
+    "lacking": {"loss": "info_nce", "lacking": True},
     "dropout": {"loss": "info_nce", "dropout": 0.3, "num_chunks": 2},
     "cached dropout": {"loss": "info_nce", "cached": True, "dropout": 0.3, "num_chunks": 2},
 }

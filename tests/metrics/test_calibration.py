@@ -1,5 +1,7 @@
 """Temperature, calibration error and abstention: laws, and searches written plainly."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,17 @@ def test_no_other_temperature_has_less_loss():
         best = loss(logits.astype(np.float64), labels, found)
         for other in found * np.array([0.5, 0.9, 0.99, 1.01, 1.1, 2.0]):
             assert best <= loss(logits.astype(np.float64), labels, other)
+
+
+def test_many_logits_are_not_held_again():
+    """Those of a large split fill the memory once."""
+    logits, labels = draw(np.random.default_rng(3), 40_000, 100, 2.0)
+    whole, logits = fit_temperature(logits, labels), logits.astype(np.float32)
+    tracemalloc.start()
+    found = fit_temperature(logits, labels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < logits.nbytes and found == pytest.approx(whole, rel=1e-5)
 
 
 def test_where_no_answer_is_wrong_confidence_grows_with_the_number_of_answers():

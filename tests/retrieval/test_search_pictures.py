@@ -120,9 +120,12 @@ def test_an_empty_index_finds_nothing(index, photos, tmp_path, capsys):
     index_pictures(None, [], index, delete=[photos])
     capsys.readouterr()
     assert main(["search", str(index), "--text", "red", "--sheet", str(tmp_path / "found.png")]) == 0
-    assert capsys.readouterr().out == ""
+    told = capsys.readouterr()
+    assert told.out == "" and f"note: `{index}` holds no picture" in told.err
 
 
 def test_no_index(tmp_path):
-    with pytest.raises(RetrievalError, match="holds no index"):
-        search_pictures(tmp_path / "absent", text="red")
+    (tmp_path / "file").write_text("")
+    for name in ("absent", "file"):
+        with pytest.raises(RetrievalError, match=f"{name}` holds no index"):
+            search_pictures(tmp_path / name, text="red")

@@ -1,5 +1,11 @@
-"""Which pictures and texts of a batch count in a contrastive loss."""
+"""Which pictures and texts of a batch count in a contrastive loss, and that replicas train as one device does."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import contrastive_replicas
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,3 +46,16 @@ def test_a_picture_that_cannot_be_read_changes_nothing_for_the_others(name):
     other = image.copy()
     other[2] = -other[2]  # one that can be read does change it
     assert float(loss_and_gradient(*map(tf.constant, (other, text, weight)))[0]) != pytest.approx(float(loss))
+
+
+@pytest.mark.slow
+def test_two_replicas_train_as_one_device(tmp_path):
+    """With each loss, batch by batch and several as one, where replicas have not as many texts."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    command = [sys.executable, contrastive_replicas.__file__, "mirrored", "2", str(tmp_path / "out.npz")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    result, expected = np.load(tmp_path / "out.npz"), contrastive_replicas.everything("none")
+    assert set(result) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(result[name], value, atol=5e-6, err_msg=name)

@@ -1,5 +1,7 @@
 """Measuring a trained run of retrieval."""
 
+import dataclasses
+import io
 import json
 import shutil
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from vl_keras.config import DataConfig, config_from_dict
+from vl_keras.data.builders.example import DataError
 from vl_keras.metrics.retrieval_scores import scores_of_ranks
 from vl_keras.training import evaluate_retrieval as module
 from vl_keras.training.errors import TrainingError
@@ -131,6 +134,36 @@ def test_a_querybank_changes_scores_as_it_says(run, result, tmp_path):
     assert "querybank 9" in format_evaluation(normalised)
 
 
+def test_a_split_by_itself_is_scored_with_the_captions_that_the_run_keeps(run, result, tmp_path):
+    """As where somebody else measures the run, whose folder holds the pictures of one split only."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    _, task, model, _ = load_run(run)
+    source = task.source("test")
+    for index, name in enumerate(source.image_ids):
+        (tmp_path / name).write_bytes(source.read_images([index])[0])
+    lines = [
+        {"image": name, "captions": captions, "split": "test"}
+        for name, captions in zip(source.image_ids, source.captions, strict=True)
+    ]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    alone = [f"data.manifest={tmp_path / 'test.jsonl'}", "retrieval.querybank=9"]
+    with pytest.raises(DataError, match="no split `train`"):
+        evaluate(copy, "test", alone)
+    kept = [own[0] for own in task.source("train").captions[:9]]
+    (copy / "querybank.jsonl").write_text("".join(json.dumps(text) + "\n" for text in kept))
+    scored = evaluate(copy, "test", alone)
+    assert scored["signature"]["querybank"] == 9
+    assert "no split `train` here: querybank of the run's captions" in format_evaluation(scored)
+    ours = {(row["query"], row["image"], row.get("text")): row["rank"] for row in _rows(copy)}
+    evaluate(copy, "test", ["retrieval.querybank=9"])
+    for row in _rows(copy):
+        if row["query"] == "text":
+            assert ours["text", row["image"], row["text"]] == row["rank"]
+    for row in _rows(run):
+        if row["query"] == "image":
+            assert ours["image", row["image"], None] == row["rank"]
+
+
 def test_only_a_matching_run_of_the_same_data_can_rerank(run, task_run, tmp_path):
     with pytest.raises(TrainingError, match="rerank_with` is a matching run; .* is one of vqa"):
         evaluate(run, "test", [f"retrieval.rerank_with={task_run('vqa')}"])
@@ -154,15 +187,22 @@ def test_what_cannot_be_scored_is_said(run, tmp_path):
     (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(TrainingError, match="`dev` of mine has no captions to find"):
         evaluate(run, "dev", overrides=[f"data.manifest={tmp_path / 'mine.jsonl'}"])
+    file = io.BytesIO()
+    Image.effect_noise((64, 48), 50).save(file, "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(file.getvalue()[:-300])
+    (tmp_path / "cut.jsonl").write_text(json.dumps({"image": "cut.jpg", "captions": ["a dog"], "split": "dev"}))
+    with pytest.raises(TrainingError, match="No picture of split `dev` of cut that has captions can be read"):
+        evaluate(run, "dev", overrides=[f"data.manifest={tmp_path / 'cut.jsonl'}", "data.max_bad_share=1"])
 
 
 def test_the_matching_run_reads_the_same_data_whatever_its_path(monkeypatch):
     data = DataConfig(manifest="my photos #1: all.jsonl", manual_dir="2024", data_dir="ä", max_examples=3)
+    data = dataclasses.replace(data, max_pixels=7, max_bad_share=0.5)
 
     def load_run(run_dir, overrides):
         read = config_from_dict({}, overrides).data
         assert (read.manifest, read.manual_dir, read.data_dir) == (data.manifest, data.manual_dir, data.data_dir)
-        assert read.max_examples == 3
+        assert (read.max_examples, read.max_pixels, read.max_bad_share) == (3, 7, 0.5)
         return SimpleNamespace(task="vqa"), None, None, ""
 
     monkeypatch.setattr("vl_keras.training.rerank.load_run", load_run)

@@ -34,6 +34,16 @@ def test_a_picture_that_every_text_finds_gives_way():
     assert (bank.of_images(images) @ bank.of_texts(text).T).argmax() == 1
 
 
+def test_without_pictures_texts_keep_what_they_have():
+    images, texts, bank_texts = _unit(5, 0), _unit(7, 1), _unit(30, 3)
+    whole, half = Querybank(_unit(40, 2), bank_texts, 27.0), Querybank(None, bank_texts, 27.0)
+    ours, theirs = (bank.of_images(images) @ bank.of_texts(texts).T for bank in (half, whole))
+    # A text's own part is the same for all pictures, a picture's for all texts.
+    np.testing.assert_allclose(ours - ours[:1], theirs - theirs[:1], atol=1e-5)
+    cosine = images @ texts.T
+    np.testing.assert_allclose(ours - ours[:, :1], cosine - cosine[:, :1], atol=1e-5)
+
+
 def test_large_scales_stay_numbers():
     bank = Querybank(_unit(5, 0), _unit(5, 1), 1e4)
     for vectors in (bank.of_images(_unit(3, 2)), bank.of_texts(_unit(3, 3))):

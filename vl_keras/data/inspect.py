@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from vl_keras.data.builders.annotators import annotators
 from vl_keras.data.builders.example import DataError
 from vl_keras.data.contact_sheet import draw_contact_sheet
 from vl_keras.data.image_batches import undecodable
@@ -34,7 +35,7 @@ def inspect_data(config, out_dir):
 
     Returns:
         Dict: `dataset`; `notes`; `splits`, by name, with counts of images and captions, words a caption, vocabulary,
-        picture sizes; `unreadable`, rows `(split, name, reason)`, the
+        counts of questions and of their answers, picture sizes; `unreadable`, rows `(split, name, reason)`, the
         split empty for what belongs to none; `leaks`, rows `(split, name, split, name, how)`;
         `files`, what was written.
 
@@ -84,6 +85,9 @@ def format_report(report):
         "images without a caption": "without_caption",
         "captions that occur more than once": "repeated_captions",
         "contexts": "contexts",
+        "questions": "questions",
+        "questions without an answer": "unanswered",
+        "different answers": "answers",
         "pictures' height, least / median / most": "heights",
         "pictures' width, least / median / most": "widths",
         "kB a picture, median": "median_kilobytes",
@@ -96,8 +100,10 @@ def format_report(report):
     for title, *cells in table:
         cells = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join([title.ljust(widths[0]), *cells]).rstrip())
-    for name, split in splits.items():
-        lines.append(f"most frequent words in {name}: {', '.join(word for word, _ in split['frequent_words'])}")
+    for title in ("words", "answers"):
+        for name, split in splits.items():
+            frequent = ", ".join(text for text, _ in split[f"frequent_{title}"])
+            lines += [f"most frequent {title} in {name}: {frequent}"] if frequent else []
     lines += ["", f"Unreadable: {len(report['unreadable'])}"]
     lines += _shown([f"  {_where(split, name)}: {reason}" for split, name, reason in report["unreadable"]])
     lines.append(f"Leaks between splits: {len(report['leaks'])}")
@@ -134,6 +140,8 @@ def _describe(source, marks):
     lengths = [len(_words(caption)) for caption in captions]
     words = collections.Counter(word for caption in captions for word in _words(caption))
     seen: list[PictureMark] = [mark for mark in marks if mark]
+    questions = [row for rows in source.questions for row in rows]
+    answers = collections.Counter(answer for row in questions for answer in annotators(row["answer"]))
     folded = collections.Counter(" ".join(caption.lower().split()) for caption in captions)
     return {
         "images": len(source),
@@ -145,6 +153,10 @@ def _describe(source, marks):
         "without_caption": per_image.count(0),
         "repeated_captions": sum(count for count in folded.values() if count > 1),
         "contexts": sum(bool(context) for context in source.contexts),
+        "questions": len(questions),
+        "unanswered": sum(not row["answer"] for row in questions),
+        "answers": len(answers),
+        "frequent_answers": answers.most_common(20),
         "heights": _summary([mark.height for mark in seen], _least_median_most),
         "widths": _summary([mark.width for mark in seen], _least_median_most),
         "median_kilobytes": _summary([mark.size for mark in seen], lambda v: round(statistics.median(v) / 1000, 1)),

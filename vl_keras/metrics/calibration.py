@@ -3,6 +3,7 @@
 import numpy as np
 
 TEMPERATURES = (0.05, 20.0)  # where a temperature is looked for
+_ROWS = 1024  # items whose logits are held in float64 at a time
 
 
 def fit_temperature(logits, labels):
@@ -25,20 +26,30 @@ def fit_temperature(logits, labels):
     Raises:
         ValueError: there is no item, shapes do not agree, or a logit is not finite.
     """
-    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    logits, labels = np.asarray(logits), np.asarray(labels)
     if logits.ndim != 2 or not len(logits) or labels.shape != logits.shape[:1]:
         raise ValueError(f"`logits` must be (N, C) and `labels` (N,), N above 0; got {logits.shape}, {labels.shape}.")
-    if not np.isfinite(logits).all():
-        raise ValueError("`logits` must be finite; some are not.")
-    logits = logits - logits.max(axis=1, keepdims=True)
-    right = logits[np.arange(len(labels)), labels]
-    others = (logits.sum(axis=1) - right) / max(logits.shape[1] - 1, 1)
-    aim = (((len(labels) + 1) * right + others) / (len(labels) + 2)).mean()
+
+    def chunks():
+        for start in range(0, len(logits), _ROWS):
+            part = logits[start : start + _ROWS].astype(np.float64)
+            if not np.isfinite(part).all():
+                raise ValueError("`logits` must be finite; some are not.")
+            yield part - part.max(axis=1, keepdims=True), labels[start : start + _ROWS]
+
+    aim = 0.0
+    for part, own in chunks():
+        right = part[np.arange(len(own)), own]
+        others = (part.sum(axis=1) - right) / max(part.shape[1] - 1, 1)
+        aim += (((len(labels) + 1) * right + others) / (len(labels) + 2)).sum() / len(labels)
 
     def slope(inverse):
         """Derivative of the loss by 1 / T: the expected logit minus that of the targets."""
-        weights = np.exp(inverse * logits)
-        return ((weights * logits).sum(axis=1) / weights.sum(axis=1)).mean() - aim
+        expected = 0.0
+        for part, _ in chunks():
+            weights = np.exp(inverse * part)
+            expected += ((weights * part).sum(axis=1) / weights.sum(axis=1)).sum() / len(labels)
+        return expected - aim
 
     low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
     if slope(low) >= 0:

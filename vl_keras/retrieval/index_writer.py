@@ -57,6 +57,8 @@ class IndexWriter:
         self._lock = None
 
     def __enter__(self):
+        if self.folder.exists() and not self.folder.is_dir():
+            raise RetrievalError(f"`{self.folder}` is a file; an index is a folder, give another name.")
         ours = (self.folder / LOCK).exists() or (self.folder / CURRENT).exists()
         if not ours and self.folder.is_dir() and any(self.folder.iterdir()):
             raise RetrievalError(f"`{self.folder}` is not empty and holds no index; give a folder of its own.")

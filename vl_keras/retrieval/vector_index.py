@@ -127,7 +127,7 @@ def current_generation(folder):
     """Name of the generation that holds in an index folder; None where there is none yet."""
     try:
         return (folder / CURRENT).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -141,15 +141,18 @@ class VqaTask(PairTask):
         owners = [index for index, _, _ in rows]
         logits = self.pair_logits(model, split, owners, [question["question"] for _, question, _ in rows], progress)
         readable = ~np.isnan(logits[:, 0])
-        rows, logits = [row for row, good in zip(rows, readable, strict=True) if good], logits[readable]
+        if not readable.all():  # no copy without need: the logits of VQA v2's development split take gigabytes
+            rows, logits = [row for row, good in zip(rows, readable, strict=True) if good], logits[readable]
         known = {answer: number for number, answer in enumerate(self.answers)}
         targets = [soft_target(truth) for _, _, truth in rows]
         labels = [known.get(max(target, key=target.get), -1) if target else -1 for target in targets]
         labels = np.array(labels, np.int64)
-        if fit and (labels >= 0).any():
-            self.temperature = fit_temperature(logits[labels >= 0], labels[labels >= 0])
-        answers, confidences = [], _softmax(logits / self.temperature)
-        for (index, question, truth), target, confidence in zip(rows, targets, confidences, strict=True):
+        known_rows = labels >= 0
+        if fit and known_rows.any():
+            self.temperature = fit_temperature(logits if known_rows.all() else logits[known_rows], labels[known_rows])
+        answers = []
+        for (index, question, truth), target, scores in zip(rows, targets, logits, strict=True):
+            confidence = _softmax(scores / self.temperature)
             best = int(np.argmax(confidence))
             answer = self.answers[best]
             answers.append(
@@ -194,5 +197,5 @@ class VqaTask(PairTask):
 
 
 def _softmax(logits):
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from vl_keras.data.builders.example import DataError
 from vl_keras.metrics.bootstrap import bootstrap_intervals
 from vl_keras.metrics.retrieval_scores import protocol_folds, reranked_ranks, retrieval_ranks, top_candidates
 from vl_keras.metrics.weighted_scores import weighted_rank_scores
@@ -44,22 +45,24 @@ def evaluate_retrieval(task, model, split, folder, which):
     with Progress(f"vectors of {split}", len(source), "picture") as progress:
         image, text, owner, kept = task.embed_split(model, split, progress=progress.to)
     seconds = time.monotonic() - start
+    if not len(kept):
+        raise TrainingError(f"No picture of split `{split}` of {dataset_name(data)} that has captions can be read.")
     captions = [caption for index in kept for caption in source.captions[index]]
     names = [source.image_ids[index] for index in kept]
     retrieval = task.config.retrieval
-    scale, measured_with = task.similarity_scale(model), {}
+    scale, measured_with, notes = task.similarity_scale(model), {}, []
     if retrieval.querybank:
-        with Progress("querybank", retrieval.querybank, "picture") as progress:
-            of_training = task.embed_split(
-                model, task.config.data.train_split, retrieval.querybank, progress.to, captions_each=1
-            )
-        bank = Querybank(*of_training[:2], scale)
+        bank = _querybank(task, model, scale)
         image, text = bank.of_images(image), bank.of_texts(text)
-        measured_with["querybank"] = len(bank.images)
+        measured_with["querybank"] = len(bank.texts)
+        if bank.images is None:
+            notes.append(
+                f"there is no split `{data.train_split}` here: querybank of the run's captions, for texts that ask"
+            )
     count = retrieval.rerank_candidates if retrieval.rerank_with else _TOP
     folds = [_Fold(image, text, *fold, count) for fold in protocol_folds(owner, len(image), PROTOCOL)]
     each = f", in each of {len(folds)} folds" if len(folds) > 1 else ""
-    notes = [f"searched: {len(folds[0].images)} pictures, {len(folds[0].texts)} captions of this split{each}"]
+    notes.insert(0, f"searched: {len(folds[0].images)} pictures, {len(folds[0].texts)} captions of this split{each}")
     if retrieval.rerank_with:
         reranker = Reranker(retrieval.rerank_with, task, split)
 
@@ -90,6 +93,20 @@ def evaluate_retrieval(task, model, split, folder, which):
         "files": files,
         "seconds": round(seconds, 2),
     }
+
+
+def _querybank(task, model, scale):
+    """The `Querybank` of the training split; of the captions alone that the run keeps, where there is no such split."""
+    split, count = task.config.data.train_split, task.config.retrieval.querybank
+    try:
+        task.source(split)
+    except DataError:
+        texts = task.querybank_texts  # raises it again where the run keeps none
+        with Progress("querybank", len(texts), "text") as progress:
+            return Querybank(None, task.embed_captions(model, texts, progress.to), scale)
+    with Progress("querybank", count, "picture") as progress:
+        images, texts, _, _ = task.embed_split(model, split, count, progress.to, captions_each=1)
+    return Querybank(images, texts, scale)
 
 
 class _Fold:

@@ -18,7 +18,7 @@ class Querybank(NamedTuple):
     own is constant, so that one score serves both directions.
 
     Attributes:
-        images: `(N, E)`, L2-normalised; None where no text is scored.
+        images: `(N, E)`, L2-normalised; None where there are none, and nothing is taken off texts.
         texts: `(M, E)`, L2-normalised.
         scale: s, of the trained similarity.
     """
@@ -34,7 +34,7 @@ class Querybank(NamedTuple):
 
     def of_texts(self, vectors):
         """`(m, E + 2)` of texts' vectors `(m, E)`; see `of_images`."""
-        far = self._far(vectors, self.images)
+        far = np.zeros_like(vectors[:, :1]) if self.images is None else self._far(vectors, self.images)
         return np.concatenate([vectors, np.ones_like(far), far], axis=1)
 
     def _far(self, vectors, bank):

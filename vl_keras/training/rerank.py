@@ -8,7 +8,8 @@ from vl_keras.training.errors import TrainingError
 from vl_keras.training.progress import Progress
 from vl_keras.training.run_dir import load_run
 
-_SAME_DATA = ("dataset", "manifest", "manual_dir", "data_dir", "max_examples")
+# What makes one run read a picture that the other refuses is among them: a pair without a score cannot be ranked.
+_SAME_DATA = ("dataset", "manifest", "manual_dir", "data_dir", "max_examples", "max_pixels", "max_bad_share")
 
 
 class Reranker:

@@ -19,7 +19,7 @@ def search_pictures(index_dir, text=None, image=None, top=10, sheet=None, run_di
         top: pictures to find.
         sheet: PNG file that shows them.
         run_dir: where the run lies that the index was built with; None: where it lay then.
-        report: called with what the user should know of the index, if anything.
+        report: called with what the user should know of the index, if anything, such as that it is empty.
 
     Returns:
         List of `SearchResult`, best first.
@@ -38,6 +38,8 @@ def search_pictures(index_dir, text=None, image=None, top=10, sheet=None, run_di
     if search.note and report is not None:
         report(search.note)
     results = search.by_text(text, top) if image is None else search.by_picture(image, top)
+    if not results and report is not None:
+        report(f"`{index_dir}` holds no picture; `vl-keras index` puts some in")
     if sheet is not None:
         draw_search_sheet(results, sheet, text=text, image=image)
     return results

@@ -6,6 +6,7 @@ import json
 from vl_keras.data.builders.listed_images import ListedImagesBuilder, parse_split
 
 KEYS = ("image", "captions", "split", "context", "question", "answer")
+_PAIRS_HINT = "; lines of IMAGE<tab>TEXT<tab>match|no-match are read from a file whose name ends in .tsv"
 
 
 class ManifestBuilder(ListedImagesBuilder):
@@ -27,14 +28,17 @@ class ManifestBuilder(ListedImagesBuilder):
             row = json.loads(line)
             json.dumps(row, ensure_ascii=False).encode("utf-8")  # "\ud800" alone is JSON, but half a character
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"the line is no JSON object ({error})") from None
+            hint = "" if "\t" not in line or line.lstrip().startswith("{") else _PAIRS_HINT
+            raise ValueError(f"the line is no JSON object ({error}){hint}") from None
         if not isinstance(row, dict):
             raise ValueError(f"the line must hold a JSON object such as {{...}}; it holds a {type(row).__name__}")
         row = {key: value for key, value in row.items() if value is not None}  # null stands for an absent value
         if "image" not in row or not ("captions" in row or "question" in row):
-            missing = "captions" if "image" in row else "image"
-            near = difflib.get_close_matches(missing, [str(key) for key in row if key not in KEYS], n=1, cutoff=0.5)
-            raise ValueError(f"the line has no `{missing}`" + (f"; is `{near[0]}` meant?" if near else ""))
+            missing = ("captions", "question") if "image" in row else ("image",)
+            unknown = [str(key) for key in row if key not in KEYS]
+            near = [found for key in missing for found in difflib.get_close_matches(key, unknown, n=1, cutoff=0.5)]
+            nothing = "the line has " + " and ".join(f"no `{key}`" for key in missing)
+            raise ValueError(nothing + (f"; is `{near[0]}` meant?" if near else ""))
         others = {key.lower(): key for key in row if key not in KEYS}
         for key in ("split", "context"):  # they may be absent, but a slip in `split` trains on what was to be held out
             near = difflib.get_close_matches(key, others, n=1, cutoff=0.9)
@@ -52,8 +56,9 @@ class ManifestBuilder(ListedImagesBuilder):
             raise ValueError("`captions` is empty")
         if ("question" in row) != ("answer" in row):
             raise ValueError("`question` and `answer` belong together; one is missing")
-        if "question" in row and not row["question"].strip():
-            raise ValueError("`question` is empty")
+        for key in ("question", "answer"):
+            if not row.get(key, "there").strip():
+                raise ValueError(f"`{key}` is empty")
         # A line end behind an answer would begin the answer of a second annotator.
         asked = (
             [{"question": row["question"], "answer": row["answer"].strip(), "kind": ""}] if "question" in row else []
