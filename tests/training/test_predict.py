@@ -172,7 +172,8 @@ def test_a_folder_without_pictures_is_an_error(trained_run, tmp_path):
 
 
 def test_a_folder_gives_its_pictures_by_every_usual_ending_and_nothing_else(tmp_path):
-    names = ["a.JPG", "b.jfif", "c.png", "d/e.webp", "d/f.gif"]
+    # Phones' HEIC and the like cannot be read, but a folder of them must not look empty: they are listed as not read.
+    names = ["a.JPG", "b.jfif", "c.png", "d/e.webp", "d/f.gif", "i.HEIC", "j.tif"]
     for name in [*names, "g.txt", "h", "d/i.json"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

@@ -65,7 +65,7 @@ def generate(
         beam_size: captions kept in the search (beam).
         num_captions: K captions returned (beam: of the `beam_size` kept; sample: independent ones; greedy: 1).
         max_length: L tokens at most, the end token included; a caption that has not ended by then is cut there.
-        min_length: tokens before the end token may come.
+        min_length: least number of tokens, the end token included.
         length_penalty: alpha in `score = log_prob / ((5 + length) / 6) ** alpha` (Wu et al., 2016, equation 14).
         no_repeat_ngram: no n-gram of this size comes twice in a caption; 0 is off (Paulus et al., 2018, section 2.5).
         repetition_penalty: divides the positive and multiplies the negative logits of words that the caption has

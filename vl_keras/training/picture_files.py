@@ -9,6 +9,7 @@ from vl_keras.data.quarantine import Quarantine
 from vl_keras.training.errors import TrainingError
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
+_UNREADABLE = (".heic", ".heif", ".avif", ".tif", ".tiff")  # pictures too: found, so that they are listed as not read
 
 
 class PictureFiles:
@@ -47,11 +48,12 @@ def find_pictures(paths):
     Returns:
         List of `Path`, each once: in the order given, within a folder by name.
     """
+    endings = SUFFIXES + _UNREADABLE
     found = {}
     for path in map(Path, paths):
         path = path.expanduser()
         if path.is_dir():
-            files = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.is_file())
+            files = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in endings and file.is_file())
             found.update(dict.fromkeys(files))
         else:
             found[path] = None

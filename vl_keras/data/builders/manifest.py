@@ -28,7 +28,7 @@ class ManifestBuilder(ListedImagesBuilder):
             row = json.loads(line)
             json.dumps(row, ensure_ascii=False).encode("utf-8")  # "\ud800" alone is JSON, but half a character
         except (ValueError, RecursionError) as error:
-            hint = "" if "\t" not in line or line.lstrip().startswith("{") else _PAIRS_HINT
+            hint = _PAIRS_HINT if "\t" in line and not line.lstrip().startswith("{") else ""
             raise ValueError(f"the line is no JSON object ({error}){hint}") from None
         if not isinstance(row, dict):
             raise ValueError(f"the line must hold a JSON object such as {{...}}; it holds a {type(row).__name__}")
