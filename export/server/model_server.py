@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import logging
+import re
 import sys
 
 import grpc
@@ -180,8 +181,14 @@ def _channel_arguments(text):
         key, separator, value = each.partition("=")
         if not separator:
             raise ExportError(f"--grpc_channel_arguments are key=value, with commas between; got {each!r}.")
-        arguments.append((key, int(value) if value.lstrip("-").isdigit() else value))
+        arguments.append((key, _channel_value(value)))
     return arguments
+
+
+def _channel_value(text):
+    """A number where gRPC can hold it as one, in 32 bits; else the text, as the original passes it on."""
+    is_number = re.fullmatch("[+-]?[0-9]{1,20}", text) and -(2**31) <= int(text) < 2**31
+    return int(text) if is_number else text
 
 
 def _warn_of_exposure(options, credentials, token):

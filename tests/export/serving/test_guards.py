@@ -242,6 +242,13 @@ def test_what_cannot_be_started_says_why(tools, flags, part):
         LocalServer(tools, model_name="tools", **flags)
 
 
+@pytest.mark.parametrize("value", ["+60000", "9999999999", "-9999999999", "--5", "grpclb"])
+def test_any_value_of_a_channel_argument_is_passed_on(kind, tools, value):
+    arguments = f"grpc.max_connection_age_ms=60000,grpc.keepalive_time_ms={value}"
+    with calls.serving(kind, tools, model_name="tools", grpc_channel_arguments=arguments) as client:
+        assert client.predict("tools", X).outputs["y"].float_val == [2]
+
+
 def test_labels_at_the_start_need_the_flag(written, tmp_path):
     publish(written["half_2"], tmp_path / "half", 1)
     config = tmp_path / "models.config"
