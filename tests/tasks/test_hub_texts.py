@@ -1,10 +1,14 @@
-"""Tasks that read texts with a hub BERT, as they are exported: nothing was tokenized before."""
+"""Tasks that read texts with a hub BERT."""
+
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from vl_keras.tasks import TASKS
+from vl_keras.training.predict import predict
+from vl_keras.training.train import train
 
 
 @pytest.mark.slow
@@ -25,3 +29,19 @@ def test_a_graph_may_be_the_first_to_tokenize(task_config, hub_bert, name):
                 np.testing.assert_array_equal(told[key], value)
             else:
                 np.testing.assert_allclose(told[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_does_not_depend_on_where_its_modules_came_from(task_config, hub_bert, write_manifest, tmp_path):
+    write_manifest([{"captions": ["a"]}])
+    moved = []
+    for setting in hub_bert[:2]:
+        key, folder = setting.split("=")
+        shutil.copytree(folder, tmp_path / "modules" / key)
+        moved.append(f"{key}={tmp_path / 'modules' / key}")
+    config = task_config("matching", *moved, *hub_bert[2:], "training.epochs=1")
+    train(config, tmp_path / "run")
+    question = {"images": [tmp_path / "0.png"], "texts": ["the blue circle"]}
+    before = predict(tmp_path / "run", **question)[0].output
+    shutil.rmtree(tmp_path / "modules")
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    assert predict(tmp_path / "elsewhere", **question)[0].output == before

@@ -4,11 +4,13 @@ import dataclasses
 import fcntl
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
 
 import tensorflow as tf
+import tensorflow_hub as hub
 from tqdm import tqdm
 
 from vl_keras.config import load_config, save_config
@@ -30,6 +32,7 @@ _FOR_USE = ("data.", "generation.", "retrieval.rerank_", "retrieval.querybank")
 FIRST_PHASE = "cross_entropy"
 PHASES = (FIRST_PHASE, "self_critical")  # in the order in which they run
 _ENCODER_WEIGHTS = "image_encoder.h5"
+_TEXT_MODULES = ("encoder", "preprocessor")
 _BEFORE_START = (".lock", "train.log")  # all that a start leaves which failed before its first step
 
 
@@ -37,9 +40,9 @@ class RunDir:
     """Paths and small files of a run directory.
 
     `config.yaml` (every setting), `vocabulary.txt` and a task's other vocabularies, `versions.json` (of packages and
-    code, one entry per start), `data.json` (fingerprints), `image_encoder.h5` (of a frozen encoder), `checkpoints/`
-    (the last few of each phase, to resume from), `best/` (weights of the best epoch), `history.csv`, `measures.json`,
-    `tensorboard/`, `quarantine.jsonl`, `train.log`.
+    code, one entry per start), `data.json` (fingerprints), `image_encoder.h5` (of a frozen encoder), `text_encoder/`
+    (copies of the hub modules), `checkpoints/` (the last few of each phase, to resume from), `best/` (weights of the
+    best epoch), `history.csv`, `measures.json`, `tensorboard/`, `quarantine.jsonl`, `train.log`.
     """
 
     def __init__(self, path):
@@ -104,6 +107,7 @@ class RunDir:
         task.save_vocabularies(self.path)
         if not task.config.image_encoder.trainable_from:
             self.save_image_encoder(model.image_encoder)
+        self._save_text_modules(task.config.text_encoder)
         write_json(self.path / "data.json", _fingerprints(task))
         save_config(task.config, self.config_file)
 
@@ -123,6 +127,18 @@ class RunDir:
     def load_image_encoder(self, image_encoder):
         """Loads what `save_image_encoder` wrote."""
         image_encoder.load_weights(str(self.path / _ENCODER_WEIGHTS))
+
+    def _save_text_modules(self, settings):
+        for module in _TEXT_MODULES:
+            if handle := getattr(settings, module):
+                folder = hub.resolve(handle if "://" in handle else str(Path(handle).expanduser()))
+                if Path(folder).is_dir():  # not one that is read straight from cloud storage
+                    shutil.copytree(folder, self.path / "text_encoder" / module, dirs_exist_ok=True)
+
+    def text_module_settings(self):
+        """Overrides that read the hub modules which the run keeps, for the same reason as `image_encoder.h5`."""
+        kept = {module: self.path.resolve() / "text_encoder" / module for module in _TEXT_MODULES}
+        return [f"text_encoder.{name}={json.dumps(str(path))}" for name, path in kept.items() if path.is_dir()]
 
     @property
     def has_image_encoder(self):
@@ -183,7 +199,7 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
                 "Only data.…, generation.…, retrieval.rerank_… and retrieval.querybank can be set for a trained run; "
                 f"got `{override}`."
             )
-    config = load_config(run.config_file, overrides)
+    config = load_config(run.config_file, [*overrides, *run.text_module_settings()])
     _check_answer_length(run, config)
     task = TASKS[config.task](
         config,
