@@ -53,6 +53,13 @@ def write_serving_config(models, out, claim="models"):
         folders[folder.name] = folder
     if not folders:
         raise ExportError("Give the folder of at least one model.")
+    services = {}
+    for model in folders:
+        other = services.setdefault(_kubernetes_name(model), model)
+        if other != model:
+            raise ExportError(
+                f"{other} and {model} would both be called {_kubernetes_name(model)} in Kubernetes; rename one folder."
+            )
     sizes = sorted(set().union(*(_batch_sizes(folder) for folder in folders.values())))
     out = Path(out).expanduser()
     out.mkdir(parents=True, exist_ok=True)

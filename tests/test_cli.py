@@ -155,6 +155,16 @@ def test_predict_prints_a_name_that_is_not_utf8_as_it_is(replaced, capfdbinary):
     assert capfdbinary.readouterr().out == b"caf\xe9.jpg\ta dog\n"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["predict", "run", "--image", "a.jpg", "--question"], ["search", "index", "--text"]],
+)
+def test_a_text_that_is_not_utf8_costs_one_line(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main([*arguments, os.fsdecode(b"caf\xe9?")])
+    assert f"argument {arguments[-1]}: the text is not UTF-8" in capsys.readouterr().err
+
+
 def test_predict_fails_where_no_picture_could_be_read(replaced):
     from vl_keras.training.prediction import Prediction
 

@@ -34,6 +34,15 @@ def main(arguments=None):
         return 2
 
 
+def utf8(text):
+    """An argument's type: a text that the model can read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("the text is not UTF-8") from None
+    return text
+
+
 def _is_expected(error):
     """Our own errors say what to do, and so does the system about a file; of any other the traceback is of more use."""
     return type(error).__module__.startswith("vl_keras.") or (isinstance(error, OSError) and error.filename is not None)
@@ -219,13 +228,25 @@ def _parser():
         "--image", metavar="PATH", nargs="+", action="extend", required=True, help="files, or folders of pictures"
     )
     predict.add_argument(
-        "--context", metavar="TEXT", default="", help="captioning: text shown to the model beside every picture"
+        "--context",
+        metavar="TEXT",
+        type=utf8,
+        default="",
+        help="captioning: text shown to the model beside every picture",
     )
     predict.add_argument(
-        "--question", action="append", default=[], help="vqa: asked of every picture; may be given several times"
+        "--question",
+        type=utf8,
+        action="append",
+        default=[],
+        help="vqa: asked of every picture; may be given several times",
     )
     predict.add_argument(
-        "--text", action="append", default=[], help="matching: compared with every picture; may be given several times"
+        "--text",
+        type=utf8,
+        action="append",
+        default=[],
+        help="matching: compared with every picture; may be given several times",
     )
     predict.add_argument(
         "--explain",
@@ -306,7 +327,7 @@ def _parser():
     )
     search.add_argument("index", metavar="INDEX", help="folder that `vl-keras index` made")
     query = search.add_mutually_exclusive_group(required=True)
-    query.add_argument("--text", metavar="TEXT", help="what the pictures should show")
+    query.add_argument("--text", metavar="TEXT", type=utf8, help="what the pictures should show")
     query.add_argument("--image", metavar="FILE", help="picture that they should be like")
     search.add_argument("--top", metavar="K", type=int, default=10, help="pictures to find (default: 10)")
     search.add_argument("--sheet", metavar="OUT.png", help="also draw them")

@@ -166,6 +166,10 @@ def test_what_is_no_model_is_said(models, tmp_path):
     (tmp_path / "other/captioner/1").mkdir(parents=True)
     with pytest.raises(ExportError, match="Two models are called captioner"):
         write_serving_config([models[0], tmp_path / "other/captioner"], tmp_path)
+    for name in ("cat_dog", "Cat-Dog"):
+        (tmp_path / name / "1").mkdir(parents=True)
+    with pytest.raises(ExportError, match="cat_dog and Cat-Dog would both be called cat-dog in Kubernetes"):
+        write_serving_config([tmp_path / "cat_dog", tmp_path / "Cat-Dog"], tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_costs_one_line(models, tmp_path, capsys):

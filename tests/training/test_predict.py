@@ -181,6 +181,17 @@ def test_a_folder_gives_its_pictures_by_every_usual_ending_and_nothing_else(tmp_
     assert find_pictures([tmp_path]) == [tmp_path / name for name in names]
 
 
+def test_links_to_folders_are_followed_and_no_folder_is_searched_twice(tmp_path):
+    photos, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    for folder in (photos / "2024", elsewhere / "deep"):
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").touch()
+    (photos / "more").symlink_to(elsewhere)
+    (photos / "again").symlink_to(photos / "2024")
+    (elsewhere / "round").symlink_to(photos)
+    assert find_pictures([photos]) == [photos / "2024/a.jpg", photos / "more/deep/a.jpg"]
+
+
 def test_no_picture_is_drawn_over(tmp_path):
     picture, link = tmp_path / "dog.png", tmp_path / "link.png"
     link.symlink_to(picture)

@@ -48,16 +48,29 @@ def find_pictures(paths):
     Returns:
         List of `Path`, each once: in the order given, within a folder by name.
     """
-    endings = SUFFIXES + _UNREADABLE
     found = {}
     for path in map(Path, paths):
         path = path.expanduser()
         if path.is_dir():
-            files = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in endings and file.is_file())
-            found.update(dict.fromkeys(files))
+            found.update(dict.fromkeys(sorted(_pictures_in(path))))
         else:
             found[path] = None
     return list(found)
+
+
+def _pictures_in(folder):
+    """Those in a folder at any depth, links to folders followed, no folder searched twice."""
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()  # which of two names of one folder is searched does not follow from the file system's order
+        for file in (Path(place, name) for name in files):
+            if file.suffix.lower() in SUFFIXES + _UNREADABLE and file.is_file():
+                yield file
 
 
 def drawing_paths(explain, paths, count=1):
