@@ -3,6 +3,7 @@
 import functools
 import re
 import textwrap
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -25,7 +26,8 @@ _WIDE_FONTS = (
 
 
 def sheet_font(text, size):
-    """matplotlib's own font; for Chinese, Japanese or Korean text one of the system's that has it, if there is one."""
+    """matplotlib's own font; for Chinese, Japanese or Korean text one of the system's that has it. Where there is
+    none, the user is told once."""
     own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     path = (_wide_font() or own) if _WIDE.search(text) else own
     return ImageFont.truetype(path, size)
@@ -47,4 +49,11 @@ def wrap_text(text, letters):
 @functools.cache
 def _wide_font():
     paths = sorted(font_manager.findSystemFonts())
-    return next((path for name in _WIDE_FONTS for path in paths if name in Path(path).name.lower()), None)
+    found = next((path for name in _WIDE_FONTS for path in paths if name in Path(path).name.lower()), None)
+    if found is None:
+        warnings.warn(
+            "No font of this system has Chinese, Japanese or Korean letters, so pictures show boxes in their place; "
+            "install one, e.g. fonts-noto-cjk.",
+            stacklevel=3,
+        )
+    return found
