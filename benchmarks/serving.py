@@ -84,7 +84,7 @@ class Server:
 def latency(model, caption, picture, rounds):
     """p50 of one caption, served and in process."""
     tensor = tf.constant([picture])
-    request, body = _request(picture), _body(picture)
+    request, body = request_of(picture), _body(picture)
     with Server(model) as server:
         started = time.perf_counter()
         with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
@@ -127,7 +127,7 @@ def latency(model, caption, picture, rounds):
 
 def throughput(model, caption, picture, rounds):
     """Captions a second: 16 clients of one picture each, batched by the server, against calls of 16 in process."""
-    tensor, request = tf.constant([picture] * CLIENTS), _request(picture)
+    tensor, request = tf.constant([picture] * CLIENTS), request_of(picture)
     caption(image_bytes=tensor)
     config = model.parent / ".serving-benchmark.batching"
     config.write_text(BATCHING)
@@ -141,7 +141,7 @@ def throughput(model, caption, picture, rounds):
                     for _ in range(count // CLIENTS):
                         caption(image_bytes=tensor)
                     alone = count / (time.perf_counter() - begun)
-                    served = count / pool.submit(asyncio.run, _load(server.grpc_port, request, count)).result()
+                    served = count / pool.submit(asyncio.run, load(server.grpc_port, request, count)).result()
                     if number:  # the first round warms up both
                         ratios.append((served / alone, served, alone))
     finally:
@@ -151,8 +151,8 @@ def throughput(model, caption, picture, rounds):
     return _report("served / in process", ratio, THROUGHPUT_LIMIT, ratio >= THROUGHPUT_LIMIT)
 
 
-async def _load(port, request, count):
-    """Seconds that 16 clients take for `count` requests."""
+async def load(port, request, count, clients=CLIENTS):
+    """Seconds that so many clients take for `count` requests."""
     waiting = iter(range(count))
 
     async def client(stub):
@@ -163,11 +163,11 @@ async def _load(port, request, count):
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         await stub.Predict(request)
         begun = time.perf_counter()
-        await asyncio.gather(*(client(stub) for _ in range(CLIENTS)))
+        await asyncio.gather(*(client(stub) for _ in range(clients)))
         return time.perf_counter() - begun
 
 
-def _request(picture):
+def request_of(picture):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "captioner"
     request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([picture], tf.string))

@@ -16,7 +16,7 @@ IMAGE = f"tensorflow/serving:{SERVER_VERSION}"
 GRPC_PORT, REST_PORT = 8500, 8501  # of the image's entry point
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _MODELS, _CONFIG = "/models", "/config"  # in the container
-_BATCH_SIZES = (1, 4, 16)
+_MAX_BATCH = 16
 _BATCH_TIMEOUT_MICROS = 2000
 _BATCH_THREADS = 2
 _MOST_ENQUEUED = 64  # batches; beyond that the server answers UNAVAILABLE at once
@@ -60,12 +60,12 @@ def write_serving_config(models, out, claim="models"):
             raise ExportError(
                 f"{other} and {model} would both be called {_kubernetes_name(model)} in Kubernetes; rename one folder."
             )
-    sizes = sorted(set().union(*(_batch_sizes(folder) for folder in folders.values())))
+    max_batch = max(_max_batch(folder) for folder in folders.values())
     out = Path(out).expanduser()
     out.mkdir(parents=True, exist_ok=True)
     texts = {
         "models.config": _text(_models(folders)),
-        "batching.config": _text(_batching(sizes)),
+        "batching.config": _text(_batching(max_batch)),
         "monitoring.config": _text(MonitoringConfig(prometheus_config={"enable": True, "path": METRICS_PATH})),
     }
     name = _kubernetes_name(next(iter(folders)) if len(folders) == 1 else "models")
@@ -88,8 +88,8 @@ def _check(out):
     read_text_proto(out / "monitoring.config", MonitoringConfig())
 
 
-def _batch_sizes(folder):
-    """Those that the newest version was warmed up with."""
+def _max_batch(folder):
+    """The largest batch that the newest version was warmed up with."""
     found = [path for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
     versions = sorted(found, key=lambda path: int(path.name))
     if not versions:
@@ -98,9 +98,10 @@ def _batch_sizes(folder):
             "models/captioner, which holds models/captioner/1."
         )
     try:
-        return json.loads((versions[-1] / "manifest.json").read_text(encoding="utf-8"))["warmup"]["batch_sizes"]
+        manifest = json.loads((versions[-1] / "manifest.json").read_text(encoding="utf-8"))
+        return max(manifest["warmup"]["batch_sizes"])
     except (OSError, ValueError, KeyError):
-        return _BATCH_SIZES  # exported by another program
+        return _MAX_BATCH  # exported by another program
 
 
 def _text(message):
@@ -120,9 +121,10 @@ def _models(folders):
     return config
 
 
-def _batching(sizes):
-    parameters = BatchingParameters(allowed_batch_sizes=sizes)
-    parameters.max_batch_size.value = sizes[-1]
+def _batching(max_batch):
+    # No allowed sizes: the image computes on processors, which gain nothing from batches padded to a few shapes.
+    parameters = BatchingParameters()
+    parameters.max_batch_size.value = max_batch
     parameters.batch_timeout_micros.value = _BATCH_TIMEOUT_MICROS
     parameters.max_enqueued_batches.value = _MOST_ENQUEUED
     parameters.num_batch_threads.value = _BATCH_THREADS

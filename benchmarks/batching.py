@@ -1,0 +1,75 @@
+"""Which batching parameters answer most: those that `vl-export deploy` writes against others.
+
+    python benchmarks/batching.py MODEL_FOLDER [--rounds 5]
+
+MODEL_FOLDER holds the versions of an exported captioner, e.g. runs/demo/models/captioner. A local server for each set
+of parameters answers 1, 5 and 16 clients of one picture each, in turn; a ratio is the median over rounds.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from google.protobuf import text_format
+from serving import Server, load, request_of
+
+from export.golden import golden_pictures
+from export.serving_config import write_serving_config
+from export.serving_protos import BatchingParameters, read_text_proto
+
+WRITTEN = "as `deploy` writes them"
+CLIENTS = (1, 5, 16)
+CALLS = 6  # of each client in a round
+OTHERS = {
+    "padded to 1, 4, 16": {"allowed_batch_sizes": (1, 4, 16)},
+    "padded to 1, 2, 4, 8, 16": {"allowed_batch_sizes": (1, 2, 4, 8, 16)},
+    "at most 8 rows": {"max_batch_size": 8},
+    "at most 8 rows, 10 ms": {"max_batch_size": 8, "batch_timeout_micros": 10_000},
+}
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("model", type=Path, help="folder with the versions of an exported captioner")
+    parser.add_argument("--rounds", type=int, default=5, help="each figure is a median over them (at least 5)")
+    options = parser.parse_args(arguments)
+    request = request_of(golden_pictures()["landscape.jpg"])
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as servers:
+        running = {}
+        for name, others in {WRITTEN: {}, **OTHERS}.items():
+            config = _config(options.model, Path(folder, str(len(running))), others)
+            server = Server(options.model, "--enable_batching", f"--batching_parameters_file={config}")
+            running[name] = servers.enter_context(server)
+        rates = {(name, clients): [] for clients in CLIENTS for name in running}
+        for number in range(max(options.rounds, 5) + 1):
+            for name, clients in rates:
+                count = CALLS * clients
+                seconds = asyncio.run(load(running[name].grpc_port, request, count, clients))
+                if number:  # the first round warms up
+                    rates[name, clients].append(count / seconds)
+    for (name, clients), values in rates.items():
+        written = rates[WRITTEN, clients]
+        ratio = statistics.median(value / own for value, own in zip(values, written, strict=True))
+        print(f"{clients:2} clients, {name:26} {statistics.median(values):6.1f} captions/s  {ratio:.2f}")
+    return 0
+
+
+def _config(model, folder, others):
+    write_serving_config([model], folder)
+    path = folder / "batching.config"
+    parameters = read_text_proto(path, BatchingParameters())
+    for name, value in others.items():
+        if isinstance(value, tuple):
+            getattr(parameters, name).extend(value)
+        else:
+            getattr(parameters, name).value = value
+    path.write_text(text_format.MessageToString(parameters))
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())
