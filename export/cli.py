@@ -9,7 +9,6 @@ import warnings
 
 from export.errors import ExportError
 from export.server.options import add_serve_arguments
-from vl_keras.cli import utf8
 
 
 def main(arguments=None):
@@ -147,9 +146,9 @@ def _add_request(commands):
     parser.add_argument(
         "--image", nargs="+", action="extend", default=[], metavar="FILE", help="files, and folders at any depth"
     )
-    parser.add_argument("--context", metavar="TEXT", type=utf8, help="that the model reads beside every picture")
-    parser.add_argument("--question", metavar="TEXT", type=utf8, help="about every picture")
-    parser.add_argument("--text", metavar="TEXT", type=utf8, help="for models that read text")
+    parser.add_argument("--context", metavar="TEXT", help="that the model reads beside every picture")
+    parser.add_argument("--question", metavar="TEXT", help="about every picture")
+    parser.add_argument("--text", metavar="TEXT", help="for models that read text")
     parser.add_argument("--signature", metavar="NAME", help="default: the one that takes what is given")
     parser.add_argument("--candidates", action="store_true", help="several captions, with their scores")
     parser.add_argument("--explain", metavar="OUT.png", help="draw where the model looked for each word")
@@ -249,9 +248,9 @@ def _add_batch(commands):
     parser.add_argument("--input", required=True, metavar="PATTERN", help="folder or pattern, e.g. 'photos/**.jpg'")
     parser.add_argument("--output", required=True, metavar="DIR", help="e.g. captions.parquet")
     parser.add_argument("--signature", default="serving_default", metavar="NAME", help="default: serving_default")
-    parser.add_argument("--context", metavar="TEXT", type=utf8, help="that the model reads beside every picture")
-    parser.add_argument("--question", metavar="TEXT", type=utf8, help="about every picture")
-    parser.add_argument("--text", metavar="TEXT", type=utf8, help="that is matched with every picture")
+    parser.add_argument("--context", metavar="TEXT", help="that the model reads beside every picture")
+    parser.add_argument("--question", metavar="TEXT", help="about every picture")
+    parser.add_argument("--text", metavar="TEXT", help="that is matched with every picture")
     parser.add_argument("--batch-size", type=int, metavar="B", help="default: the largest that it was warmed up with")
     parser.add_argument("beam_flags", nargs="*", metavar="-- FLAG", help="of Beam, e.g. -- --runner=DataflowRunner")
     parser.set_defaults(run=_batch)
