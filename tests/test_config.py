@@ -64,6 +64,7 @@ def test_a_section_with_nothing_in_it_can_be_set():
     [
         (b"training: {epochs: 3}\ndata: {batch_size: 4}\ntraining: {seed: 1}\n", "(?s)`training` stands twice.*line 3"),
         (b"data:\n  batch_size: 4\n  batch_size: 5\n", "(?s)`batch_size` stands twice.*line 3"),
+        (b"? [data]\n: {batch_size: 4}\n", "(?s)no YAML.*unhashable key"),
         ("# Größe\ntask: captioning\n".encode("latin-1"), "no YAML in UTF-8"),
         (b"training: [", "no YAML"),
     ],

@@ -238,12 +238,12 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node, deep=False):
         known = set()
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in known:
                 raise yaml.constructor.ConstructorError(
                     problem=f"`{key.value}` stands twice", problem_mark=key.start_mark
                 )
-            known.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            known.add(key.value)
         return super().construct_mapping(node, deep)
 
 
