@@ -34,7 +34,7 @@ def main(arguments=None):
         return 2
 
 
-def utf8(text):
+def _utf8(text):
     """An argument's type: a text that the model can read."""
     try:
         text.encode()
@@ -230,20 +230,20 @@ def _parser():
     predict.add_argument(
         "--context",
         metavar="TEXT",
-        type=utf8,
+        type=_utf8,
         default="",
         help="captioning: text shown to the model beside every picture",
     )
     predict.add_argument(
         "--question",
-        type=utf8,
+        type=_utf8,
         action="append",
         default=[],
         help="vqa: asked of every picture; may be given several times",
     )
     predict.add_argument(
         "--text",
-        type=utf8,
+        type=_utf8,
         action="append",
         default=[],
         help="matching: compared with every picture; may be given several times",
@@ -327,7 +327,7 @@ def _parser():
     )
     search.add_argument("index", metavar="INDEX", help="folder that `vl-keras index` made")
     query = search.add_mutually_exclusive_group(required=True)
-    query.add_argument("--text", metavar="TEXT", type=utf8, help="what the pictures should show")
+    query.add_argument("--text", metavar="TEXT", type=_utf8, help="what the pictures should show")
     query.add_argument("--image", metavar="FILE", help="picture that they should be like")
     search.add_argument("--top", metavar="K", type=int, default=10, help="pictures to find (default: 10)")
     search.add_argument("--sheet", metavar="OUT.png", help="also draw them")

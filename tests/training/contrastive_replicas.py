@@ -3,13 +3,12 @@
 python contrastive_replicas.py STRATEGY CPUS OUT.npz
 """
 
-import sys
-
 import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
 
 import numpy as np  # isort: skip
 import tensorflow as tf
 import tf_keras as keras
+from replicas import main
 
 B, K, P, Q, D = 8, 2, 7, 11, 5  # P, Q: features of a picture and of a text
 GROUP = 3  # batches that are one
@@ -70,8 +69,4 @@ def everything(strategy_name):
 
 
 if __name__ == "__main__":
-    name, cpus, out = sys.argv[1:]
-    if int(cpus) > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(cpus))
-    np.savez(out, **everything(name))
+    main(everything)

@@ -56,9 +56,14 @@ def train(strategy_name):
     return {**values, "losses": np.array(losses), "agreed": agreed, "said": "".join(said)}
 
 
-if __name__ == "__main__":
+def main(train):
+    """A script that trains under the strategy, on the logical CPUs and into the `.npz` file of its arguments."""
     name, cpus, out = sys.argv[1:]
     if int(cpus) > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(cpus))
     np.savez(out, **train(name))
+
+
+if __name__ == "__main__":
+    main(train)

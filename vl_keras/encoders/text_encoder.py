@@ -80,10 +80,18 @@ def load_text_encoder(encoder, preprocessor, trainable=False, max_length=32, fix
     return TextEncoder(keras.Model(inputs, layer(inputs), name="text_encoder"), loaded, max_length)
 
 
+def module_path(handle):
+    """Where the module of a handle lies, for TensorFlow Hub: a URL as it is, a folder with its `~` expanded."""
+    return handle if _is_url(handle) else str(Path(handle).expanduser())
+
+
+def _is_url(handle):
+    return "://" in handle
+
+
 def _load(handle, key, load):
-    is_url = "://" in handle
-    path = handle if is_url else str(Path(handle).expanduser())
-    if not is_url and not (Path(path) / "saved_model.pb").is_file():
+    path = module_path(handle)
+    if not _is_url(handle) and not (Path(path) / "saved_model.pb").is_file():
         raise EncoderError(
             f"`{key}` is `{handle}`, where there is no module (a folder with saved_model.pb). It takes a URL or a "
             "folder; `vl-keras make-bert` makes a pair of modules from a BERT checkpoint."

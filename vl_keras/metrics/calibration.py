@@ -29,12 +29,13 @@ def fit_temperature(logits, labels):
     logits, labels = np.asarray(logits), np.asarray(labels)
     if logits.ndim != 2 or not len(logits) or labels.shape != logits.shape[:1]:
         raise ValueError(f"`logits` must be (N, C) and `labels` (N,), N above 0; got {logits.shape}, {labels.shape}.")
+    starts = range(0, len(logits), _ROWS)
+    if not all(np.isfinite(logits[start : start + _ROWS]).all() for start in starts):
+        raise ValueError("`logits` must be finite; some are not.")
 
     def chunks():
-        for start in range(0, len(logits), _ROWS):
+        for start in starts:
             part = logits[start : start + _ROWS].astype(np.float64)
-            if not np.isfinite(part).all():
-                raise ValueError("`logits` must be finite; some are not.")
             yield part - part.max(axis=1, keepdims=True), labels[start : start + _ROWS]
 
     aim = 0.0

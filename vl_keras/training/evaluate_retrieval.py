@@ -50,19 +50,18 @@ def evaluate_retrieval(task, model, split, folder, which):
     captions = [caption for index in kept for caption in source.captions[index]]
     names = [source.image_ids[index] for index in kept]
     retrieval = task.config.retrieval
-    scale, measured_with, notes = task.similarity_scale(model), {}, []
+    scale, measured_with, bank = task.similarity_scale(model), {}, None
     if retrieval.querybank:
         bank = _querybank(task, model, scale)
         image, text = bank.of_images(image), bank.of_texts(text)
         measured_with["querybank"] = len(bank.texts)
-        if bank.images is None:
-            notes.append(
-                f"there is no split `{data.train_split}` here: querybank of the run's captions, for texts that ask"
-            )
     count = retrieval.rerank_candidates if retrieval.rerank_with else _TOP
     folds = [_Fold(image, text, *fold, count) for fold in protocol_folds(owner, len(image), PROTOCOL)]
     each = f", in each of {len(folds)} folds" if len(folds) > 1 else ""
-    notes.insert(0, f"searched: {len(folds[0].images)} pictures, {len(folds[0].texts)} captions of this split{each}")
+    notes = [f"searched: {len(folds[0].images)} pictures, {len(folds[0].texts)} captions of this split{each}"]
+    if bank is not None and bank.images is None:
+        missing = f"there is no split `{data.train_split}` here"
+        notes.append(f"{missing}: querybank of the run's captions, for texts that ask")
     if retrieval.rerank_with:
         reranker = Reranker(retrieval.rerank_with, task, split)
 

@@ -14,6 +14,7 @@ import tensorflow_hub as hub
 from tqdm import tqdm
 
 from vl_keras.config import load_config, save_config
+from vl_keras.encoders.text_encoder import module_path
 from vl_keras.tasks import TASKS
 from vl_keras.training.errors import TrainingError, first_line
 from vl_keras.training.strategy import keras_settings, use_jit
@@ -49,6 +50,7 @@ class RunDir:
         self.path = Path(path).expanduser()
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
+        self.text_modules = self.path / "text_encoder"
         self.tensorboard = self.path / "tensorboard"
         self.config_file = self.path / "config.yaml"
         self.history_file = self.path / "history.csv"
@@ -131,13 +133,13 @@ class RunDir:
     def _save_text_modules(self, settings):
         for module in _TEXT_MODULES:
             if handle := getattr(settings, module):
-                folder = hub.resolve(handle if "://" in handle else str(Path(handle).expanduser()))
+                folder = hub.resolve(module_path(handle))
                 if Path(folder).is_dir():  # not one that is read straight from cloud storage
-                    shutil.copytree(folder, self.path / "text_encoder" / module, dirs_exist_ok=True)
+                    shutil.copytree(folder, self.text_modules / module, dirs_exist_ok=True)
 
     def text_module_settings(self):
         """Overrides that read the hub modules which the run keeps, for the same reason as `image_encoder.h5`."""
-        kept = {module: self.path.resolve() / "text_encoder" / module for module in _TEXT_MODULES}
+        kept = {module: self.text_modules.resolve() / module for module in _TEXT_MODULES}
         return [f"text_encoder.{name}={json.dumps(str(path))}" for name, path in kept.items() if path.is_dir()]
 
     @property
