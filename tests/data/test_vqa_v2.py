@@ -14,6 +14,7 @@ from vl_keras.data.source import open_source
 IMAGES = {"train2014": [9, 25, 30], "val2014": [42, 73], "test2015": [1, 16], "test-dev2015": [1]}
 ARCHIVES = {"train2014": "Train", "val2014": "Val", "test2015": "Test", "test-dev2015": "Test"}
 KINDS = ("yes/no", "number", "other")
+TYPES = ("is the", "how many", "what color is the", "none of the above")
 
 
 def question_rows(part):
@@ -28,17 +29,22 @@ def answers(key):
     return [f"answer {key}" if order < 6 else f"other {order}" for order in range(10)]
 
 
+def kinds(key):
+    return KINDS[key % 3], TYPES[key % 4]
+
+
 def annotation(row):
     key = row["question_id"]
+    kind, question_type = kinds(key)
     return {
-        "question_type": "what",
+        "question_type": question_type,
         "multiple_choice_answer": f"answer {key}",
         "answers": [
             {"answer": text, "answer_confidence": "yes", "answer_id": order}
             for order, text in enumerate(answers(key), 1)
         ],
         "image_id": row["image_id"],
-        "answer_type": KINDS[key % 3],
+        "answer_type": kind,
         "question_id": key,
     }
 
@@ -68,7 +74,7 @@ def expected(part, answered=True):
             {
                 "question": f"What {k} is in {n}?",
                 "answer": "\n".join(answers(1000 * n + k)) if answered else "",
-                "kind": KINDS[(1000 * n + k) % 3] if answered else "",
+                "kind": "\n".join(kinds(1000 * n + k)) if answered else "",
             }
             for k in range(2)
         ]
@@ -145,6 +151,7 @@ def test_what_cannot_be_used_costs_itself_and_is_listed(tmp_path):
         {**good, "question_id": 777},
         {**good, "answers": [{"answer_confidence": "yes"}]},
         {key: value for key, value in good.items() if key != "answer_type"},
+        {key: value for key, value in good.items() if key != "question_type"},
         [],
     ]
     write_folder(tmp_path, text_files("val2014", asked, answered) | image_files("val2014"))
@@ -152,7 +159,7 @@ def test_what_cannot_be_used_costs_itself_and_is_listed(tmp_path):
     assert questions_of(source) == expected("val2014")
     reasons = dict(source.quarantine.rows)
     names = [f"v2_OpenEnded_mscoco_val2014_questions.json question {n}" for n in (5, 6, 9)]
-    names += [f"v2_mscoco_val2014_annotations.json annotation {n}" for n in (5, 6, 7, 8)]
+    names += [f"v2_mscoco_val2014_annotations.json annotation {n}" for n in (5, 6, 7, 8, 9)]
     assert set(reasons) == {*names, "question 7", "COCO_val2014_000000000500.jpg"}
     assert reasons[names[3]] == "of an unknown question"
     assert "no answer to it" in reasons["question 7"]

@@ -103,14 +103,14 @@ def test_a_question_without_a_candidate_does_not_count(task_config):
 def test_measures_are_those_of_the_answers(task, model):
     measures, answers = task.measure(model, "dev")
     asked = _questions(task)
-    assert [(answer.index, answer.question, answer.kind) for answer in answers] == [
-        (index, question["question"], question["kind"]) for index, question in asked
+    assert [(answer.index, answer.question, answer.kinds) for answer in answers] == [
+        (index, question["question"], [question["kind"]]) for index, question in asked
     ]
     for answer, (_, question) in zip(answers, asked, strict=True):
         assert answer.truth == [question["answer"]]
         assert answer.accuracy == vqa_accuracy(answer.answer, answer.truth) == (answer.answer == question["answer"])
-    for kind in {answer.kind for answer in answers}:
-        of_kind = [answer.accuracy for answer in answers if answer.kind == kind]
+    for kind in {kind for answer in answers for kind in answer.kinds}:
+        of_kind = [answer.accuracy for answer in answers if answer.kinds == [kind]]
         assert measures[f"accuracy {kind}"] == pytest.approx(np.mean(of_kind))
     assert measures["accuracy"] == pytest.approx(np.mean([answer.accuracy for answer in answers]))
     confidence = np.array([answer.confidence for answer in answers])

@@ -40,7 +40,7 @@ def test_every_question_is_listed_the_worst_answers_first(run, rows):
         for name, questions in zip(source.image_ids, source.questions, strict=True)
         for question in questions
     }
-    assert {(row["image"], row["question"], row["kind"], *row["truth"]) for row in rows} == asked
+    assert {(row["image"], row["question"], *row["kinds"], *row["truth"]) for row in rows} == asked
     assert all(row["accuracy"] == (row["answer"] == row["truth"][0]) for row in rows)
     order = [(row["accuracy"], -row["confidence"]) for row in rows]
     assert order == sorted(order)
@@ -93,6 +93,30 @@ def test_the_sheet_shows_the_wrong_answers(run, result):
     sheet = np.asarray(Image.open(run / "evaluation" / "test.png")).astype(int)
     red = (sheet == (178, 34, 34)).all(axis=-1)  # the color of wrong answers
     assert sheet.shape[0] > 500 and red[300:].sum() > 100
+
+
+def test_each_official_question_type_has_its_accuracy(run, tmp_path):
+    (tmp_path / "val2014").mkdir()
+    types = [("yes/no", "is the"), ("other", "what color is the"), ("other", "what shape"), ("yes/no", "is the")]
+    asked, answered = [], []
+    for number, (kind, question_type) in enumerate(types):
+        Image.new("RGB", (64, 48), (40 * number, 90, 30)).save(tmp_path / f"val2014/COCO_val2014_{number:012d}.jpg")
+        key = {"question_id": 10 + number, "image_id": number}
+        asked.append({**key, "question": f"{question_type} circle?"})
+        answers = [{"answer": ("yes", "red", "star")[k % (number + 1) % 3]} for k in range(10)]
+        answered.append({**key, "answers": answers, "answer_type": kind, "question_type": question_type})
+    for name, rows in (("OpenEnded_mscoco_val2014_questions", asked), ("mscoco_val2014_annotations", answered)):
+        (tmp_path / f"v2_{name}.json").write_text(json.dumps({name.rsplit("_", 1)[1]: rows}))
+    copy = shutil.copytree(run, tmp_path / "run")
+    overrides = ["data.dataset=vqa_v2", f"data.manual_dir={tmp_path}", f"data.data_dir={tmp_path / 'data'}"]
+    result = evaluate(copy, "dev", overrides)
+    rows = [json.loads(line) for line in (copy / "evaluation" / "dev_answers.jsonl").read_text().splitlines()]
+    kinds = {kind for pair in types for kind in pair}
+    assert {name for name in result["measures"] if name.startswith("accuracy ")} == {f"accuracy {k}" for k in kinds}
+    for kind in kinds:
+        own = [row["accuracy"] for row in rows if kind in row["kinds"]]
+        assert result["measures"][f"accuracy {kind}"]["score"] == pytest.approx(np.mean(own))
+    assert result["signature"]["annotators"] == "10"
 
 
 def test_withheld_answers_are_counted(run, tmp_path):

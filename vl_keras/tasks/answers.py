@@ -19,7 +19,7 @@ class Answer(NamedTuple):
         index: of the picture in the source.
         image_id: its name.
         question: as asked.
-        kind: of the question, e.g. yes_no.
+        kinds: list of the question's, the broadest first, e.g. yes_no alone.
         answer: the most probable one.
         confidence: its probability.
         truth: list of the annotators' answers.
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     index: int
     image_id: str
     question: str
-    kind: str
+    kinds: list
     answer: str
     confidence: float
     truth: list
@@ -62,19 +62,18 @@ def answer_measures(answers, target_accuracy=0.0):
             that does, `coverage`.
 
     Returns:
-        Dict: `accuracy`; `accuracy KIND` of each kind of question, where there are several; `calibration_error` of the
-        confidence (15 bins); `in_candidates`, the share of questions that some candidate answers fully or in part.
+        Dict: `accuracy`; `accuracy KIND` of each broadest kind of question, where there are several;
+        `calibration_error` of the confidence (15 bins); `in_candidates`, the share of questions that some candidate
+        answers fully or in part.
     """
     if not answers:
         return {"accuracy": 0.0}
     accuracy = np.array([answer.accuracy for answer in answers])
     confidence = np.array([answer.confidence for answer in answers])
     measures = {"accuracy": float(accuracy.mean())}
-    kinds = collections.defaultdict(list)
-    for answer in answers:
-        kinds[answer.kind].append(answer.accuracy)
-    if len(kinds) > 1:
-        measures |= {f"accuracy {kind}": float(np.mean(scores)) for kind, scores in sorted(kinds.items())}
+    measures |= {
+        f"accuracy {kind}": float(accuracy[rows].mean()) for kind, rows in answers_of_kinds(answers, 1).items()
+    }
     measures["calibration_error"] = expected_calibration_error(confidence, accuracy)
     if answers[0].answerable is not None:
         measures["in_candidates"] = float(np.mean([answer.answerable for answer in answers]))
@@ -82,6 +81,20 @@ def answer_measures(answers, target_accuracy=0.0):
         found = abstention_threshold(confidence, accuracy, target_accuracy)
         measures |= {"threshold": found["threshold"], "coverage": found["coverage"]}
     return measures
+
+
+def answers_of_kinds(answers, levels=None):
+    """Dict from each kind of question to its rows in a list of `Answer`, `(n,)`; without a kind that all have.
+
+    Args:
+        answers: list of `Answer`.
+        levels: how many of a question's kinds count, from the broadest on; None: all.
+    """
+    rows = collections.defaultdict(list)
+    for row, answer in enumerate(answers):
+        for level, kind in enumerate(answer.kinds[:levels]):
+            rows[level, kind].append(row)
+    return {kind: np.array(of) for (_, kind), of in sorted(rows.items()) if kind and len(of) < len(answers)}
 
 
 def answers_signature(config, answers, split, weights, candidates):

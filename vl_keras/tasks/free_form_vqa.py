@@ -136,8 +136,8 @@ class FreeFormVqaTask(TextTask):
         comparable = _as_written([truth for _, _, truth in rows])
         answers = [
             Answer(
-                index, source.image_ids[index], question["question"], question["kind"], answer, confidence, truth,
-                vqa_accuracy(answer, judges),
+                index, source.image_ids[index], question["question"], question["kind"].split("\n"), answer, confidence,
+                truth, vqa_accuracy(answer, judges),
             )
             for (index, question, truth), judges, (answer, confidence) in zip(rows, comparable, written, strict=True)
             if source.image_ids[index] not in unreadable

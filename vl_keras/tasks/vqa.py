@@ -132,8 +132,8 @@ class VqaTask(PairTask):
 
         Returns:
             Dict of measures, and list of `Answer`. `accuracy` is the official VQA accuracy, which with one annotator is
-            equality; `accuracy KIND` that of a kind of question; `calibration_error` of the confidence (15 bins);
-            `in_candidates` the share of questions that some candidate answers fully or in part; where fitted,
+            equality; `accuracy KIND` that of a broadest kind of question; `calibration_error` of the confidence (15
+            bins); `in_candidates` the share of questions that some candidate answers fully or in part; where fitted,
             `temperature`, and `threshold` with its `coverage`.
         """
         source = self.source(split)
@@ -157,7 +157,7 @@ class VqaTask(PairTask):
             answer = self.answers[best]
             answers.append(
                 Answer(
-                    index, source.image_ids[index], question["question"], question["kind"], answer,
+                    index, source.image_ids[index], question["question"], question["kind"].split("\n"), answer,
                     float(confidence[best]), truth, vqa_accuracy(answer, truth), any(a in known for a in target),
                 )
             )  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 
 from vl_keras.metrics.bootstrap import bootstrap_intervals
 from vl_keras.metrics.weighted_scores import weighted_calibration_error, weighted_mean
+from vl_keras.tasks.answers import answers_of_kinds
 from vl_keras.tasks.described import dataset_name, describe_signature
 from vl_keras.training.errors import TrainingError
 from vl_keras.training.json_lines import write_json_lines
@@ -31,9 +32,9 @@ def evaluate_answers(task, model, split, folder, which):
 
     Returns:
         Dict, its part of what `evaluate` returns, with `wrong`, the number of answers that no annotator gave, and what
-        the run fitted to its development split, e.g. `threshold`. `measures` has besides those of the task's `measure`,
-        where the run withholds answers under a threshold, `coverage`, the share that is given, and `accuracy answered`,
-        of these.
+        the run fitted to its development split, e.g. `threshold`. `measures` has besides those of the task's `measure`
+        the accuracy of every kind of question, narrow ones too, and where the run withholds answers under a threshold,
+        `coverage`, the share that is given, and `accuracy answered`, of these.
     """
     source, data = task.source(split), task.config.data
     if not any(question["answer"] for questions in source.questions for question in questions):
@@ -60,7 +61,9 @@ def evaluate_answers(task, model, split, folder, which):
     reached = whole.get("accuracy answered" if task.threshold else "accuracy", 1.0)
     if reached < target:
         notes.append(f"`vqa.target_accuracy` {target:g} is not reached: {reached:.4f} of the answers given are right")
-    _draw(source, answers, wrong, describe_signature(signature), [*describe_measures(rows, rows), *notes], files)
+    narrow = answers_of_kinds(answers).keys() - answers_of_kinds(answers, 1).keys()  # VQA v2 has 65: too many to draw
+    shown = [name for name in rows if name.removeprefix("accuracy ") not in narrow]
+    _draw(source, answers, wrong, describe_signature(signature), [*describe_measures(rows, shown), *notes], files)
     return {
         "signature": signature,
         "signature_text": describe_signature(signature),
@@ -77,15 +80,13 @@ def _scores(answers, threshold):
     """Function of `(n, answers)` weights to the measures, `(n,)` each."""
     accuracy = np.array([answer.accuracy for answer in answers])
     confidence = np.array([answer.confidence for answer in answers])
-    kinds = np.array([answer.kind for answer in answers])
+    kinds = answers_of_kinds(answers)
     given = confidence >= threshold
 
     def score(weights):
         scores = {"accuracy": weighted_mean(accuracy, weights)}
-        if len(np.unique(kinds)) > 1:
-            for kind in np.unique(kinds):
-                of_kind = kinds == kind
-                scores[f"accuracy {kind}"] = weighted_mean(accuracy[of_kind], weights[:, of_kind])
+        for kind, of_kind in kinds.items():
+            scores[f"accuracy {kind}"] = weighted_mean(accuracy[of_kind], weights[:, of_kind])
         scores["calibration_error"] = weighted_calibration_error(confidence, accuracy, weights)
         if answers[0].answerable is not None:
             answerable = np.array([answer.answerable for answer in answers])
@@ -102,7 +103,7 @@ def _row(answer):
     return {
         "image": answer.image_id,
         "question": answer.question,
-        "kind": answer.kind,
+        "kinds": answer.kinds,
         "answer": answer.answer,
         "confidence": round(answer.confidence, 6),
         "truth": answer.truth,

@@ -14,9 +14,9 @@ def example_features():
     """Features of an example; a part that a dataset does not have is empty.
 
     `image` keeps the file's own bytes. `bbox` is ymin, xmin, ymax, xmax as shares of height and width. `kind` of a
-    question is, for instance, yes_no, count, color, shape or where; yes/no, number or other in VQA v2; pair where the
-    question is a text and the answer says whether it matches the image. An `answer` of several annotators has a line
-    for each (`annotators.annotators`); it is empty where it was not published.
+    question is, for instance, yes_no, count, color, shape or where, or pair where the question is a text and the answer
+    says whether it matches the image; a question of several kinds has a line for each, the broadest first. An `answer`
+    of several annotators has a line for each (`annotators.annotators`); it is empty where it was not published.
     """
     text = tfds.features.Text
     return tfds.features.FeaturesDict(

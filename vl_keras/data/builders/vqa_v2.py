@@ -2,6 +2,8 @@
 
 from operator import index
 
+import tensorflow_datasets as tfds
+
 from vl_keras.data.builders.annotators import join_annotators
 from vl_keras.data.builders.coco import coco_images
 from vl_keras.data.builders.example import DataError, make_example
@@ -26,10 +28,12 @@ class VqaV2Builder(ExampleBuilder):
     """VQA v2's official files from `data.manual_dir`, packed or unpacked; each split whose files are there.
 
     train2014 is train, val2014 is dev, test2015 (or test-dev2015, a part of it) is test, with empty answers. `answer`
-    of a question holds its annotators' answers, a line each; `kind` is the official answer type: yes/no, number or
-    other. Image ids are COCO's numbers. What cannot be used is skipped and counted.
+    of a question holds its annotators' answers, a line each; `kind` is the official answer type (yes/no, number or
+    other) and below it the official question type, one of 65, e.g. "what color is the". Image ids are COCO's numbers.
+    What cannot be used is skipped and counted.
     """
 
+    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 did not keep the question type
     MISSING_SPLIT_ADVICE = (
         "A split wants its questions, its images and, but for test, its annotations: train those of train2014, dev "
         "of val2014, test of test2015."
@@ -72,15 +76,17 @@ class VqaV2Builder(ExampleBuilder):
         return asked
 
     def _answers(self, split, file, known, texts):
-        """Dict from question id to its joined answers and its kind."""
+        """Dict from question id to its joined answers and its kinds."""
         answers = {}
         # An annotator's object is kept as its answer alone: there are 4.4 million of them in the training file.
         rows = _rows(texts, file, "annotations", lambda row: row.get("answer", row))
         for number, row in enumerate(rows, 1):
             try:
-                key, answer, kind = row["question_id"], join_annotators(row["answers"]), row["answer_type"].strip()
+                key, answer = row["question_id"], join_annotators(row["answers"])
+                kind = "\n".join(row[name].strip() for name in ("answer_type", "question_type"))
             except (KeyError, TypeError, AttributeError):
-                self.skip(split, f"{file} annotation {number}", "not question_id, answer_type and answers")
+                wanted = "question_id, answer_type, question_type and answers"
+                self.skip(split, f"{file} annotation {number}", f"not {wanted}")
                 continue
             if key in known:
                 answers[key] = answer, kind

@@ -1,0 +1,34 @@
+"""Measures of answers, however they were found."""
+
+import pytest
+
+from vl_keras.tasks.answers import Answer, answer_measures, answers_of_kinds
+
+
+def answer(accuracy, *kinds):
+    return Answer(0, "a", "what?", list(kinds), "yes", 0.5, ["yes"], accuracy)
+
+
+def test_accuracy_of_a_kind_is_the_mean_over_its_questions():
+    answers = [
+        answer(1.0, "yes/no", "is the"),
+        answer(0.3, "other", "what color"),
+        answer(0.0, "yes/no", "is there"),
+        answer(0.6, "other", "what color"),
+        answer(0.9, "other", "is the"),
+    ]
+    measures = answer_measures(answers)
+    assert measures["accuracy"] == pytest.approx(0.56)
+    assert measures["accuracy yes/no"] == pytest.approx(0.5) and measures["accuracy other"] == pytest.approx(0.6)
+    assert "accuracy what color" not in measures  # an epoch's measures are of the broadest kinds
+    rows = answers_of_kinds(answers)
+    assert {kind: list(of) for kind, of in rows.items()} == {
+        "other": [1, 3, 4], "yes/no": [0, 2], "is the": [0, 4], "is there": [2], "what color": [1, 3],
+    }  # fmt: skip
+    assert list(rows)[:2] == ["other", "yes/no"]  # the broadest first
+
+
+def test_a_kind_that_all_questions_have_says_nothing():
+    assert answers_of_kinds([answer(1.0, "color"), answer(0.0, "color")]) == {}
+    assert answers_of_kinds([answer(1.0, ""), answer(0.0, "")]) == {}
+    assert list(answers_of_kinds([answer(1.0, ""), answer(0.0, "color")])) == ["color"]
