@@ -1,13 +1,14 @@
 """More than can be answered: what can be is, the rest is refused at once, and soon all is as it was."""
 
 import asyncio
+import os
 import statistics
 import time
 
 from benchmarks.serving_laws.clients import GrpcClient, RestClient, make_clients
 from benchmarks.serving_laws.finding import Finding, nothing, percentile
 from benchmarks.serving_laws.models import prepare
-from benchmarks.serving_laws.server import Server
+from benchmarks.serving_laws.server import Server, on_cores
 
 _TIMES = 3
 _LEAST_ANSWERED = 0.9
@@ -24,11 +25,14 @@ _BATCHING = (
 def overload(folder, seconds=10.0, rounds=3, signatures=("timed", "busy"), ms=100, original=False):
     """Asks for three times what the server can do.
 
+    Server and clients have a half of the processors each, where there are two: a flood of requests must not take from
+    the server what its clients, elsewhere in production, would not take.
+
     Args:
         folder: empty, for the models.
         seconds: of each measurement.
         rounds: capacity and overload take turns; shares are medians over them.
-        signatures: `timed` sleeps, so the server's share of the processor is its own; `busy` computes.
+        signatures: `timed` sleeps, as work on an accelerator does; `busy` computes.
         ms: that a batch takes; a request that runs by itself takes a quarter of it.
         original: start `tensorflow_model_server`, always with batching: without, it has no queue with a bound.
 
@@ -36,10 +40,13 @@ def overload(folder, seconds=10.0, rounds=3, signatures=("timed", "busy"), ms=10
         List of `Finding`.
     """
     base, findings = prepare(folder), []
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    own, others = cores[: max(half, 1)], cores[half:]  # the same one where there is no other
     for is_batched in (True,) if original else (True, False):
         for signature in signatures:
             flags = {**base, **queue_flags(folder, is_batched, _BATCHING)}
-            with Server(original, **flags) as server:
+            with Server(original, cores=own, **flags) as server, on_cores(others):
                 findings += asyncio.run(_overload(server, seconds, rounds, signature, ms, is_batched))
     return findings
 

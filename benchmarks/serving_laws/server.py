@@ -1,6 +1,7 @@
 """A model server in a process of its own."""
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -17,6 +18,17 @@ ROOT = Path(__file__).resolve().parents[2]
 ORIGINAL = shutil.which("tensorflow_model_server")
 
 
+@contextlib.contextmanager
+def on_cores(cores):
+    """What this thread does within, and what it starts, runs on these processors only (Linux)."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 class Server:
     """The local server, or `tensorflow_model_server`, as a process; a context manager that stops it.
 
@@ -25,13 +37,14 @@ class Server:
         pid: of the process.
     """
 
-    def __init__(self, original=False, model="half", wait_s=900, **flags):
+    def __init__(self, original=False, model="half", wait_s=900, cores=None, **flags):
         """Returns when the model answers.
 
         Args:
             original: start `tensorflow_model_server` from the PATH.
             model: its name.
             wait_s: for the model, after which the server's log is raised.
+            cores: the processors that it may use, by number; None: those of this process.
             flags: of either server.
         """
         command = [ORIGINAL] if original else [sys.executable, "-m", "export.server"]
@@ -40,12 +53,13 @@ class Server:
         if "model_config_file" not in settings:
             settings["model_name"] = model
         self._log = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            [*command, *(f"--{name}={_text(value)}" for name, value in settings.items())],
-            cwd=ROOT,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
+        with on_cores(cores or os.sched_getaffinity(0)):  # a process may use what its parent may
+            self._process = subprocess.Popen(
+                [*command, *(f"--{name}={_text(value)}" for name, value in settings.items())],
+                cwd=ROOT,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+            )
         self.pid = self._process.pid
         self._system = psutil.Process(self.pid)
         self._wait_for(f"http://127.0.0.1:{self.rest_port}/v1/models/{model}", time.monotonic() + wait_s)

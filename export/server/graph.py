@@ -3,8 +3,10 @@
 import gc
 import hashlib
 import json
+import math
 import re
 import threading
+import time
 from pathlib import Path
 
 import grpc
@@ -12,11 +14,12 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.client import pywrap_tf_session
 
 from export.server.serving_error import ServingError
 
 _MANIFEST = "manifest.json"
-_MOST_CALLABLES = 32  # a client chooses the outputs, so their combinations must have a bound
+_MOST_CALLS = 32  # a client chooses the outputs, so their combinations must have a bound
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -32,7 +35,7 @@ class Graph:
     def __init__(self, session, signatures):
         self.signatures = signatures
         self._session = session
-        self._callables = {}
+        self._calls, self._more_calls = {}, {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -65,23 +68,23 @@ class Graph:
                 session.close()
             raise _load_error(error, path) from error
 
-    def run(self, feeds, fetches):
+    def run(self, feeds, fetches, deadline=None):
         """Runs the graph.
 
         Args:
             feeds: dict of tensor name -> array.
             fetches: tensor names.
+            deadline: time (`time.monotonic()`) at which the run is stopped, between two of its operations; None: never.
 
         Returns:
             Dict of tensor name -> array.
 
         Raises:
-            ServingError: what the graph raised, with its code.
+            ServingError: what the graph raised, with its code; DEADLINE_EXCEEDED where it was stopped.
         """
         key = (tuple(sorted(feeds)), tuple(sorted(set(fetches))))
         try:
-            call = self._callable(*key)
-            values = call(*(feeds[name] for name in key[0]))
+            values = self._callable(*key)([feeds[name] for name in key[0]], deadline)
             return {name: _as_array(value) for name, value in zip(key[1], values, strict=True)}
         except tf.errors.OpError as error:
             raise ServingError(_code(error.error_code), error.message) from error
@@ -91,26 +94,58 @@ class Graph:
     def close(self):
         """Frees the session's memory; nothing must run any more."""
         with self._lock:
-            self._callables.clear()  # they release their part of the session, so before it
+            self._calls.clear()
+            self._more_calls.clear()  # they release their part of the session, so before it
         self._session.close()
         self._session = None
         gc.collect()  # graphs are full of cycles
 
     def _callable(self, feeds, fetches):
+        """Function of arrays and a deadline to arrays."""
         key = (feeds, fetches)
-        call = self._callables.get(key)
+        call = self._calls.get(key) or self._more_calls.get(key)
         if call is None:
             with self._lock:
-                call = self._callables.get(key)
-                if call is None:
-                    # Not `make_callable`: with feeds that is `Session.run`, which refuses shapes that the graph's own
-                    # kernels, and so TensorFlow Serving, would take.
-                    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-                    call = self._session._make_callable_from_options(options)
-                    if len(self._callables) >= _MOST_CALLABLES:
-                        self._callables.pop(next(iter(self._callables)))
-                    self._callables[key] = call
+                call = self._calls.get(key) or self._more_calls.get(key)
+                if call is None and len(self._calls) < _MOST_CALLS:
+                    call = self._calls[key] = self._limited_call(feeds, fetches)
+                elif call is None:
+                    call = self._released_call(feeds, fetches)
+                    if len(self._more_calls) >= _MOST_CALLS:
+                        self._more_calls.pop(next(iter(self._more_calls)))
+                    self._more_calls[key] = call
         return call
+
+    # Neither is `Session.run`: it refuses shapes that the kernels, and so TensorFlow Serving, would take.
+
+    def _limited_call(self, feeds, fetches):
+        """What the session prepares for it, it keeps until it is closed."""
+        try:
+            fed, fetched = [self._endpoint(name) for name in feeds], [self._endpoint(name) for name in fetches]
+        except KeyError:  # the graph has not what the signature names
+            return self._released_call(feeds, fetches)  # whose error is TensorFlow Serving's
+
+        def call(values, deadline):
+            options = config_pb2.RunOptions()
+            if deadline is not None:
+                options.timeout_in_ms = max(math.ceil(1e3 * (deadline - time.monotonic())), 1)
+            buffer = pywrap_tf_session.TF_NewBufferFromString(options.SerializeToString())
+            try:
+                feed = dict(zip(fed, values, strict=True))
+                return pywrap_tf_session.TF_SessionRun_wrapper(self._session._session, buffer, feed, fetched, [], None)
+            finally:
+                pywrap_tf_session.TF_DeleteBuffer(buffer)
+
+        return call
+
+    def _endpoint(self, name):
+        tensor = self._session.graph.get_tensor_by_name(name if ":" in name else f"{name}:0")
+        return tensor._as_tf_output()
+
+    def _released_call(self, feeds, fetches):
+        """What the session prepares for it is released with it, but it knows no deadline."""
+        call = self._session._make_callable_from_options(config_pb2.CallableOptions(feed=feeds, fetch=fetches))
+        return lambda values, deadline: call(*values)
 
 
 def _as_array(value):

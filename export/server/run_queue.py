@@ -127,10 +127,12 @@ class RunQueue:
 
     def _run_together(self, tasks):
         outputs = tuple(sorted({alias for task in tasks for alias in task.outputs}))
+        # Together they run until nobody waits any more.
+        deadline = None if any(task.deadline is None for task in tasks) else max(task.deadline for task in tasks)
         if self._options is None:
-            return [self._execute(tasks[0].inputs, outputs)]
+            return [self._execute(tasks[0].inputs, outputs, deadline)]
         inputs, rows = batching.join([task.inputs for task in tasks], self._options)
-        results = batching.split(self._execute(inputs, outputs), [task.rows for task in tasks], rows)
+        results = batching.split(self._execute(inputs, outputs, deadline), [task.rows for task in tasks], rows)
         return [{alias: result[alias] for alias in task.outputs} for task, result in zip(tasks, results, strict=True)]
 
     def _has_room(self, rows):

@@ -38,7 +38,8 @@ class RunScheduler:
         """A new `RunQueue`.
 
         Args:
-            execute: runs the graph: dict of alias -> array, tuple of wanted aliases -> dict of alias -> array.
+            execute: runs the graph: dict of alias -> array, tuple of wanted aliases, time (`time.monotonic()`) at which
+                to stop or None -> dict of alias -> array.
         """
         return RunQueue(self, execute)
 

@@ -49,7 +49,8 @@ class Servable:
             signature_name: key of `signatures`; empty for `serving_default`.
             inputs: dict of alias -> `np.ndarray`; strings as object arrays of bytes.
             outputs: aliases wanted; None or empty for all.
-            deadline: time of the event loop (`loop.time()`) after which the request is not executed; None for none.
+            deadline: time of the event loop (`loop.time()`) after which the request is not executed, and its run is
+                stopped; None for none.
 
         Returns:
             Dict of alias -> `np.ndarray`.
@@ -100,7 +101,7 @@ class Servable:
         """Frees its memory. Nothing may run any more."""
         self._graph.close()
 
-    def _execute(self, signature, inputs, outputs):
+    def _execute(self, signature, inputs, outputs, deadline=None):
         started = time.perf_counter()
         feeds = {}
         for alias, array in inputs.items():
@@ -109,7 +110,7 @@ class Servable:
                 raise _invalid(f'Endpoint "{name}" fed more than once.')
             feeds[name] = array
         names = {alias: signature.outputs[alias].name for alias in outputs}
-        results = self._graph.run(feeds, names.values())
+        results = self._graph.run(feeds, names.values(), deadline)
         if self._metrics is not None:
             self._metrics.observe_run(self.name, time.perf_counter() - started)
         return {alias: results[name] for alias, name in names.items()}

@@ -202,6 +202,27 @@ def test_who_has_gone_away_is_never_run(local, enable_batching, tmp_path):
     assert client.value("tools", x(0), "runs")[0] == seen + 1
 
 
+@pytest.mark.parametrize("enable_batching", [False, True])
+def test_a_run_stops_when_nobody_waits_any_more(local, enable_batching, tmp_path):
+    file = tmp_path / "batching.config"
+    file.write_text(text(max_batch_size=2, timeout=0))
+    flags = {"batching_parameters_file": file} if enable_batching else {"max_running_requests": 1}
+    client = local(enable_batching=enable_batching, **flags)
+    client.predictions.Predict(slow(1))
+    endless = client.predictions.Predict.future(slow(1_000_000_000), 0.4)
+    assert endless.exception().code() == code.DEADLINE_EXCEEDED
+    assert client.predictions.Predict(slow(1), 30).outputs["y"].float_val == [1]  # the only thread is free
+
+
+def test_a_batch_runs_for_as_long_as_somebody_waits(batched):
+    client = batched(text(max_batch_size=2, timeout=100_000))
+    client.predictions.Predict(slow(1))
+    hasty = client.predictions.Predict.future(slow(3_000, 1), 0.3)
+    patient = client.predictions.Predict.future(slow(3_000, 2), 120)
+    assert hasty.exception().code() == code.DEADLINE_EXCEEDED, "the machine is too quick for this test"
+    assert patient.result().outputs["y"].float_val == [2]
+
+
 def test_answers_find_their_way_under_load(batched):
     client = batched(text(max_batch_size=8, timeout=1000, enqueued=1000, threads=2))
 

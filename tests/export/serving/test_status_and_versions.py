@@ -108,7 +108,7 @@ def test_a_request_in_flight_keeps_its_version(serve, written, tmp_path):
     request = client.predictions.Predict.future
     from calls import predict_request
 
-    steps = np.int32([int(6000 * max(1, 4 / alone))])
+    steps = np.int32([int(6000 * max(1, 8 / alone))])
     running = request(predict_request("tools", {**inputs, "steps": steps}, "slow"))
     publish(written["tools"], tmp_path / "tools", 2)
     client.wait_for("tools", v2="AVAILABLE")
