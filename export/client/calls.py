@@ -200,8 +200,9 @@ class Calls:
         if images is not None:
             read = [picture_bytes(image) for image in images]
             pictures, statuses = [data for data, _ in read], [status for _, status in read]
+        texts = {name: text if isinstance(text, str) else list(text) for name, text in texts.items()}
         count = _count(pictures, texts)
-        columns = {name: [text] * count if isinstance(text, str) else list(text) for name, text in texts.items()}
+        columns = {name: [text] * count if isinstance(text, str) else text for name, text in texts.items()}
         if pictures is not None:
             columns["image_bytes"] = pictures
         rows = [{"status": status} for status in statuses or [OK] * count]

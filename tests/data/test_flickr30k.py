@@ -64,6 +64,17 @@ def test_the_token_file_with_lists(tmp_path, suffix):
     assert sources["train"].notes == []
 
 
+def test_a_list_that_is_not_utf8_costs_its_own_lines(tmp_path):
+    write_images(tmp_path)
+    write_tokens(tmp_path)
+    names = [name.encode() for name in NAMES[:3]]
+    (tmp_path / "train.txt").write_bytes(b"\n".join([*names, b"caf\xe9.jpg"]))
+    config = data_config(tmp_path, dataset="flickr30k", manual_dir=str(tmp_path))
+    source = open_source(config, "train")
+    assert set(source.image_ids) == set(NAMES[:3])
+    assert dict(source.quarantine.rows) == {"caf\ufffd.jpg": "listed, but there is no such image"}
+
+
 def test_the_token_file_alone_is_split_by_a_hash(tmp_path):
     write_images(tmp_path)
     write_tokens(tmp_path)

@@ -46,7 +46,7 @@ def test_every_call_gives_what_the_savedmodel_answers(door, urls, answers, pictu
             np.testing.assert_allclose(got.embedding, want["embedding"][row], rtol=1e-5)
             assert got.embedding.dtype == np.float32
         want = expected("answer", question=contexts)
-        for row, got in enumerate(client.answer(data, contexts)):
+        for row, got in enumerate(client.answer(data, iter(contexts))):
             assert got.answer.encode() == want["answer"][row] and got.answers[0] == got.answer
             assert [text.encode() for text in got.answers] == want["answers"][row].tolist()
             np.testing.assert_allclose((got.score, *got.scores), [want["score"][row], *want["scores"][row]], atol=1e-5)

@@ -32,8 +32,8 @@ def read_tokens(content, name, skip):
 
 
 def read_names(content):
-    """The names of a list file, one a line, each once, in order."""
-    return list(dict.fromkeys(line.strip() for line in content.decode("utf-8").splitlines() if line.strip()))
+    """The names of a list file, one a line, each once, in order; bytes that are not UTF-8 make a name of no image."""
+    return list(dict.fromkeys(line.strip() for line in content.decode("utf-8", "replace").splitlines() if line.strip()))
 
 
 def read_json(content, path, object_hook=None):
