@@ -54,7 +54,7 @@ class Server:
     """`vl-export serve` in a process of its own."""
 
     def __init__(self, model, *flags):
-        command = [sys.executable, "-m", "export", "serve", "--port=0", "--rest_api_port=0", "--model_name=captioner"]
+        command = [sys.executable, "-m", "export", "serve", "--port=-1", "--rest_api_port=-1", "--model_name=captioner"]
         started = time.perf_counter()
         self.process = subprocess.Popen(
             [*command, f"--model_base_path={model.resolve()}", *flags],

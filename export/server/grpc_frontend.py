@@ -35,7 +35,7 @@ class GrpcFrontend:
     """Serves a `ServerCore` over gRPC.
 
     Attributes:
-        port: that it listens on.
+        port: that it listens on; None for none.
     """
 
     def __init__(self, core, host, port, *, socket_path="", credentials=None, token=None, arguments=()):
@@ -44,7 +44,7 @@ class GrpcFrontend:
         Args:
             core: `ServerCore`.
             host: address to listen on.
-            port: 0 takes a free one.
+            port: 0: none; -1 takes a free one.
             socket_path: UNIX socket to listen on too.
             credentials: `grpc.ServerCredentials`; None for no TLS.
             token: that requests must bear, but for health checks; None for none.
@@ -69,7 +69,7 @@ class GrpcFrontend:
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         _enable_reflection(self._server)
-        self.port = self._listen(f"{_bracketed(host)}:{port}", credentials)
+        self.port = self._listen(f"{_bracketed(host)}:{max(port, 0)}", credentials) if port else None
         if socket_path:
             self._listen(f"unix:{socket_path}", credentials)
         self._watcher = None

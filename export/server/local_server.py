@@ -10,8 +10,8 @@ class LocalServer:
     """Serves in this process, on free ports; a context manager.
 
     Attributes:
-        grpc_port: port of gRPC.
-        rest_port: port of REST.
+        grpc_port: port of gRPC; None where there is none.
+        rest_port: port of REST; the same.
         core: its `ServerCore`; it belongs to the thread of the server.
     """
 
@@ -25,7 +25,7 @@ class LocalServer:
         Raises:
             ExportError: the server could not start.
         """
-        settings = {"port": 0, "rest_api_port": 0, **options}
+        settings = {"port": -1, "rest_api_port": -1, **options}
         self._options = ServeOptions(model_base_path=str(model_base_path), **settings)
         self._ready = threading.Event()
         self._error = None

@@ -25,7 +25,7 @@ class ModelServer:
 
     Attributes:
         core: `ServerCore`.
-        grpc_port: in use.
+        grpc_port: in use; None where there is none.
         rest_port: in use after `start`; None where REST is off.
     """
 
@@ -58,12 +58,12 @@ class ModelServer:
         except RuntimeError as error:
             raise ExportError(
                 f"Cannot listen at {options.bind_address}:{options.port} for gRPC: the address is in use or not of "
-                "this machine. Give another --port, or 0 for a free one."
+                "this machine. Give another --port, or -1 for a free one."
             ) from error
         self.grpc_port = self._grpc.port
         self.rest_port = None
         self._http = None
-        if options.rest_api_port is not None:
+        if options.rest_api_port:
             app = create_rest_app(
                 self.core,
                 timeout_ms=options.rest_api_timeout_in_ms,
@@ -72,7 +72,7 @@ class ModelServer:
                 token=token,
                 max_body_bytes=options.rest_api_max_body_bytes,
             )
-            self._http = HttpServer(app, options.bind_address, options.rest_api_port)
+            self._http = HttpServer(app, options.bind_address, max(options.rest_api_port, 0))
         self._tasks = []
 
     async def start(self):
@@ -87,7 +87,8 @@ class ModelServer:
             raise ExportError(f"Failed to start server. Error: {error.code.name}: {error.message}") from error
         await self._grpc.start()
         address = self.options.bind_address
-        self._say(f"Running gRPC ModelServer at {address}:{self.grpc_port} ...")
+        if self.grpc_port is not None:
+            self._say(f"Running gRPC ModelServer at {address}:{self.grpc_port} ...")
         if self.options.grpc_socket_path:
             self._say(f"Running gRPC ModelServer at UNIX socket {self.options.grpc_socket_path} ...")
         if self._http is not None:
@@ -96,7 +97,7 @@ class ModelServer:
             except OSError as error:
                 raise ExportError(
                     f"Cannot listen at {address}:{self.options.rest_api_port} for REST: {error.strerror or error}. "
-                    "Give another --rest_api_port, or 0 for a free one."
+                    "Give another --rest_api_port, or -1 for a free one."
                 ) from error
             self.rest_port = self._http.port
             shown = "localhost" if address in ("127.0.0.1", "::1") else address
@@ -198,7 +199,7 @@ def _warn_of_exposure(options, credentials, token):
         loopback = options.bind_address == "localhost"
     if loopback or token:
         return
-    if credentials is None or options.rest_api_port is not None:
+    if credentials is None or options.rest_api_port:
         what = "REST is not encrypted" if credentials else "there is neither TLS nor a token"
         print(
             f"WARNING: listening at {options.bind_address}, beyond this machine, and {what}: whoever reaches the port "

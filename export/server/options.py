@@ -44,9 +44,9 @@ class ServeOptions:
         ExportError: settings that exclude each other or are out of range.
     """
 
-    port: int = _flag(8500, "port of gRPC; 0 takes a free one and prints it")
+    port: int = _flag(8500, "port of gRPC; 0: none; (ours) -1 takes a free one and prints it")
     grpc_socket_path: str = _flag("", "also listen for gRPC on this UNIX socket")
-    rest_api_port: int | None = _flag(None, "port of REST; 0 takes a free one and prints it; not given: no REST")
+    rest_api_port: int = _flag(0, "port of REST; 0: none; (ours) -1 takes a free one and prints it")
     rest_api_timeout_in_ms: int = _flag(30000, "time limit of a REST request; 0: none")
     rest_api_enable_cors_support: bool = _flag(False, "send CORS headers over REST")
     model_name: str = _flag("default", "name of the model in --model_base_path")
@@ -86,7 +86,9 @@ class ServeOptions:
             raise ExportError("Give --model_base_path or --model_config_file; both are empty.")
         if self.batching_parameters_file and not self.enable_batching:
             raise ExportError("--batching_parameters_file is set without --enable_batching.")
-        if self.rest_api_port and self.rest_api_port == self.port:
+        if not (self.port or self.rest_api_port or self.grpc_socket_path):
+            raise ExportError("There is nothing to listen on: --port and --rest_api_port are both 0.")
+        if self.rest_api_port > 0 and self.rest_api_port == self.port:
             raise ExportError(f"--rest_api_port and --port must differ; both are {self.port}.")
         if self.tensorflow_session_parallelism > 0 and (
             self.tensorflow_intra_op_parallelism > 0 and self.tensorflow_inter_op_parallelism > 0
@@ -99,8 +101,8 @@ class ServeOptions:
             if getattr(self, name) < 1:
                 raise ExportError(f"--{name} must be at least 1; got {getattr(self, name)}.")
         for name in ("port", "rest_api_port"):
-            if not 0 <= (getattr(self, name) or 0) <= 65535:
-                raise ExportError(f"--{name} must lie between 0 and 65535; got {getattr(self, name)}.")
+            if not -1 <= getattr(self, name) <= 65535:
+                raise ExportError(f"--{name} must lie between 0 and 65535, or be -1; got {getattr(self, name)}.")
 
     @classmethod
     def from_namespace(cls, namespace):
@@ -116,11 +118,10 @@ def add_serve_arguments(parser):
         if each.type is bool:
             _add_switch(parser, each)
         else:
-            kind = int if each.name == "rest_api_port" else each.type
             text = each.metadata["help"]
-            if each.default not in ("", None):
+            if each.default != "":
                 text += f" (default: {each.default})"
-            parser.add_argument(f"--{each.name}", type=kind, default=each.default, help=text, metavar="…")
+            parser.add_argument(f"--{each.name}", type=each.type, default=each.default, help=text, metavar="…")
     for name in IGNORED_FLAGS:
         parser.add_argument(f"--{name}", nargs="?", action=_Ignored, help=argparse.SUPPRESS)
     parser.add_argument("--version", nargs="?", action=_Version, help="print the versions and stop")

@@ -17,7 +17,7 @@ PICTURES = [*golden_pictures().values(), b"junk", b""]
 @pytest.fixture(scope="module")
 def urls(exported):
     """gRPC and REST address of `vl-export serve`, which knows nothing of the training code."""
-    flags = ["--port=0", "--rest_api_port=0", "--model_name=captioner", f"--model_base_path={exported.path.parent}"]
+    flags = ["--port=-1", "--rest_api_port=-1", "--model_name=captioner", f"--model_base_path={exported.path.parent}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "export", "serve", *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

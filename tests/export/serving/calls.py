@@ -159,7 +159,7 @@ def _fill_examples(request, model, examples, signature, context, **spec):
 def serving(kind, model_base_path="", **flags):
     """Gives `Calls` to a server: `local` is ours, on a thread; `original` is `tensorflow_model_server`."""
     if kind == "local":
-        with LocalServer(model_base_path, rest_api_port=None, **flags) as server:
+        with LocalServer(model_base_path, rest_api_port=0, **flags) as server:
             calls = Calls(server.grpc_port)
             calls.server = server
             yield calls

@@ -166,7 +166,7 @@ def bomb(dtype, *sizes, **values):
     ids=["one value", "no value", "strings", "a long string", "bools", "overflow"],
 )
 def test_a_small_message_cannot_ask_for_much_memory(tools, signature, proto):
-    with LocalServer(tools, model_name="tools", rest_api_port=None) as server:
+    with LocalServer(tools, model_name="tools", rest_api_port=0) as server:
         client = Calls(server.grpc_port)
         client.predict("tools", X)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

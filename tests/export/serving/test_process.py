@@ -12,6 +12,7 @@ import requests
 from calls import Calls, Process, predict_request
 from serving_models import publish
 
+from export.server.local_server import LocalServer
 from export.server.main import main
 from export.server.options import IGNORED_FLAGS, ServeOptions, add_serve_arguments
 
@@ -25,7 +26,7 @@ def tools(written, tmp_path_factory):
 
 def test_flags_in_both_forms_sockets_and_a_clean_stop_that_loses_nothing(tools, tmp_path):
     socket = tmp_path / "grpc.sock"
-    flags = ["--port=0", "--rest_api_port", "0", "--model_name", "tools", f"--model_base_path={tools}"]
+    flags = ["--port=-1", "--rest_api_port", "-1", "--model_name", "tools", f"--model_base_path={tools}"]
     flags += ["--enable_model_warmup", "--enable_batching=false", f"--grpc_socket_path={socket}"]
     flags += ["--max_running_requests=2", "--flush_filesystem_caches=false", "--grpc_max_threads=4"]
     with Process(*flags) as server:
@@ -53,6 +54,16 @@ def test_flags_in_both_forms_sockets_and_a_clean_stop_that_loses_nothing(tools, 
         assert "tensorflow/" not in logged, "TensorFlow's own log is kept quiet"
 
 
+def test_port_zero_is_no_port(tools):
+    with LocalServer(tools, model_name="tools", port=0) as server:
+        assert server.grpc_port is None
+        assert requests.get(f"http://localhost:{server.rest_port}/v1/models/tools").status_code == 200
+        assert not any("gRPC" in line for line in server.lines)
+    with LocalServer(tools, model_name="tools", rest_api_port=0) as server:
+        assert server.rest_port is None
+        assert Calls(server.grpc_port).predict("tools", {"x": np.float32([1])}).outputs["y"].float_val == [2]
+
+
 @pytest.mark.parametrize(
     "arguments, code, part",
     [
@@ -62,6 +73,8 @@ def test_flags_in_both_forms_sockets_and_a_clean_stop_that_loses_nothing(tools, 
         ([], 1, "Give --model_base_path or --model_config_file"),
         (["--model_base_path=/m", "--batching_parameters_file=x"], 1, "without --enable_batching"),
         (["--model_base_path=/m", "--port=8500", "--rest_api_port=8500"], 1, "must differ"),
+        (["--model_base_path=/m", "--port=0"], 1, "nothing to listen on"),
+        (["--model_base_path=/m", "--port=-2"], 1, "or be -1; got -2"),
     ],
 )
 def test_what_is_wrong_with_flags_is_said(capsys, arguments, code, part):
@@ -88,7 +101,7 @@ def test_both_forms_of_flags_give_the_same_options():
     one = parse("--model_base_path=/m", "--port=7", "--enable_batching", "--enable_model_warmup=false")
     other = parse("--model_base_path", "/m", "--port", "7", "--enable_batching=true", "--enable_model_warmup", "false")
     assert one == other
-    assert one.enable_batching and not one.enable_model_warmup and one.rest_api_port is None
+    assert one.enable_batching and not one.enable_model_warmup and one.rest_api_port == 0
     assert parse("--model_base_path=/m", "--rest_api_timeout_in_ms=0").rest_api_timeout_in_ms == 0
 
 
@@ -109,7 +122,7 @@ def test_a_stop_cancels_no_call_of_clients_that_go_on(tools):
                 codes.append(error.code().name)
                 return
 
-    with Process("--port=0", "--model_name=tools", f"--model_base_path={tools}") as server:
+    with Process("--port=-1", "--model_name=tools", f"--model_base_path={tools}") as server:
         clients = [threading.Thread(target=ask, args=(server.ports["grpc"],)) for _ in range(8)]
         for client in clients:
             client.start()
