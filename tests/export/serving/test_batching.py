@@ -182,13 +182,21 @@ def test_without_batching_the_queue_has_a_bound_too(local):
     assert client.predict("tools", x(1)).outputs["y"].float_val == [2]
 
 
-@pytest.mark.parametrize("enable_batching", [False, True])
-def test_who_has_gone_away_is_never_run(local, enable_batching, tmp_path):
-    file = tmp_path / "batching.config"
-    file.write_text(text(max_batch_size=1, timeout=0))
-    flags = {"batching_parameters_file": file} if enable_batching else {"max_running_requests": 1}
-    client = local(enable_batching=enable_batching, **flags)
+@pytest.fixture(params=["one by one", "batched"])
+def one_thread(request, local, tmp_path):
+    """`Calls` to a server that runs one thing at a time, and has run `slow`."""
+    if request.param == "batched":
+        file = tmp_path / "batching.config"
+        file.write_text(text(max_batch_size=1, timeout=0))
+        client = local(enable_batching=True, batching_parameters_file=file)
+    else:
+        client = local(max_running_requests=1)
     client.predictions.Predict(slow(1))
+    return client
+
+
+def test_who_has_gone_away_is_never_run(one_thread):
+    client = one_thread
     seen = client.value("tools", x(0), "runs")[0]
     running = client.predictions.Predict.future(slow(8_000), 120)
     time.sleep(0.2)
@@ -202,16 +210,10 @@ def test_who_has_gone_away_is_never_run(local, enable_batching, tmp_path):
     assert client.value("tools", x(0), "runs")[0] == seen + 1
 
 
-@pytest.mark.parametrize("enable_batching", [False, True])
-def test_a_run_stops_when_nobody_waits_any_more(local, enable_batching, tmp_path):
-    file = tmp_path / "batching.config"
-    file.write_text(text(max_batch_size=2, timeout=0))
-    flags = {"batching_parameters_file": file} if enable_batching else {"max_running_requests": 1}
-    client = local(enable_batching=enable_batching, **flags)
-    client.predictions.Predict(slow(1))
-    endless = client.predictions.Predict.future(slow(1_000_000_000), 0.4)
+def test_a_run_stops_when_nobody_waits_any_more(one_thread):
+    endless = one_thread.predictions.Predict.future(slow(1_000_000_000), 0.4)
     assert endless.exception().code() == code.DEADLINE_EXCEEDED
-    assert client.predictions.Predict(slow(1), 30).outputs["y"].float_val == [1]  # the only thread is free
+    assert one_thread.predictions.Predict(slow(1), 30).outputs["y"].float_val == [1]
 
 
 def test_a_batch_runs_for_as_long_as_somebody_waits(batched):
