@@ -53,7 +53,7 @@ class Server:
         if "model_config_file" not in settings:
             settings["model_name"] = model
         self._log = tempfile.TemporaryFile()
-        with on_cores(cores or os.sched_getaffinity(0)):  # a process may use what its parent may
+        with on_cores(cores) if cores else contextlib.nullcontext():  # a process may use what its parent may
             self._process = subprocess.Popen(
                 [*command, *(f"--{name}={_text(value)}" for name, value in settings.items())],
                 cwd=ROOT,

@@ -51,7 +51,7 @@ class GrpcFrontend:
             arguments: pairs of gRPC channel arguments.
 
         Raises:
-            RuntimeError: the port is taken.
+            RuntimeError: the port is taken, or the socket cannot be made.
         """
         self._core = core
         self._calls = _CallInterceptor()
@@ -260,7 +260,8 @@ async def _answer(core, api, model, context, work, request):
     """Runs a call, and turns what it raises into the status of the answer; counts it where `api` has a name."""
     started = time.perf_counter()
     left = context.time_remaining()
-    deadline = None if left is None else asyncio.get_running_loop().time() + left
+    is_limited = left is not None and core.options.enforce_session_run_timeout
+    deadline = asyncio.get_running_loop().time() + left if is_limited else None
     code, text = grpc.StatusCode.OK, ""
     try:
         return await work(request, deadline)

@@ -56,10 +56,7 @@ class ModelServer:
                 arguments=_channel_arguments(options.grpc_channel_arguments),
             )
         except RuntimeError as error:
-            raise ExportError(
-                f"Cannot listen at {options.bind_address}:{options.port} for gRPC: the address is in use or not of "
-                "this machine. Give another --port, or -1 for a free one."
-            ) from error
+            raise ExportError(_cannot_listen(options)) from error
         self.grpc_port = self._grpc.port
         self.rest_port = None
         self._http = None
@@ -137,6 +134,14 @@ class ModelServer:
                 _log.exception("Reading the model config file failed")
 
 
+def _cannot_listen(options):
+    socket = f"; or the UNIX socket {options.grpc_socket_path} cannot be made" if options.grpc_socket_path else ""
+    return (
+        f"Cannot listen at {options.bind_address}:{options.port} for gRPC: the address is in use or not of this "
+        f"machine{socket}. Give another --port, or -1 for a free one."
+    )
+
+
 def _read_token(path):
     if not path:
         return None
@@ -199,7 +204,7 @@ def _warn_of_exposure(options, credentials, token):
         loopback = options.bind_address == "localhost"
     if loopback or token:
         return
-    if credentials is None or options.rest_api_port:
+    if (options.port and credentials is None) or options.rest_api_port:
         what = "REST is not encrypted" if credentials else "there is neither TLS nor a token"
         print(
             f"WARNING: listening at {options.bind_address}, beyond this machine, and {what}: whoever reaches the port "

@@ -12,7 +12,6 @@ IGNORED_FLAGS = (
     "enable_grpc_healthcheck_service",
     "enable_per_model_batching_parameters",
     "enable_profiler",
-    "enforce_session_run_timeout",
     "flush_filesystem_caches",
     "grpc_max_threads",
     "mixed_precision",
@@ -73,6 +72,7 @@ class ServeOptions:
     allow_version_labels_for_unavailable_models: bool = _flag(False, "let new labels name versions not loaded yet")
     force_allow_any_version_labels_for_unavailable_models: bool = _flag(False, "let any label do so")
     enable_signature_method_name_check: bool = _flag(False, "use signatures only as their method names say")
+    enforce_session_run_timeout: bool = _flag(True, "stop what a gRPC request has started at its deadline")
     enable_serialization_as_tensor_content: bool = _flag(False, "answer Predict with tensor_content")
     bind_address: str = _flag("127.0.0.1", "(ours) address to listen on")
     auth_token_file: str = _flag("", "(ours) file with a token that requests must bear; gRPC and REST alike")

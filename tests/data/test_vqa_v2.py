@@ -151,7 +151,7 @@ def test_what_cannot_be_used_costs_itself_and_is_listed(tmp_path):
         {**good, "question_id": 777},
         {**good, "answers": [{"answer_confidence": "yes"}]},
         {key: value for key, value in good.items() if key != "answer_type"},
-        {key: value for key, value in good.items() if key != "question_type"},
+        {**good, "question_type": 3},
         [],
     ]
     write_folder(tmp_path, text_files("val2014", asked, answered) | image_files("val2014"))

@@ -28,6 +28,11 @@ def test_accuracy_of_a_kind_is_the_mean_over_its_questions():
     assert list(rows)[:2] == ["other", "yes/no"]  # the broadest first
 
 
+def test_a_name_that_is_broad_and_narrow_is_the_broad_one():
+    answers = [answer(1.0, "other", "other"), answer(0.0, "other", "what"), answer(0.5, "yes/no", "is")]
+    assert list(answers_of_kinds(answers)["other"]) == [0, 1]
+
+
 def test_a_kind_that_all_questions_have_says_nothing():
     assert answers_of_kinds([answer(1.0, "color"), answer(0.0, "color")]) == {}
     assert answers_of_kinds([answer(1.0, ""), answer(0.0, "")]) == {}

@@ -94,7 +94,11 @@ def answers_of_kinds(answers, levels=None):
     for row, answer in enumerate(answers):
         for level, kind in enumerate(answer.kinds[:levels]):
             rows[level, kind].append(row)
-    return {kind: np.array(of) for (_, kind), of in sorted(rows.items()) if kind and len(of) < len(answers)}
+    kinds = {}
+    for (_, kind), of in sorted(rows.items()):
+        if kind and len(of) < len(answers):
+            kinds.setdefault(kind, np.array(of))  # a name that is both broad and narrow is the broad one
+    return kinds
 
 
 def answers_signature(config, answers, split, weights, candidates):

@@ -211,18 +211,31 @@ def test_who_has_gone_away_is_never_run(one_thread):
 
 
 def test_a_run_stops_when_nobody_waits_any_more(one_thread):
-    endless = one_thread.predictions.Predict.future(slow(1_000_000_000), 0.4)
+    endless = one_thread.predictions.Predict.future(slow(400_000), 0.4)
     assert endless.exception().code() == code.DEADLINE_EXCEEDED
-    assert one_thread.predictions.Predict(slow(1), 30).outputs["y"].float_val == [1]
+    assert one_thread.predictions.Predict(slow(1), 20).outputs["y"].float_val == [1]
+
+
+def test_a_run_goes_on_where_runs_know_no_deadline(local):
+    client = local(max_running_requests=1, enforce_session_run_timeout=False)
+    client.predictions.Predict(slow(1))
+    started = time.monotonic()
+    assert client.predictions.Predict.future(slow(8_000), 0.1).exception().code() == code.DEADLINE_EXCEEDED
+    client.predict("tools", x(1))
+    waited = time.monotonic() - started
+    client.predictions.Predict(slow(8_000))
+    assert waited > 0.5 * (time.monotonic() - started - waited)
 
 
 def test_a_batch_runs_for_as_long_as_somebody_waits(batched):
     client = batched(text(max_batch_size=2, timeout=100_000))
     client.predictions.Predict(slow(1))
-    hasty = client.predictions.Predict.future(slow(3_000, 1), 0.3)
-    patient = client.predictions.Predict.future(slow(3_000, 2), 120)
-    assert hasty.exception().code() == code.DEADLINE_EXCEEDED, "the machine is too quick for this test"
-    assert patient.result().outputs["y"].float_val == [2]
+    hasty = client.predictions.Predict.future(slow(8_000, 1), 0.3)
+    patient = client.predictions.Predict.future(slow(8_000, 2), 120)
+    assert hasty.exception() is not None, "the machine is too quick for this test"
+    assert hasty.exception().code() == code.DEADLINE_EXCEEDED
+    outputs = patient.result().outputs
+    assert (outputs["y"].float_val, outputs["run"].int_val) == ([2], [2])  # its first run, the model's second
 
 
 def test_answers_find_their_way_under_load(batched):

@@ -83,10 +83,9 @@ class VqaV2Builder(ExampleBuilder):
         for number, row in enumerate(rows, 1):
             try:
                 key, answer = row["question_id"], join_annotators(row["answers"])
-                kind = "\n".join(row[name].strip() for name in ("answer_type", "question_type"))
+                kind = f"{row['answer_type'].strip()}\n{row.get('question_type', '').strip()}"
             except (KeyError, TypeError, AttributeError):
-                wanted = "question_id, answer_type, question_type and answers"
-                self.skip(split, f"{file} annotation {number}", f"not {wanted}")
+                self.skip(split, f"{file} annotation {number}", "not question_id, answer_type and answers")
                 continue
             if key in known:
                 answers[key] = answer, kind
