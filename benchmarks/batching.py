@@ -42,7 +42,8 @@ def main(arguments=None):
         running = {}
         for name, others in {WRITTEN: {}, **OTHERS}.items():
             config = _config(options.model, Path(folder, str(len(running))), others)
-            server = Server(options.model, "--enable_batching", f"--batching_parameters_file={config}")
+            flags = "--enable_batching", f"--batching_parameters_file={config}"
+            server = Server(f"--model_base_path={options.model.resolve()}", *flags)
             running[name] = servers.enter_context(server)
         rates = {(name, clients): [] for clients in CLIENTS for name in running}
         for number in range(max(options.rounds, 5) + 1):
