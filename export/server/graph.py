@@ -102,7 +102,10 @@ class Graph:
         gc.collect()  # graphs are full of cycles
 
     def _callable(self, feeds, fetches):
-        """Function of arrays and a deadline to arrays."""
+        """Function of arrays and a deadline to arrays.
+
+        None is `Session.run`, which refuses shapes that the kernels, and so TensorFlow Serving, would take.
+        """
         key = (feeds, fetches)
         call = self._calls.get(key) or self._more_calls.get(key)
         if call is None:
@@ -116,8 +119,6 @@ class Graph:
                         self._more_calls.pop(next(iter(self._more_calls)))
                     self._more_calls[key] = call
         return call
-
-    # Neither is `Session.run`: it refuses shapes that the kernels, and so TensorFlow Serving, would take.
 
     def _limited_call(self, feeds, fetches):
         """What the session prepares for it, it keeps until it is closed."""

@@ -1,5 +1,6 @@
 """Laws of batching, of queues and of deadlines, over a socket."""
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ import calls
 import grpc
 import numpy as np
 import pytest
+import served
 from calls import predict_request, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -214,6 +216,21 @@ def test_a_run_stops_when_nobody_waits_any_more(one_thread):
     endless = one_thread.predictions.Predict.future(slow(400_000), 0.4)
     assert endless.exception().code() == code.DEADLINE_EXCEEDED
     assert one_thread.predictions.Predict(slow(1), 20).outputs["y"].float_val == [1]
+
+
+def test_a_run_stops_at_the_timeout_of_rest(written, tmp_path):
+    publish(written["tools"], tmp_path / "tools", 1)
+    flags = {"model_base_path": str(tmp_path / "tools"), "model_name": "tools", "max_running_requests": 1}
+
+    def ask(steps):
+        body = {"signature_name": "slow", "inputs": {"x": [1.0], "steps": [steps]}}
+        status, _, answer = served.call(address, "POST", "/v1/models/tools:predict", body)
+        return status, json.loads(answer).get("error")
+
+    with served.serving_rest("local", rest_api_timeout_in_ms=2000, **flags) as address:
+        assert ask(1) == (200, None)
+        assert ask(200_000) == (504, "Timed out waiting for notification")
+        assert ask(1) == (200, None)  # the only thread is free
 
 
 def test_a_run_goes_on_where_runs_know_no_deadline(local):

@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 import pytest
 import serving_models
-from served import Served, call, serving_rest
+from served import Served, call
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
@@ -223,21 +223,6 @@ def test_the_timeout(gate):
         assert status == 504 and json.loads(body)["error"] == "Timed out waiting for notification"
         assert 0.15 < time.perf_counter() - start < 5
         assert gate.became == ["cancelled"]
-
-
-def test_a_run_stops_at_the_timeout(written, tmp_path):
-    serving_models.publish(written["tools"], tmp_path / "tools", 1)
-    flags = {"model_base_path": str(tmp_path / "tools"), "model_name": "tools", "max_running_requests": 1}
-
-    def ask(steps):
-        body = {"signature_name": "slow", "inputs": {"x": [1.0], "steps": [steps]}}
-        status, _, answer = call(address, "POST", "/v1/models/tools:predict", body)
-        return status, json.loads(answer).get("error")
-
-    with serving_rest("local", rest_api_timeout_in_ms=2000, **flags) as address:
-        assert ask(1) == (200, None)
-        assert ask(200_000) == (504, "Timed out waiting for notification")
-        assert ask(1) == (200, None)  # the only thread is free
 
 
 def test_faults_of_the_server_say_nothing_of_it(gate, caplog):
