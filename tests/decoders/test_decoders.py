@@ -5,10 +5,16 @@ from tests.decoders.conftest import B, K, L, R, V
 from tests.layers.contract import normal
 
 
+def initial_state(decoder, *picture):
+    """For K beams that do not begin alike."""
+    state = decoder.initial_state(*picture, num_beams=K, max_length=L)
+    return decoder.reorder(state, tf.zeros((B, K), tf.int32))
+
+
 def test_step_by_step_equals_the_whole(decoder, picture, caption_ids):
     whole = decoder.model([caption_ids, *picture])
     assert whole.shape == (B, K, L, V) and whole.dtype == tf.float32
-    state = decoder.initial_state(*picture, num_beams=K, max_length=L)
+    state = initial_state(decoder, *picture)
     for t in range(L):
         logits, state, looked = decoder.step(state, caption_ids[:, :, t])
         np.testing.assert_allclose(logits, whole[:, :, t], atol=2e-5)
@@ -20,7 +26,7 @@ def test_a_picture_without_regions_is_read_alike_by_steps_and_whole(decoder, pic
     tokens, mask = picture
     nothing = mask & tf.constant([[True], [False]])
     whole = decoder.model([caption_ids, tokens, nothing])
-    state = decoder.initial_state(tokens, nothing, num_beams=K, max_length=L)
+    state = initial_state(decoder, tokens, nothing)
     for t in range(2):
         logits, state, looked = decoder.step(state, caption_ids[:, :, t])
         np.testing.assert_allclose(logits, whole[:, :, t], atol=2e-5)
@@ -29,7 +35,7 @@ def test_a_picture_without_regions_is_read_alike_by_steps_and_whole(decoder, pic
 
 def test_reordering_beams_in_mid_caption_follows_their_past(decoder, picture, caption_ids):
     parents = tf.constant([[2, 2, 0], [1, 0, 1]])
-    state = decoder.initial_state(*picture, num_beams=K, max_length=L)
+    state = initial_state(decoder, *picture)
     for t in range(L):
         logits, state, _ = decoder.step(state, caption_ids[:, :, t])
         if t in (1, 2):

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tests.decoders.conftest import B, L, R, V
-from vl_keras.decoders.generation import _top_k, generate
+from vl_keras.decoders import generation
+from vl_keras.decoders.generation import _beam_choice, generate
 
 START, END, FORBIDDEN = 2, 3, (0, 1, 2)
 
@@ -154,6 +155,7 @@ def test_attention_follows_each_caption_through_the_search(decoder, picture):
     assert written.attention.shape == (B, 4, L, R)
     previous = tf.concat([tf.fill((B, 4, 1), START), written.tokens[..., :-1]], -1)
     state = decoder.initial_state(*picture, num_beams=4, max_length=L)
+    state = decoder.reorder(state, tf.zeros((B, 4), tf.int32))
     for t in range(L):
         _, state, looked = decoder.step(state, previous[:, :, t])
         real = (written.tokens.numpy()[..., t] != 0)[..., None]
@@ -204,13 +206,47 @@ def test_xla_writes_the_same(decoder, picture):
         np.testing.assert_allclose(plain.scores, jitted[1], atol=1e-4)
 
 
-@pytest.mark.parametrize("vocab_size", [33, 960, 1013])
-def test_the_two_round_top_k_equals_tensorflows(vocab_size):
-    logits = np.random.default_rng(0).integers(0, 40, (B, 3, vocab_size)).astype("float32")  # many ties
-    for k in (1, 4):
-        expected, got = tf.math.top_k(logits, k), _top_k(tf.constant(logits), k)
-        np.testing.assert_array_equal(got[0], expected.values)
-        np.testing.assert_array_equal(got[1], expected.indices)
+@pytest.mark.parametrize("vocab_size", [7, 33, 960, 1013])
+@pytest.mark.parametrize("kept", [1, 3])
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_beams_are_the_best_of_all_continuations(vocab_size, kept, num_beams):
+    rng = np.random.default_rng(0)
+    logits = tf.constant(rng.integers(0, 40, (B, kept, vocab_size)).astype("float32"))  # many ties within a caption
+    loop = {
+        "log_probs": tf.constant(rng.normal(-5.0, 1.0, (B, kept)).astype("float32")),
+        "lengths": tf.constant(rng.integers(1, 9, (B, kept)).astype("int32")),
+        "finished": tf.constant([[False, True, False][:kept], [False, False, True][:kept]]),
+    }
+    finished = loop["finished"].numpy()[..., None]
+    itself = np.where(np.arange(vocab_size) == 0, 0.0, -np.inf)
+    log_probs = loop["log_probs"].numpy()[..., None] + np.where(finished, itself, tf.nn.log_softmax(logits))
+    ranks = log_probs / ((5 + loop["lengths"].numpy()[..., None] + ~finished) / 6) ** 0.7
+    best = np.argsort(-ranks.reshape(B, -1).round(4), axis=1, kind="stable")[:, :num_beams]
+    parents, tokens, got = _beam_choice(num_beams, 0.7)(logits, loop)
+    np.testing.assert_array_equal(parents, best // vocab_size)
+    np.testing.assert_array_equal(tokens, best % vocab_size)
+    np.testing.assert_allclose(got, np.take_along_axis(log_probs.reshape(B, -1), best, 1), atol=1e-4)
+
+
+def test_the_search_ends_when_nothing_can_beat_what_is_finished(decoder, picture, monkeypatch):
+    """The end is likely here, so most searches stop early, and find what searches to the limit find."""
+    bias = decoder.model.get_layer("embedding").bias
+    before = bias.numpy()
+    found = []
+    for more, captions, alpha in itertools.product((2.0, 3.0, 4.0), (1, 3), (0.0, 0.7, 2.0)):
+        settings = {"num_captions": captions, "length_penalty": alpha, "max_length": L}
+        bias.assign(tf.tensor_scatter_nd_add(before, [[END]], [more]))
+        try:
+            early = write(decoder, picture, **settings)
+            with monkeypatch.context() as patch:
+                patch.setattr(generation, "_beam_is_over", lambda *_: lambda loop: tf.constant(False))
+                late = write(decoder, picture, **settings)
+        finally:
+            bias.assign(before)
+        np.testing.assert_array_equal(early.tokens, late.tokens)
+        np.testing.assert_allclose(early.scores, late.scores, atol=1e-6)
+        found.append(lengths(early.tokens).max())
+    assert min(found) < L
 
 
 def test_settings_that_cannot_be(decoder, picture):

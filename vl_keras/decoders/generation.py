@@ -55,7 +55,9 @@ def generate(
     """Writes captions for pictures.
 
     Beam search keeps the `beam_size` best captions, finished or not, by length-normalised log-probability. A finished
-    one keeps its place and its score until better ones push it out; the search ends when all kept ones are finished.
+    one keeps its place and its score until better ones push it out; the search ends when `num_captions` finished ones
+    are kept that no unfinished one can still beat. All captions of a picture begin alike, so the first step runs once
+    for each picture, whatever the number of beams.
 
     Args:
         decoder: its `vocab_size`, `initial_state`, `step` and `reorder` are used.
@@ -87,28 +89,29 @@ def generate(
     num_beams = {"greedy": 1, "beam": beam_size, "sample": num_captions}[method]
     rules = _Rules(decoder.vocab_size, end_id, tuple(forbidden_ids), min_length, no_repeat_ngram, repetition_penalty)
     if method == "beam":
-        choose = _beam_choice(length_penalty)
+        choose = _beam_choice(num_beams, length_penalty)
+        is_over = _beam_is_over(num_captions, length_penalty, max_length)
     else:
-        choose = _single_choice(method == "sample", temperature, top_k, top_p, seed)
+        choose = _single_choice(num_beams, method == "sample", temperature, top_k, top_p, seed)
+        is_over = _all_finished
 
     batch, regions = tf.shape(image_tokens)[0], tf.shape(image_tokens)[1]
     state = decoder.initial_state(image_tokens, image_mask, num_beams, max_length)
-    first_alive = tf.where(tf.range(num_beams) == 0, 0.0, _NEVER) if method == "beam" else tf.zeros(num_beams)
-    loop = {
+    loop = {  # of one beam, which the first step makes many
         "position": tf.constant(0),
         "decoder": state,
-        "last": tf.fill((batch, num_beams), start_id),
-        "tokens": tf.zeros((batch, num_beams, max_length), tf.int32),
-        "log_probs": tf.tile(first_alive[None], (batch, 1)),
-        "lengths": tf.zeros((batch, num_beams), tf.int32),
-        "finished": tf.zeros((batch, num_beams), tf.bool),
+        "last": tf.fill((batch, 1), start_id),
+        "tokens": tf.zeros((batch, 1, max_length), tf.int32),
+        "log_probs": tf.zeros((batch, 1)),
+        "lengths": tf.zeros((batch, 1), tf.int32),
+        "finished": tf.zeros((batch, 1), tf.bool),
     }
     if return_attention:
         # Kept by the slot it was written in; `slots` says which slot is whose past, and is all that moves.
         loop["attention"] = tf.zeros((max_length, batch, num_beams, regions))
-        loop["slots"] = tf.zeros((batch, num_beams, max_length), tf.int32)
+        loop["slots"] = tf.zeros((batch, 1, max_length), tf.int32)
 
-    def body(loop):
+    def advance(loop):
         position = loop["position"]
         logits, state, looked = decoder.step(loop["decoder"], loop["last"], rules.bias(position))
         logits = rules.apply(logits, loop["tokens"], position)
@@ -136,7 +139,7 @@ def generate(
             after["slots"] = tf.where(now, slot[..., None], slots)
         return after
 
-    loop = _while(lambda loop: ~tf.reduce_all(loop["finished"]), body, loop, max_length)
+    loop = _while(lambda loop: ~is_over(loop), advance, advance(loop), max_length - 1)
     scores = loop["log_probs"] / _length_norm(loop["lengths"], length_penalty)
     attention = None
     if return_attention:
@@ -199,34 +202,75 @@ def _repeats(tokens, position, size, vocab_size):
     return tf.reduce_any(tf.equal(last[..., None], tf.range(vocab_size)), axis=2)
 
 
-def _beam_choice(length_penalty):
+def _beam_choice(num_beams, length_penalty):
+    """The `num_beams` best continuations of the W kept captions.
+
+    The best lie in the `num_beams` groups of tokens with the best maxima, and a caption's own log-probability and
+    length change no order within a group. So the vocabulary is read once for the maxima, and ranked are only these
+    groups: several times faster on CPU than `tf.math.top_k` over W*V. Groups are visited in the order of the
+    vocabulary, so that ties are broken as `tf.math.top_k` breaks them: the lower index first.
+    """
+
     def choose(logits, loop):
-        num_beams, vocab_size = logits.shape[1], logits.shape[2]
-        width = min(num_beams, vocab_size)
-        # The best of each beam first: a row of V at a time is cheaper than one of K*V.
-        best, token = _top_k(logits, width)
-        log_probs = best - best[..., :1] + _log_probability(logits, token[..., :1])
-        finished = loop["finished"][..., None]
-        stays = tf.where(tf.range(width) == 0, 0.0, _NEVER)
-        log_probs = loop["log_probs"][..., None] + tf.where(finished, stays, log_probs)
-        lengths = loop["lengths"][..., None] + tf.cast(~finished, tf.int32)
-        ranks = tf.reshape(log_probs / _length_norm(lengths, length_penalty), (-1, num_beams * width))
+        grouped = _grouped(logits, num_beams)
+        kept, groups, size = grouped.shape[1:]
+        peaks = tf.reduce_max(grouped, axis=3)
+        so_far = loop["log_probs"] - _log_sum_exp(logits, grouped, peaks)
+        finished, lengths = loop["finished"], loop["lengths"] + tf.cast(~loop["finished"], tf.int32)
+        norm = _length_norm(lengths, length_penalty)
+
+        # A finished caption has one continuation, itself, which stands in the first place of its first group.
+        stays = tf.where(tf.range(groups) == 0, loop["log_probs"][..., None], _NEVER)
+        log_probs = tf.where(finished[..., None], stays, peaks + so_far[..., None])
+        ranks = tf.reshape(log_probs / norm[..., None], (-1, kept * groups))
+        near = tf.sort(tf.math.top_k(ranks, min(num_beams, kept * groups)).indices)
+        beam = near // groups
+
+        log_probs = tf.gather(tf.reshape(grouped, (-1, kept * groups, size)), near, batch_dims=1)
+        log_probs += _follow(so_far, beam)[..., None]
+        itself = (near % groups == 0)[..., None] & (tf.range(size) == 0)
+        stays = tf.where(itself, _follow(loop["log_probs"], beam)[..., None], _NEVER)
+        log_probs = tf.where(_follow(finished, beam)[..., None], stays, log_probs)
+        ranks = tf.reshape(log_probs / _follow(norm, beam)[..., None], (-1, near.shape[1] * size))
         chosen = tf.math.top_k(ranks, num_beams).indices
-        flat = (-1, num_beams * width)
-        parents = chosen // width
-        return (
-            parents,
-            tf.gather(tf.reshape(token, flat), chosen, batch_dims=1),
-            tf.gather(tf.reshape(log_probs, flat), chosen, batch_dims=1),
-        )
+        group = chosen // size
+        # Where captions are fewer than beams, one without hope may get a token that only fills the last group up.
+        token = tf.minimum(_follow(near % groups, group) * size + chosen % size, logits.shape[2] - 1)
+        return _follow(beam, group), token, _follow(tf.reshape(log_probs, (-1, near.shape[1] * size)), chosen)
 
     return choose
 
 
-def _single_choice(sample, temperature, top_k, top_p, seed):
+def _beam_is_over(num_captions, length_penalty, max_length):
+    """Whether the best `num_captions` of each picture are finished and can no longer be beaten.
+
+    A log-probability only falls, so an unfinished caption ends with no better a score than it has now, at the length
+    that is kindest to it.
+    """
+
+    def is_over(loop):
+        longest = _length_norm(tf.maximum(loop["lengths"], max_length), length_penalty)
+        own = _length_norm(loop["lengths"], length_penalty)
+        reachable = loop["log_probs"] / tf.where(loop["finished"], own, tf.maximum(own, longest))
+        best = tf.math.top_k(reachable, num_captions).indices
+        return tf.reduce_all(_follow(loop["finished"], best))
+
+    return is_over
+
+
+def _all_finished(loop):
+    return tf.reduce_all(loop["finished"])
+
+
+def _single_choice(num_captions, sample, temperature, top_k, top_p, seed):
     seed = tf.stack([tf.cast(seed, tf.int32), 0]) if not tf.is_tensor(seed) else tf.cast(seed, tf.int32)
 
     def choose(logits, loop):
+        parents = None
+        if logits.shape[1] < num_captions:  # the first step
+            logits = tf.repeat(logits, num_captions, axis=1)
+            parents = tf.zeros_like(logits[..., 0], tf.int32)
+            loop = {**loop, **{key: _follow(loop[key], parents) for key in ("log_probs", "finished")}}
         if sample:
             warped = _warp(logits, temperature, top_k, top_p)
             step_seed = tf.stack([seed[0], seed[1] * 1009 + loop["position"]])
@@ -235,36 +279,33 @@ def _single_choice(sample, temperature, top_k, top_p, seed):
             token = tf.argmax(warped - tf.math.log(-tf.math.log(noise)), axis=-1, output_type=tf.int32)
         else:
             token = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        chosen = _log_probability(logits, token[..., None])[..., 0]
-        return None, token, loop["log_probs"] + tf.where(loop["finished"], 0.0, chosen)
+        chosen = _log_probability(logits, token)
+        return parents, token, loop["log_probs"] + tf.where(loop["finished"], 0.0, chosen)
 
     return choose
 
 
 def _log_probability(logits, tokens):
-    """Log-probabilities of likely `(B, K, n)` tokens: one fused softmax is a quarter of a log-sum-exp's four passes."""
+    """Log-probabilities of likely `(B, K)` tokens: one fused softmax is a quarter of a log-sum-exp's four passes."""
     return tf.math.log(tf.maximum(tf.gather(tf.nn.softmax(logits), tokens, batch_dims=2), 1e-37))
 
 
-def _top_k(logits, k):
-    """`tf.math.top_k` over a wide last axis of `(B, K, V)`, in two rounds: several times faster on CPU.
+def _log_sum_exp(logits, grouped, peaks):
+    """`(B, K)`, by the probability of the likeliest token, which is the quickest: see `_log_probability`."""
+    group = tf.argmax(peaks, axis=2, output_type=tf.int32)
+    place = tf.argmax(tf.gather(grouped, group, batch_dims=2), axis=2, output_type=tf.int32)
+    return tf.reduce_max(peaks, axis=2) - _log_probability(logits, group * grouped.shape[3] + place)
 
-    The k best lie in the k groups with the best maxima. Groups are visited in the order of the vocabulary, so that ties
-    are broken as `tf.math.top_k` breaks them: the lower index first.
-    """
-    num_beams, vocab_size = logits.shape[1], logits.shape[2]
+
+def _grouped(logits, least):
+    """`(B, K, V)` logits in groups of neighbours, `(B, K, groups, size)`, filled up to `least` tokens or more."""
+    num_beams, vocab_size = logits.shape[1:]
     size = next((size for size in range(48, 129) if vocab_size % size == 0), 64)
-    groups = -(-vocab_size // size)
-    if groups < 4 * k:
-        return tf.math.top_k(logits, k)
-    if vocab_size % size:
+    groups = -(-max(vocab_size, least) // size)
+    if size * groups > vocab_size:
         padding = ((0, 0), (0, 0), (0, size * groups - vocab_size))
         logits = tf.pad(logits, padding, constant_values=2 * _NEVER)
-    grouped = tf.reshape(logits, (-1, num_beams, groups, size))
-    nearest = tf.sort(tf.math.top_k(tf.reduce_max(grouped, axis=3), k).indices)
-    near = tf.reshape(tf.gather(grouped, nearest, batch_dims=2), (-1, num_beams, k * size))
-    values, place = tf.math.top_k(near, k)
-    return values, tf.gather(nearest, place // size, batch_dims=2) * size + place % size
+    return tf.reshape(logits, (-1, num_beams, groups, size))
 
 
 def _warp(logits, temperature, top_k, top_p):

@@ -63,22 +63,18 @@ class LstmDecoder:
         """What decoding starts from; arguments and result as in `TransformerDecoder.initial_state`."""
         del max_length
         vector = masked_mean(image_tokens, image_mask)
-
-        def per_beam(tensor):
-            return tf.repeat(tensor[:, None], num_beams, axis=1)
-
         return {
             "image": self._attention.cross_attention.remember(image_tokens, image_mask),
             "image_mask": additive_mask(image_mask)[:, None, None],
-            "gates": per_beam(self._lstms[0].constant_gates(vector)),
-            "lstm": [tf.split(per_beam(start(vector)), 2, axis=-1) for start in self._starts],
+            "gates": tf.repeat(self._lstms[0].constant_gates(vector)[:, None], num_beams, axis=1),
+            "lstm": [tf.split(start(vector)[:, None], 2, axis=-1) for start in self._starts],
         }
 
     def step(self, state, tokens, more_bias=None):
         """Reads one token of every beam; arguments and result as in `TransformerDecoder.step`."""
         num_beams, image_mask = tokens.shape[1], state["image_mask"]
         hidden = self._embedding.step(tf.reshape(tokens, (-1,)), 0)
-        constant, states = _rows(state["gates"]), []
+        constant, states = _rows(state["gates"][:, :num_beams]), []
         for lstm, before in zip(self._lstms, state["lstm"], strict=True):
             hidden, sentinel, after = lstm.step(hidden, [_rows(part) for part in before], constant)
             constant = None
@@ -90,7 +86,7 @@ class LstmDecoder:
         return _beams(logits, num_beams), {**state, "lstm": states}, looked
 
     def reorder(self, state, parents):
-        """The state after beam `k` of each picture has become a continuation of beam `parents[:, k]` `(B, K)`."""
+        """As `TransformerDecoder.reorder`."""
         moved = [[tf.gather(part, parents, batch_dims=1) for part in layer] for layer in state["lstm"]]
         return {**state, "lstm": moved}
 

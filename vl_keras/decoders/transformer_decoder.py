@@ -29,6 +29,7 @@ class TransformerDecoder:
         self, vocab_size, hidden_dim, num_heads, num_layers, intermediate_dim, dropout, word_dropout, max_length
     ):
         self.vocab_size = vocab_size
+        self._hidden_dim = hidden_dim
         self._num_heads = num_heads
         self._embedding = TokenEmbedding(vocab_size, hidden_dim, max_length, word_dropout, name="embedding")
         self._blocks = [
@@ -36,11 +37,11 @@ class TransformerDecoder:
             for i in range(num_layers)
         ]
         self._norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
-        self.model = self._functional(hidden_dim, dropout)
+        self.model = self._functional(dropout)
 
-    def _functional(self, hidden_dim, dropout):
+    def _functional(self, dropout):
         caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
-        image_tokens = keras.Input((None, hidden_dim), name="image_tokens")
+        image_tokens = keras.Input((None, self._hidden_dim), name="image_tokens")
         image_mask = keras.Input((None,), dtype="bool", name="image_mask")
         tokens = keras.layers.Dropout(dropout, name="embedding_dropout")(self._embedding(caption_ids))
         for block in self._blocks:
@@ -54,11 +55,12 @@ class TransformerDecoder:
         Args:
             image_tokens: `(B, R, D)`.
             image_mask: `(B, R)` bool.
-            num_beams: K captions written side by side for each picture.
+            num_beams: K captions that will be written side by side for each picture.
             max_length: L tokens at most.
 
         Returns:
-            A dict of tensors; only `step` and `reorder` read it.
+            A dict of tensors, for one beam: all begin alike, and `reorder` makes it many. Only `step` and `reorder`
+            read it.
         """
         batch = tf.shape(image_tokens)[0]
         return {
@@ -68,7 +70,7 @@ class TransformerDecoder:
             "first_rows": first_rows(batch, self._num_heads, max_length),
             "cache": [block.self_attention.empty_cache(batch, max_length, num_beams) for block in self._blocks],
             # Which beam's slot holds each position of each beam's past, (B, K, L, 1); -1: nothing is written yet.
-            "ancestors": tf.fill((batch, num_beams, max_length, 1), -1),
+            "ancestors": tf.fill((batch, 1, max_length, 1), -1),
         }
 
     def step(self, state, tokens, more_bias=None):
@@ -85,10 +87,10 @@ class TransformerDecoder:
         """
         position, image_mask = state["position"], state["image_mask"]
         num_beams, max_length = state["ancestors"].shape[1:3]
-        beams = tf.range(num_beams)
+        room = state["cache"][0].shape[1] * self._num_heads // self._hidden_dim  # beams that the cache is made for
         now = tf.range(max_length)[:, None] == position
-        ancestors = tf.where(now, beams[:, None, None], state["ancestors"])
-        own = tf.reshape(additive_mask(ancestors == beams), (-1, 1, num_beams, max_length * num_beams))
+        ancestors = tf.where(now, tf.range(num_beams)[:, None, None], state["ancestors"])
+        own = tf.reshape(additive_mask(ancestors == tf.range(room)), (-1, 1, num_beams, max_length * room))
         written = state["first_rows"] + position
         rows = self._embedding.step(tf.reshape(tokens, (-1,)), position)
         caches, weights = [], []
@@ -102,5 +104,5 @@ class TransformerDecoder:
         return tf.reshape(logits, (-1, num_beams, logits.shape[-1])), after, looked
 
     def reorder(self, state, parents):
-        """The state after beam `k` of each picture has become a continuation of beam `parents[:, k]` `(B, K)`."""
+        """The state once beam `k` of each picture continues what beam `parents[:, k]` `(B, num_beams)` was."""
         return {**state, "ancestors": tf.gather(state["ancestors"], parents, batch_dims=1)}

@@ -60,8 +60,8 @@ class CausalSelfAttention(keras.layers.Layer):
             rows: `(B*K, D)`, the newest token of each beam.
             cache: of `empty_cache` or the last step.
             written: `(2*B*H, 1)` int32, the cache's rows of this position; see `first_rows`.
-            mask: `(B, 1, K, L*K)`, of `additive_mask`: it shows each beam the slots of its own past and of this
-                position.
+            mask: `(B, 1, K, L*S)`, of `additive_mask`, where the cache has room for S beams, K at least: it shows each
+                beam the slots of its own past and of this position.
 
         Returns:
             `(B*K, hidden_dim)` and the new cache.
@@ -69,7 +69,8 @@ class CausalSelfAttention(keras.layers.Layer):
         heads, width = self.num_heads, self.hidden_dim // self.num_heads
         num_beams, num_slots = mask.shape[2:]
         new = tf.transpose(tf.reshape(self._projection(rows), (-1, num_beams, 3, heads, width)), (2, 0, 3, 1, 4))
-        cache = _write(cache, written, tf.reshape(new[1:], (-1, num_beams * width)))
+        beside = cache.shape[1] - num_beams * width
+        cache = _write(cache, written, tf.pad(tf.reshape(new[1:], (-1, num_beams * width)), ((0, 0), (0, beside))))
         past = tf.reshape(cache, (2, -1, heads, num_slots, width))
         read, _ = decoding_attention(new[0], past[0], past[1], mask)
         return self._output(heads_to_beams(read)), cache
