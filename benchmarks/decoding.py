@@ -1,14 +1,19 @@
 """Speed of writing captions, against the plain way: a Python loop that calls the model on the whole prefix each token.
 
-    python benchmarks/decoding.py [--decoder transformer] [--repeats 7]
+    python benchmarks/decoding.py [--decoder transformer] [--repeats 7] [--run RUN]
 
-Both sides have the same weights, the same image tokens and thread settings, and must write the same captions, or the
-benchmark stops. The image encoder is excluded from both; everything after it is included. The end token is forbidden on
-both sides, so every caption has the same length. Every round runs everything once; a time is the median over rounds,
-and a ratio is the median of the ratios of the same round.
+Every round runs everything once; a time is the median over rounds, and a ratio is the median of the ratios of the same
+round. The image encoder is excluded; everything after it is included.
+
+Without a run, both sides have the same random weights, the same image tokens and thread settings, and must write the
+same captions, or the benchmark stops. The end token is forbidden on both, so every caption has the same length.
+
+With a trained captioner's run, beam search is compared with greedy search on its development pictures, in captions that
+end where it ends them: a batch is done when its last caption is.
 """
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -23,10 +28,12 @@ import tf_keras as keras  # isort: skip
 from vl_keras.config import ModelConfig, TextConfig
 from vl_keras.encoders.image_encoder import build_image_encoder
 from vl_keras.models.captioner import build_captioner
+from vl_keras.training.run_dir import load_run
 
 REGIONS, FEATURES = 49, 1280  # MobileNetV2's grid for a picture of 224 x 224
 START, FORBIDDEN = 2, (0, 1, 2, 3)  # the end token, 3, too
 TOKENS, LARGE_BATCH, BEAMS = 20, 64, 5
+RUN_BATCHES = 8
 LENGTHS = (10, 20, 40)
 ONE, ONE_LOOP = "greedy, 1 image", "plain loop, 1 image"
 MANY, MANY_LOOP = f"greedy, batch {LARGE_BATCH}", f"plain loop, batch {LARGE_BATCH}"
@@ -38,14 +45,18 @@ def main(arguments=None):
     parser.add_argument("--decoder", choices=("transformer", "lstm", "both"), default="both")
     parser.add_argument("--repeats", type=int, default=7, help="rounds; each figure is their median (at least 5)")
     parser.add_argument("--jit", action="store_true", help="compile our side with XLA")
+    parser.add_argument("--run", help="a trained captioner to measure, in place of decoders of random weights")
     options = parser.parse_args(arguments)
     decoders = ("transformer", "lstm") if options.decoder == "both" else (options.decoder,)
     print(
         f"TensorFlow {tf.__version__}, {len(tf.config.list_logical_devices('GPU'))} GPUs, "
         f"{tf.config.threading.get_intra_op_parallelism_threads() or 'default'} threads, jit {options.jit}, "
-        f"{TOKENS} tokens a caption, median of {max(options.repeats, 5)}"
+        f"median of {max(options.repeats, 5)}"
     )
-    held = [measure(decoder, max(options.repeats, 5), options.jit) for decoder in decoders]
+    if options.run:
+        held = [measure_run(options.run, max(options.repeats, 5), options.jit)]
+    else:
+        held = [measure(decoder, max(options.repeats, 5), options.jit) for decoder in decoders]
     return 0 if all(held) else 1
 
 
@@ -79,16 +90,7 @@ def measure(decoder, repeats, jit):
     for own, loop in ((ONE, ONE_LOOP), (MANY, MANY_LOOP)):
         if not np.array_equal(written[own], written[loop]):
             raise SystemExit(f"{decoder}: {own} and {loop} wrote different captions, so there is no comparison.")
-    seconds = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-
-    print(f"\n{decoder}")
-    for name, values in seconds.items():
-        print(f"  {name:<32}{1000 * statistics.median(values):10.1f} ms")
+    seconds = _timed(f"{decoder}, {TOKENS} tokens a caption", runs, repeats)
 
     def ratio(name, other, scale=1.0):
         return scale * statistics.median(a / b for a, b in zip(seconds[name], seconds[other], strict=True))
@@ -104,6 +106,48 @@ def measure(decoder, repeats, jit):
             _verdict(f"a token's cost, {LENGTHS[-1]} tokens / {LENGTHS[0]} tokens", per_token, most=1.25),
         ]
     )
+
+
+def measure_run(folder, repeats, jit):
+    """Measures beam search against greedy search as the captioner of a run writes."""
+    config, task, captioner, _ = load_run(folder)
+    if config.task != "captioning":
+        raise SystemExit(f"`{folder}` is a run of the task {config.task}; it takes one of captioning.")
+    data = task.evaluation_data(captioner, config.data.dev_split, LARGE_BATCH)
+    batches = []
+    for inputs, _ in itertools.islice(data, RUN_BATCHES):
+        inputs = dict(inputs)
+        if "image" in inputs:
+            inputs["image_tokens"] = captioner.image_encoder(inputs.pop("image"), training=False)["image_tokens"]
+        batches.append(inputs)
+
+    def ours(method, beams):
+        settings = {**task.generation_settings(), "method": method, "beam_size": beams, "num_captions": 1}
+        write = tf.function(lambda inputs: captioner.generate(inputs, **settings).tokens, jit_compile=jit)
+        return lambda: [write(inputs).numpy() for inputs in batches]
+
+    runs = {MANY: ours("greedy", 1), BEAM: ours("beam", BEAMS)}
+    for name, run in runs.items():
+        lengths = [(tokens != 0).sum(axis=-1) for tokens in run()]
+        longest = np.mean([batch.max() for batch in lengths])
+        print(f"{name}: {np.concatenate(lengths).mean():.1f} tokens a caption, {longest:.1f} the longest of a batch")
+    seconds = _timed(f"{folder}, {len(batches)} batches", runs, repeats)
+    ratio = statistics.median(a / b for a, b in zip(seconds[BEAM], seconds[MANY], strict=True))
+    return _verdict(f"{BEAM} / {MANY}", ratio, most=3)
+
+
+def _timed(title, runs, repeats):
+    """Dict of name to the seconds of each round; prints their medians."""
+    seconds = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    print(f"\n{title}")
+    for name, values in seconds.items():
+        print(f"  {name:<32}{1000 * statistics.median(values):10.1f} ms")
+    return seconds
 
 
 def plain_loop(model, image_tokens, length):

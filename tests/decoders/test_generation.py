@@ -228,25 +228,48 @@ def test_beams_are_the_best_of_all_continuations(vocab_size, kept, num_beams):
     np.testing.assert_allclose(got, np.take_along_axis(log_probs.reshape(B, -1), best, 1), atol=1e-4)
 
 
+def test_a_caption_that_can_only_go_on_forbidden_is_not_preferred():
+    """Its logits are all so low that float32 has no room beside them for what it is worth."""
+    logits = np.random.default_rng(0).normal(size=(1, 2, 960)).astype("float32")
+    logits[:, 0] = -1e9
+    loop = {
+        "log_probs": tf.constant([[-30.0, -5.0]]),
+        "lengths": tf.constant([[3, 3]]),
+        "finished": tf.constant([[False, False]]),
+    }
+    parents, tokens, log_probs = _beam_choice(2, 0.7)(tf.constant(logits), loop)
+    np.testing.assert_array_equal(parents, [[1, 1]])
+    np.testing.assert_array_equal(tokens[0], np.argsort(-logits[0, 1])[:2])
+    np.testing.assert_allclose(log_probs[0], np.sort(tf.nn.log_softmax(logits[0, 1]))[:-3:-1] - 5.0, atol=1e-5)
+
+
 def test_the_search_ends_when_nothing_can_beat_what_is_finished(decoder, picture, monkeypatch):
-    """The end is likely here, so most searches stop early, and find what searches to the limit find."""
+    """The end is likely here; searches that go on until all kept captions are finished find the same, later."""
+
+    class Counting:
+        vocab_size, initial_state, reorder = decoder.vocab_size, decoder.initial_state, decoder.reorder
+        steps = 0
+
+        def step(self, *arguments):
+            self.steps += 1
+            return decoder.step(*arguments)
+
     bias = decoder.model.get_layer("embedding").bias
     before = bias.numpy()
-    found = []
-    for more, captions, alpha in itertools.product((2.0, 3.0, 4.0), (1, 3), (0.0, 0.7, 2.0)):
-        settings = {"num_captions": captions, "length_penalty": alpha, "max_length": L}
+    early, late = Counting(), Counting()
+    for more, captions, alpha in itertools.product((2.0, 4.0), (1, 3), (0.0, 0.7, 2.0)):
+        settings = {"num_captions": captions, "length_penalty": alpha, "max_length": L, "beam_size": 4}
         bias.assign(tf.tensor_scatter_nd_add(before, [[END]], [more]))
         try:
-            early = write(decoder, picture, **settings)
+            found = generate(early, *picture, **settings)
             with monkeypatch.context() as patch:
-                patch.setattr(generation, "_beam_is_over", lambda *_: lambda loop: tf.constant(False))
-                late = write(decoder, picture, **settings)
+                patch.setattr(generation, "_beam_is_over", lambda *_: generation._all_finished)
+                wanted = generate(late, *picture, **settings)
         finally:
             bias.assign(before)
-        np.testing.assert_array_equal(early.tokens, late.tokens)
-        np.testing.assert_allclose(early.scores, late.scores, atol=1e-6)
-        found.append(lengths(early.tokens).max())
-    assert min(found) < L
+        np.testing.assert_array_equal(found.tokens, wanted.tokens)
+        np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
+    assert early.steps < late.steps
 
 
 def test_settings_that_cannot_be(decoder, picture):

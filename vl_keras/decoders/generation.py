@@ -1,8 +1,8 @@
 """Writing captions in the graph: greedy, sampling and beam search over a decoder's step function.
 
 A decoder is anything with `vocab_size`, `initial_state`, `step` and `reorder` as `TransformerDecoder` has them.
-Everything here is a `tf.while_loop` over static shapes, so it runs eagerly, in a `tf.function`, under XLA and in a
-SavedModel alike.
+Everything here is one step of all captions' common start and then a `tf.while_loop` over static shapes, so it runs
+eagerly, in a `tf.function`, under XLA and in a SavedModel alike.
 """
 
 import math
@@ -208,35 +208,38 @@ def _beam_choice(num_beams, length_penalty):
     The best lie in the `num_beams` groups of tokens with the best maxima, and a caption's own log-probability and
     length change no order within a group. So the vocabulary is read once for the maxima, and ranked are only these
     groups: several times faster on CPU than `tf.math.top_k` over W*V. Groups are visited in the order of the
-    vocabulary, so that ties are broken as `tf.math.top_k` breaks them: the lower index first.
+    vocabulary, so that ties, which are continuations that float32 cannot tell apart, go to the lower index.
     """
 
     def choose(logits, loop):
         grouped = _grouped(logits, num_beams)
         kept, groups, size = grouped.shape[1:]
         peaks = tf.reduce_max(grouped, axis=3)
-        so_far = loop["log_probs"] - _log_sum_exp(logits, grouped, peaks)
-        finished, lengths = loop["finished"], loop["lengths"] + tf.cast(~loop["finished"], tf.int32)
-        norm = _length_norm(lengths, length_penalty)
+        before, finished = loop["log_probs"], loop["finished"]
+        # All is told from the likeliest token on: where every token is forbidden, the logits' own size would round
+        # what the caption is worth to nothing.
+        top, best = tf.reduce_max(peaks, axis=2), before + _best_log_probability(logits, grouped, peaks)
+        norm = _length_norm(loop["lengths"] + tf.cast(~finished, tf.int32), length_penalty)
 
-        # A finished caption has one continuation, itself, which stands in the first place of its first group.
-        stays = tf.where(tf.range(groups) == 0, loop["log_probs"][..., None], _NEVER)
-        log_probs = tf.where(finished[..., None], stays, peaks + so_far[..., None])
-        ranks = tf.reshape(log_probs / norm[..., None], (-1, kept * groups))
-        near = tf.sort(tf.math.top_k(ranks, min(num_beams, kept * groups)).indices)
-        beam = near // groups
+        def ranks(logits, first, beams=lambda tensor: tensor):
+            """Log-probabilities of continuations, and those by which they are ranked."""
+            log_probs = logits - beams(top)[..., None] + beams(best)[..., None]
+            # A finished caption has one continuation, itself, which stands in the first place of its first group.
+            itself = tf.where(first, beams(before)[..., None], _NEVER)
+            log_probs = tf.where(beams(finished)[..., None], itself, log_probs)
+            flat = (-1, log_probs.shape[1] * log_probs.shape[2])
+            return tf.reshape(log_probs, flat), tf.reshape(log_probs / beams(norm)[..., None], flat)
 
-        log_probs = tf.gather(tf.reshape(grouped, (-1, kept * groups, size)), near, batch_dims=1)
-        log_probs += _follow(so_far, beam)[..., None]
-        itself = (near % groups == 0)[..., None] & (tf.range(size) == 0)
-        stays = tf.where(itself, _follow(loop["log_probs"], beam)[..., None], _NEVER)
-        log_probs = tf.where(_follow(finished, beam)[..., None], stays, log_probs)
-        ranks = tf.reshape(log_probs / _follow(norm, beam)[..., None], (-1, near.shape[1] * size))
-        chosen = tf.math.top_k(ranks, num_beams).indices
+        _, of_groups = ranks(peaks, tf.range(groups) == 0)
+        near = tf.sort(tf.math.top_k(of_groups, min(num_beams, kept * groups)).indices)
+        beam, near_logits = near // groups, _follow(tf.reshape(grouped, (-1, kept * groups, size)), near)
+        first = (near % groups == 0)[..., None] & (tf.range(size) == 0)
+        log_probs, of_tokens = ranks(near_logits, first, lambda tensor: _follow(tensor, beam))
+        chosen = tf.math.top_k(of_tokens, num_beams).indices
         group = chosen // size
         # Where captions are fewer than beams, one without hope may get a token that only fills the last group up.
         token = tf.minimum(_follow(near % groups, group) * size + chosen % size, logits.shape[2] - 1)
-        return _follow(beam, group), token, _follow(tf.reshape(log_probs, (-1, near.shape[1] * size)), chosen)
+        return _follow(beam, group), token, _follow(log_probs, chosen)
 
     return choose
 
@@ -249,8 +252,7 @@ def _beam_is_over(num_captions, length_penalty, max_length):
     """
 
     def is_over(loop):
-        longest = _length_norm(tf.maximum(loop["lengths"], max_length), length_penalty)
-        own = _length_norm(loop["lengths"], length_penalty)
+        own, longest = _length_norm(loop["lengths"], length_penalty), _length_norm(max_length, length_penalty)
         reachable = loop["log_probs"] / tf.where(loop["finished"], own, tf.maximum(own, longest))
         best = tf.math.top_k(reachable, num_captions).indices
         return tf.reduce_all(_follow(loop["finished"], best))
@@ -270,7 +272,6 @@ def _single_choice(num_captions, sample, temperature, top_k, top_p, seed):
         if logits.shape[1] < num_captions:  # the first step
             logits = tf.repeat(logits, num_captions, axis=1)
             parents = tf.zeros_like(logits[..., 0], tf.int32)
-            loop = {**loop, **{key: _follow(loop[key], parents) for key in ("log_probs", "finished")}}
         if sample:
             warped = _warp(logits, temperature, top_k, top_p)
             step_seed = tf.stack([seed[0], seed[1] * 1009 + loop["position"]])
@@ -290,11 +291,11 @@ def _log_probability(logits, tokens):
     return tf.math.log(tf.maximum(tf.gather(tf.nn.softmax(logits), tokens, batch_dims=2), 1e-37))
 
 
-def _log_sum_exp(logits, grouped, peaks):
-    """`(B, K)`, by the probability of the likeliest token, which is the quickest: see `_log_probability`."""
+def _best_log_probability(logits, grouped, peaks):
+    """Log-probability `(B, K)` of the likeliest token, which the groups' maxima find without another look at all."""
     group = tf.argmax(peaks, axis=2, output_type=tf.int32)
     place = tf.argmax(tf.gather(grouped, group, batch_dims=2), axis=2, output_type=tf.int32)
-    return tf.reduce_max(peaks, axis=2) - _log_probability(logits, group * grouped.shape[3] + place)
+    return _log_probability(logits, group * grouped.shape[3] + place)
 
 
 def _grouped(logits, least):

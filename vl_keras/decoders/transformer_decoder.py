@@ -78,7 +78,7 @@ class TransformerDecoder:
 
         Args:
             state: from `initial_state` or the last `step`.
-            tokens: `(B, K)` int32.
+            tokens: `(B, K)` int32; K is 1 until `reorder` makes it more.
             more_bias: `(V,)` float32, added to all logits.
 
         Returns:
