@@ -102,6 +102,15 @@ def _predict(options):
     return int(not any(prediction.status == OK for prediction in predictions))
 
 
+def _ensemble(options):
+    from vl_keras.training.ensemble import ensemble
+
+    result = ensemble(options.runs, options.run_dir, options.overrides, options.weights)
+    for member in result["members"]:
+        print(f"{member['run']}: {member['weights']}")
+    print(f"run: {options.run_dir}: {result['best']['which']}")
+
+
 def _extract(options):
     from vl_keras.config import load_config
     from vl_keras.training.extract import extract
@@ -256,6 +265,22 @@ def _parser():
     predict.add_argument("--out", metavar="FILE", help="also write JSON lines, with other candidates and their scores")
     _run_arguments(predict)
 
+    ensemble = _command(
+        commands,
+        "ensemble",
+        _ensemble,
+        "join trained captioners into a better one",
+        "Joins captioning runs that were trained with different seeds into one run that writes each word by the mean "
+        "of their probabilities, and measures it on the development split. The new run is evaluated, used and exported "
+        "like any other; a word costs it what it costs all its members together.",
+        "vl-keras train configs/captioning/flickr8k_transformer.yaml --set training.seed=1 --run-dir runs/one\n"
+        "  vl-keras train configs/captioning/flickr8k_transformer.yaml --set training.seed=2 --run-dir runs/two\n"
+        "  vl-keras ensemble runs/one runs/two --run-dir runs/both",
+    )
+    ensemble.add_argument("runs", metavar="RUN", nargs="+", help="run directories that `vl-keras train` made")
+    ensemble.add_argument("--run-dir", metavar="DIR", required=True, help="where the new run goes")
+    _use_arguments(ensemble)
+
     extract = _command(
         commands,
         "extract",
@@ -381,6 +406,10 @@ def _config_arguments(command):
 
 def _run_arguments(command):
     command.add_argument("run", metavar="RUN", help="run directory that `vl-keras train` made")
+    _use_arguments(command)
+
+
+def _use_arguments(command):
     _set_argument(command, _RUN_OVERRIDE_HELP)
     command.add_argument(
         "--weights",

@@ -126,6 +126,7 @@ class ModelConfig:
     dropout: float = 0.1
     image_dropout: float = 0.1  # on the encoder's tokens
     word_dropout: float = 0.0  # chance that an input word is hidden from the decoder
+    members: int = 1  # of captioning: captioners with other weights each whose word probabilities are averaged
 
 
 @dataclass(frozen=True)
@@ -372,7 +373,9 @@ def _rules(config):
     yield one_of("generation", "method", ("greedy", "beam", "sample"))
     yield from at_least("data", 1, "max_pixels", "batch_size", "captions_per_image")
     yield from at_least("data", 0, "max_examples")
-    yield from at_least("model", 1, "hidden_dim", "num_heads", "intermediate_dim")
+    yield from at_least("model", 1, "hidden_dim", "num_heads", "intermediate_dim", "members")
+    members = config.model.members
+    yield "model.members", members, config.task == "captioning" or members == 1, f"be 1 for {config.task}"
     yield from at_least("model", 0 if config.task == "retrieval" else 1, "num_layers")
     yield from at_least("model", 0, "image_layers")
     yield from at_least("image_encoder", 1, "cache_views")

@@ -1,8 +1,15 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from tests.decoders.conftest import B, K, L, R, V
+from tests.decoders.conftest import B, K, L, R, V, made
 from tests.layers.contract import normal
+from vl_keras.decoders import DECODERS
+
+
+@pytest.fixture(scope="module", params=[*sorted(DECODERS), "ensemble"])
+def decoder(request):
+    return made(request.param)
 
 
 def initial_state(decoder, *picture):

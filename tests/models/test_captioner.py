@@ -26,13 +26,15 @@ def text_encoder():
     return keras.Model(inputs, {"text_tokens": tokens, "text_vector": tf.reduce_mean(tokens, 1)})
 
 
-@pytest.fixture(scope="module", params=sorted(DECODERS))
+@pytest.fixture(scope="module", params=[*((decoder, 1) for decoder in sorted(DECODERS)), ("transformer", 2)])
 def made(request):
+    decoder, members = request.param
     captioner = build_captioner(
         image_encoder(),
         V,
         text_encoder=text_encoder(),
-        decoder=request.param,
+        decoder=decoder,
+        members=members,
         hidden_dim=D,
         num_heads=2,
         num_layers=1,

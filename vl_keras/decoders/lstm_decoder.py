@@ -21,7 +21,16 @@ class LstmDecoder:
     """
 
     def __init__(
-        self, vocab_size, hidden_dim, num_heads, num_layers, intermediate_dim, dropout, word_dropout, max_length
+        self,
+        vocab_size,
+        hidden_dim,
+        num_heads,
+        num_layers,
+        intermediate_dim,
+        dropout,
+        word_dropout,
+        max_length,
+        name="decoder",
     ):
         del max_length  # an LSTM has no table of positions
         self.vocab_size = vocab_size
@@ -36,9 +45,9 @@ class LstmDecoder:
         self._attention = SentinelAttention(hidden_dim, num_heads, name="attention")
         self._mix = dense(hidden_dim, "tanh", name="mix")
         self._mix_dropout = keras.layers.Dropout(dropout, name="mix_dropout")
-        self.model = self._functional(hidden_dim, dropout)
+        self.model = self._functional(hidden_dim, dropout, name)
 
-    def _functional(self, hidden_dim, dropout):
+    def _functional(self, hidden_dim, dropout, name):
         caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
         image_tokens = keras.Input((None, hidden_dim), name="image_tokens")
         image_mask = keras.Input((None,), dtype="bool", name="image_mask")
@@ -57,7 +66,7 @@ class LstmDecoder:
         read, _ = self._attention(query, sentinel, image_tokens, image_mask)
         mixed = self._mix_dropout(self._mix(tf.concat([query, read], axis=-1)))
         logits = TiedLogits(self._embedding, name="logits")(tf.reshape(mixed, (batch, captions, length, hidden_dim)))
-        return keras.Model([caption_ids, image_tokens, image_mask], logits, name="lstm_decoder")
+        return keras.Model([caption_ids, image_tokens, image_mask], logits, name=name)
 
     def initial_state(self, image_tokens, image_mask, num_beams, max_length):
         """What decoding starts from; arguments and result as in `TransformerDecoder.initial_state`."""

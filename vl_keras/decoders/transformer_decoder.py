@@ -23,10 +23,20 @@ class TransformerDecoder:
         dropout: residual, attention and feed-forward dropout.
         word_dropout: chance in training that an input word is hidden.
         max_length: longest caption that can be read or written, tokens.
+        name: of `model`.
     """
 
     def __init__(
-        self, vocab_size, hidden_dim, num_heads, num_layers, intermediate_dim, dropout, word_dropout, max_length
+        self,
+        vocab_size,
+        hidden_dim,
+        num_heads,
+        num_layers,
+        intermediate_dim,
+        dropout,
+        word_dropout,
+        max_length,
+        name="decoder",
     ):
         self.vocab_size = vocab_size
         self._hidden_dim = hidden_dim
@@ -37,9 +47,9 @@ class TransformerDecoder:
             for i in range(num_layers)
         ]
         self._norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
-        self.model = self._functional(dropout)
+        self.model = self._functional(dropout, name)
 
-    def _functional(self, dropout):
+    def _functional(self, dropout, name):
         caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
         image_tokens = keras.Input((None, self._hidden_dim), name="image_tokens")
         image_mask = keras.Input((None,), dtype="bool", name="image_mask")
@@ -47,7 +57,7 @@ class TransformerDecoder:
         for block in self._blocks:
             tokens, _ = block(tokens, image_tokens, image_mask)
         logits = TiedLogits(self._embedding, name="logits")(self._norm(tokens))
-        return keras.Model([caption_ids, image_tokens, image_mask], logits, name="transformer_decoder")
+        return keras.Model([caption_ids, image_tokens, image_mask], logits, name=name)
 
     def initial_state(self, image_tokens, image_mask, num_beams, max_length):
         """What decoding starts from.

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from vl_keras.decoders import DECODERS
+from vl_keras.decoders.ensemble_decoder import EnsembleDecoder
 from vl_keras.decoders.generation import generate
 from vl_keras.layers.cross_modal_attention import CrossModalAttention
 from vl_keras.layers.transformer_blocks import TransformerEncoderBlock
@@ -18,8 +19,8 @@ class Captioner(NamedTuple):
         training_model: inputs of `reader` and `caption_ids` `(B, K, L)` to next-token logits `(B, K, L, V)`.
         image_encoder: `image` `(B, height, width, 3)`, 0 to 255, to `image_tokens` and `image_vector`.
         reader: `image_tokens` `(B, R, Dv)` (and the context's inputs) to `memory` `(B, S, D)` and `memory_mask`
-            `(B, S)`: first the R image tokens, then the context's.
-        decoder: of `DECODERS`.
+            `(B, S)`: first the R image tokens, then the context's. Of an ensemble of M members `(B, S, M D)`.
+        decoder: of `DECODERS`, or an `EnsembleDecoder` of several.
     """
 
     training_model: keras.Model
@@ -59,6 +60,7 @@ def build_captioner(
     image_dropout=0.1,
     word_dropout=0.0,
     max_length=24,
+    members=1,
     from_image_tokens=False,
 ):
     """Builds a captioner around an image encoder.
@@ -74,11 +76,61 @@ def build_captioner(
         image_layers: Transformer encoder blocks over the image tokens.
         image_dropout: on the encoder's features; a dropped feature is missing from all R tokens.
         max_length: longest caption, tokens.
+        members: M readers and decoders whose word probabilities are averaged; they share the encoders.
         from_image_tokens: the training model takes `image_tokens` from a feature cache in place of `image`.
 
     Returns:
         `Captioner`.
     """
+    suffixes = [f"_{i}" for i in range(members)] if members > 1 else [""]
+    readers = [
+        _build_reader(
+            image_encoder,
+            text_encoder,
+            hidden_dim,
+            num_heads,
+            image_layers,
+            intermediate_dim,
+            dropout,
+            image_dropout,
+            name=f"reader{suffix}",
+        )
+        for suffix in suffixes
+    ]
+    decoders = [
+        DECODERS[decoder](
+            vocab_size,
+            hidden_dim,
+            num_heads,
+            num_layers,
+            intermediate_dim,
+            dropout,
+            word_dropout,
+            max_length,
+            name=f"decoder{suffix}",
+        )
+        for suffix in suffixes
+    ]
+    reader, writer = readers[0], decoders[0]
+    if members > 1:
+        reader, writer = _side_by_side(readers), EnsembleDecoder(decoders)
+
+    caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
+    inputs = {**reader.input, "caption_ids": caption_ids}
+    read_inputs = dict(reader.input)
+    if not from_image_tokens:
+        image = keras.Input(image_encoder.input_shape[1:], name="image")
+        del inputs["image_tokens"]
+        inputs["image"] = image
+        read_inputs["image_tokens"] = image_encoder(image)["image_tokens"]
+    memory = reader(read_inputs)
+    logits = writer.model([caption_ids, memory["memory"], memory["memory_mask"]])
+    return Captioner(keras.Model(inputs, logits, name="captioner"), image_encoder, reader, writer)
+
+
+def _build_reader(
+    image_encoder, text_encoder, hidden_dim, num_heads, image_layers, intermediate_dim, dropout, image_dropout, name
+):
     features = image_encoder.output_shape["image_tokens"][-1]
     image_tokens = keras.Input((None, features), name="image_tokens")
     inputs = {"image_tokens": image_tokens}
@@ -104,19 +156,14 @@ def build_captioner(
         words = keras.layers.LayerNormalization(epsilon=1e-6, name="context_norm")(words + looked)
         tokens = tf.concat([tokens, words], axis=1)
         mask = tf.concat([mask, text_mask], axis=1)
-    reader = keras.Model(inputs, {"memory": tokens, "memory_mask": mask}, name="reader")
+    return keras.Model(inputs, {"memory": tokens, "memory_mask": mask}, name=name)
 
-    writer = DECODERS[decoder](
-        vocab_size, hidden_dim, num_heads, num_layers, intermediate_dim, dropout, word_dropout, max_length
-    )
-    caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
-    inputs = {**reader.input, "caption_ids": caption_ids}
-    read_inputs = dict(reader.input)
-    if not from_image_tokens:
-        image = keras.Input(image_encoder.input_shape[1:], name="image")
-        del inputs["image_tokens"]
-        inputs["image"] = image
-        read_inputs["image_tokens"] = image_encoder(image)["image_tokens"]
-    memory = reader(read_inputs)
-    logits = writer.model([caption_ids, memory["memory"], memory["memory_mask"]])
-    return Captioner(keras.Model(inputs, logits, name="captioner"), image_encoder, reader, writer)
+
+def _side_by_side(readers):
+    """One reader with the inputs of each of these, and their memories along the last axis."""
+    inputs = {
+        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name) for name, tensor in readers[0].input.items()
+    }
+    read = [reader(inputs) for reader in readers]
+    memory = tf.concat([one["memory"] for one in read], axis=-1)
+    return keras.Model(inputs, {"memory": memory, "memory_mask": read[0]["memory_mask"]}, name="reader")

@@ -76,6 +76,7 @@ class CaptioningTask(Task):
             self.tokenizer.vocab_size,
             text_encoder=text_encoder and text_encoder.model,
             max_length=config.text.max_length,
+            members=config.model.members,
             from_image_tokens=config.image_encoder.cache_features,
             **{name: getattr(config.model, name) for name in MODEL_SETTINGS},
         )

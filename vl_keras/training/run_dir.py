@@ -150,7 +150,7 @@ class RunDir:
 def check_same_run(run, task):
     """Raises `TrainingError`, naming what differs, where a run directory is not that of this config and data."""
     before = load_config(run.config_file)
-    names = [name for name in _differences(before, task.config) if name not in _FREE_TO_CHANGE]
+    names = [name for name in differences(before, task.config) if name not in _FREE_TO_CHANGE]
     if names:
         old, new = _flat(before), _flat(task.config)
         lines = "".join(f"\n  {name}: {old[name]!r} there, {new[name]!r} now" for name in names)
@@ -303,6 +303,7 @@ def _flat(config, prefix=""):
     return values
 
 
-def _differences(before, after):
+def differences(before, after):
+    """Names, as `section.key`, of the settings in which two `Config`s differ."""
     old, new = _flat(before), _flat(after)
     return [name for name in new if old[name] != new[name]]

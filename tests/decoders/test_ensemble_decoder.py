@@ -1,0 +1,31 @@
+import numpy as np
+import tensorflow as tf
+
+from tests.decoders.conftest import L, made, picture_for
+from vl_keras.decoders.ensemble_decoder import EnsembleDecoder
+from vl_keras.decoders.generation import generate
+
+
+def test_probabilities_are_the_mean_of_the_members_own(caption_ids):
+    ensemble = made("ensemble")
+    tokens, mask = picture_for(ensemble)
+    each = []
+    for member, own in zip(ensemble.members, tf.split(tokens, 2, axis=-1), strict=True):
+        logits = member.model([caption_ids, own, mask]).numpy().astype("float64")
+        each.append(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+    got = np.exp(ensemble.model([caption_ids, tokens, mask]))
+    np.testing.assert_allclose(got, (each[0] + each[1]) / 2, atol=1e-6)
+    assert np.abs(each[0] - each[1]).max() > 0.1
+
+
+def test_a_captioner_joined_with_its_equal_writes_what_it_wrote_under_xla_too():
+    alone, equal = made("transformer"), made("transformer", name="equal")
+    tokens, mask = picture_for(alone)
+    settings = {"beam_size": 4, "num_captions": 3, "max_length": L, "return_attention": True}
+    wanted = generate(alone, tokens, mask, **settings)
+    ensemble = EnsembleDecoder([alone, equal])
+    write = tf.function(lambda *picture: generate(ensemble, *picture, **settings), jit_compile=True)
+    got = write(tf.concat([tokens, tokens], -1), mask)
+    np.testing.assert_array_equal(got.tokens, wanted.tokens)
+    np.testing.assert_allclose(got.scores, wanted.scores, atol=1e-5)
+    np.testing.assert_allclose(got.attention, wanted.attention, atol=1e-6)

@@ -1,0 +1,63 @@
+"""Several decoders that write one caption together."""
+
+import tensorflow as tf
+import tf_keras as keras
+
+
+class EnsembleDecoder:
+    """Writes each word by the mean of its members' probabilities (Vinyals et al., 2017, "Show and Tell: Lessons
+    Learned", on ensembling).
+
+    It stands wherever a `TransformerDecoder` does: `model` for teacher forcing, `initial_state`, `step` and `reorder`
+    for a token at a time. Its logits are the logarithm of the mean probability. Its image tokens are those of all
+    members side by side, `(B, R, M D)`, the first member's first.
+
+    Args:
+        members: M decoders of one vocabulary and one width.
+    """
+
+    def __init__(self, members):
+        self.members = members
+        self.vocab_size = members[0].vocab_size
+        self.model = self._functional()
+
+    def _functional(self):
+        width = self.members[0].model.input_shape[1][-1]
+        caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
+        image_tokens = keras.Input((None, width * len(self.members)), name="image_tokens")
+        image_mask = keras.Input((None,), dtype="bool", name="image_mask")
+        logits = [
+            member.model([caption_ids, tokens, image_mask])
+            for member, tokens in zip(self.members, self._split(image_tokens), strict=True)
+        ]
+        return keras.Model([caption_ids, image_tokens, image_mask], _mean(logits), name="decoder")
+
+    def initial_state(self, image_tokens, image_mask, num_beams, max_length):
+        """What decoding starts from; arguments as in `TransformerDecoder.initial_state`. A list of members' states."""
+        return [
+            member.initial_state(tokens, image_mask, num_beams, max_length)
+            for member, tokens in zip(self.members, self._split(image_tokens), strict=True)
+        ]
+
+    def step(self, state, tokens, more_bias=None):
+        """Reads one token of every beam; arguments and result as in `TransformerDecoder.step`. The attention is the
+        members' mean."""
+        steps = [member.step(before, tokens) for member, before in zip(self.members, state, strict=True)]
+        logits, states, looked = zip(*steps, strict=True)
+        logits = _mean(logits)
+        if more_bias is not None:
+            logits += more_bias
+        return logits, list(states), tf.add_n(looked) / len(looked)
+
+    def reorder(self, state, parents):
+        """As `TransformerDecoder.reorder`."""
+        return [member.reorder(before, parents) for member, before in zip(self.members, state, strict=True)]
+
+    def _split(self, image_tokens):
+        return tf.split(image_tokens, len(self.members), axis=-1)
+
+
+def _mean(logits):
+    """Log of the mean of the probabilities that logits `(…, V)` stand for."""
+    probabilities = tf.add_n([tf.nn.softmax(one) for one in logits]) / len(logits)
+    return tf.math.log(tf.maximum(probabilities, 1e-37))  # what has rounded to 0 has no logarithm

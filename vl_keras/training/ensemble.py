@@ -1,0 +1,130 @@
+"""Joins trained captioners into one that writes each word by the mean of their probabilities."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from vl_keras.config import config_from_dict
+from vl_keras.encoders.image_encoder import encoder_fingerprint
+from vl_keras.tasks import TASKS
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.progress import Progress
+from vl_keras.training.run_dir import RunDir, differences, load_run, write_json
+from vl_keras.training.strategy import keras_settings, use_jit
+
+_COMMON = (  # what members cannot differ in
+    "model.decoder",
+    "model.hidden_dim",
+    "model.num_heads",
+    "model.num_layers",
+    "model.image_layers",
+    "model.intermediate_dim",
+    "text.max_length",
+    "text_encoder.max_length",
+    "data.image_size",
+    "data.context",
+)
+
+
+def ensemble(run_dirs, run_dir, overrides=(), weights="auto"):
+    """Joins captioning runs into one run, and measures it on the development split.
+
+    What comes of it is a run like any other to all that uses one, and `train` starts from it where `model.members` is
+    their number. A word costs it what it costs all members together. Those gain most from each other that began with
+    different weights (`training.seed`).
+
+    Args:
+        run_dirs: folders of at least two trained captioning runs with one vocabulary, one kind of decoder and the same
+            encoders, their weights included.
+        run_dir: folder that gets the new run; must be empty or absent.
+        overrides: `"data.…=value"` and `"generation.…=value"` strings, which the new run keeps; all others of its
+            settings are the first run's.
+        weights: of each run: `auto`, `best`, `last` or `ema`; see `load_run`.
+
+    Returns:
+        The contents of the new run's `measures.json`: `best`, its development measures, and `members`, the run and the
+        weights of each in words.
+
+    Raises:
+        TrainingError: the runs are fewer than two or do not go together, one cannot be loaded, or `run_dir` is not
+            empty.
+    """
+    if len(run_dirs) < 2:
+        raise TrainingError(f"An ensemble joins two runs or more; got {len(run_dirs)}.")
+    members = [load_run(path, weights, overrides) for path in run_dirs]
+    _check(run_dirs, members)
+    run = RunDir(run_dir)
+    run.open(resume=False)
+    try:
+        return _join(run_dirs, members, run)
+    finally:
+        run.close()
+
+
+def _join(run_dirs, members, run):
+    first_config, first_task, first_model, _ = members[0]
+    config = config_from_dict(
+        dataclasses.asdict(first_config),
+        [f"model.members={len(members)}", "training.epochs=0", "training.self_critical.epochs=0"],  # not trained here
+    )
+    jit_compile = use_jit(config.training.jit_compile, tf.distribute.get_strategy())
+    task = TASKS[config.task](config, first_task.tokenizer, encoder_weights="none", jit_compile=jit_compile)
+    with keras_settings(config.training.precision):
+        model = task.build()
+    model.image_encoder.set_weights(first_model.image_encoder.get_weights())
+    for i, (_, _, member, _) in enumerate(members):
+        model.reader.get_layer(f"reader_{i}").set_weights(member.reader.get_weights())
+        model.decoder.members[i].model.set_weights(member.decoder.model.get_weights())
+
+    split = config.data.dev_split
+    with task.quarantine_errors(), Progress(f"measures of {split}", len(task.source(split)), "picture") as progress:
+        measures, signature = task.epoch_measures(model, split, progress=progress.to, weights="ensemble")
+    joined = {
+        "which": f"{len(members)} captioners together, {task.judge} {measures[task.judge]:.4f}",
+        "phase": "ensemble",
+        "epoch": 0,
+        "step": 0,
+        "measures": measures,
+        "signature": signature,
+    }
+    known = [{"run": str(path), "weights": which} for path, (_, _, _, which) in zip(run_dirs, members, strict=True)]
+    result = {"best": joined, "members": known}
+    tf.train.CheckpointManager(tf.train.Checkpoint(weights=task.weights(model)), str(run.best), max_to_keep=1).save(0)
+    write_json(run.measures_file, result)
+    run.write_settings(task, model, init_from=", ".join(map(str, run_dirs)))
+    return result
+
+
+def _check(run_dirs, members):
+    """Raises `TrainingError` where runs cannot be one model."""
+    for path, (config, *_) in zip(run_dirs, members, strict=True):
+        if config.task != "captioning":
+            raise TrainingError(f"An ensemble joins captioning runs; `{path}` is a {config.task} run.")
+        if config.model.members > 1:
+            raise TrainingError(f"`{path}` is an ensemble itself; give the runs that it joins.")
+    config, task, model, _ = members[0]
+    encoder = encoder_fingerprint(model.image_encoder)
+    for path, (other, other_task, other_model, _) in zip(run_dirs[1:], members[1:], strict=True):
+        misfit = f"`{path}` and `{run_dirs[0]}` cannot be joined: "
+        names = [name for name in differences(config, other) if name in _COMMON]
+        if names:
+            raise TrainingError(f"{misfit}they differ in {', '.join(names)}.")
+        if task.tokenizer.vocab != other_task.tokenizer.vocab:
+            vocabulary = Path(run_dirs[0]) / "vocabulary.txt"
+            raise TrainingError(
+                f"{misfit}their vocabularies differ. Train one of them with text.vocabulary={vocabulary}."
+            )
+        if encoder != encoder_fingerprint(other_model.image_encoder):
+            raise TrainingError(f"{misfit}their image encoders differ. Members share one that none of them trained.")
+        if not _equal(_text_weights(task), _text_weights(other_task)):
+            raise TrainingError(f"{misfit}their text encoders differ. Members share one that none of them trained.")
+
+
+def _text_weights(task):
+    return [] if task.text_encoder is None else task.text_encoder.model.get_weights()
+
+
+def _equal(some, others):
+    return len(some) == len(others) and all(map(np.array_equal, some, others))
