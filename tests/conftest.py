@@ -1,6 +1,7 @@
 """Sizes and folders that the tests share. Sizes are pairwise different, so that a swapped axis cannot hide."""
 
 import functools
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from small_run import SMALL, SMALL_TASK, TINY
 import vl_keras  # noqa: F401  selects Keras 2 before any test imports TensorFlow
 
 ROOT = Path(__file__).resolve().parent.parent
+_HUB_WORDS = (
+    "what shape is there a the red green blue yellow circle square star ring triangle of to left right ##s . , ?"
+)
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +45,56 @@ def trained_run(small_config, tmp_path_factory):
     from vl_keras.training.train import train
 
     train(small_config(), run_dir)
+    return run_dir
+
+
+@pytest.fixture(scope="session")
+def hub_bert(tmp_path_factory):
+    """Overrides that read texts with a small frozen BERT of random weights, made from a config alone."""
+    from vl_keras.encoders.bert_module import make_bert
+
+    folder = tmp_path_factory.mktemp("hub_bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_HUB_WORDS.split()]
+    config = {
+        "model_type": "bert",
+        "vocab_size": len(words),
+        "hidden_size": 12,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 3,
+        "intermediate_size": 20,
+        "max_position_embeddings": 17,
+        "hidden_act": "gelu",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    with pytest.warns(UserWarning):
+        made = make_bert(folder, folder / "module")
+    return (
+        f"text_encoder.encoder={made['encoder']}",
+        f"text_encoder.preprocessor={made['preprocessor']}",
+        "text_encoder.max_length=13",
+        "data.augment.word_swap=0",  # cached texts are as they were written
+    )
+
+
+@pytest.fixture(scope="session")
+def member_runs(small_config, tmp_path_factory):
+    """Folders of two runs with one frozen image encoder; the second went on from the first."""
+    from vl_keras.training.train import train
+
+    folder, frozen = tmp_path_factory.mktemp("members"), "image_encoder.trainable_from="
+    train(small_config(frozen, "training.epochs=1"), folder / "one")
+    train(small_config(frozen, "training.seed=5"), folder / "two", init_from=folder / "one")
+    return [folder / "one", folder / "two"]
+
+
+@pytest.fixture(scope="session")
+def ensemble_run(member_runs, tmp_path_factory):
+    """Folder of the run that joins `member_runs`."""
+    from vl_keras.training.ensemble import ensemble
+
+    run_dir = tmp_path_factory.mktemp("runs") / "ensemble"
+    ensemble(member_runs, run_dir)
     return run_dir
 
 

@@ -9,8 +9,8 @@ class EnsembleDecoder:
     Learned", on ensembling).
 
     It stands wherever a `TransformerDecoder` does: `model` for teacher forcing, `initial_state`, `step` and `reorder`
-    for a token at a time. Its logits are the logarithm of the mean probability. Its image tokens are those of all
-    members side by side, `(B, R, M D)`, the first member's first.
+    for a token at a time. Its image tokens are those of all members side by side, `(B, R, M D)`, the first member's
+    first.
 
     Args:
         members: M decoders of one vocabulary and one width.
@@ -58,6 +58,15 @@ class EnsembleDecoder:
 
 
 def _mean(logits):
-    """Log of the mean of the probabilities that logits `(…, V)` stand for."""
-    probabilities = tf.add_n([tf.nn.softmax(one) for one in logits]) / len(logits)
-    return tf.math.log(tf.maximum(probabilities, 1e-37))  # what has rounded to 0 has no logarithm
+    """Logits `(…, V)` of the mean of the probabilities that the members' logits stand for.
+
+    They are at the members' mean level, which changes no probability: a repetition penalty looks at signs.
+    """
+    each = [tf.nn.softmax(one) for one in logits]
+    levels = [_top(one) - tf.math.log(_top(own)) for one, own in zip(logits, each, strict=True)]
+    mean = tf.maximum(tf.add_n(each) / len(each), 1e-37)  # what has rounded to 0 has no logarithm
+    return tf.math.log(mean) + tf.add_n(levels) / len(levels)
+
+
+def _top(tensor):
+    return tf.reduce_max(tensor, axis=-1, keepdims=True)

@@ -83,10 +83,11 @@ def build_captioner(
         `Captioner`.
     """
     suffixes = [f"_{i}" for i in range(members)] if members > 1 else [""]
+    context = text_encoder if members == 1 or text_encoder is None else _already_read(text_encoder)
     readers = [
         _build_reader(
             image_encoder,
-            text_encoder,
+            context,
             hidden_dim,
             num_heads,
             image_layers,
@@ -113,7 +114,7 @@ def build_captioner(
     ]
     reader, writer = readers[0], decoders[0]
     if members > 1:
-        reader, writer = _side_by_side(readers), EnsembleDecoder(decoders)
+        reader, writer = _side_by_side(readers, text_encoder), EnsembleDecoder(decoders)
 
     caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
     inputs = {**reader.input, "caption_ids": caption_ids}
@@ -143,10 +144,7 @@ def _build_reader(
         )
     mask = tf.ones_like(tokens[..., 0], dtype=tf.bool)
     if text_encoder is not None:
-        context = {
-            tensor.name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)
-            for tensor in text_encoder.inputs
-        }
+        context = {tensor.name: _input_like(tensor) for tensor in text_encoder.inputs}
         inputs |= context
         text_mask = tf.cast(context["input_mask"], tf.bool)
         words = text_encoder(context)["text_tokens"]
@@ -159,11 +157,25 @@ def _build_reader(
     return keras.Model(inputs, {"memory": tokens, "memory_mask": mask}, name=name)
 
 
-def _side_by_side(readers):
-    """One reader with the inputs of each of these, and their memories along the last axis."""
-    inputs = {
-        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name) for name, tensor in readers[0].input.items()
-    }
-    read = [reader(inputs) for reader in readers]
+def _already_read(text_encoder):
+    """Stands for a text encoder where its `text_tokens` are known: its inputs are these and `input_mask`."""
+    tokens = keras.Input(text_encoder.output_shape["text_tokens"][1:], name="text_tokens")
+    mask = keras.Input((None,), dtype="int32", name="input_mask")
+    return keras.Model({"text_tokens": tokens, "input_mask": mask}, {"text_tokens": tf.identity(tokens)})
+
+
+def _side_by_side(readers, text_encoder):
+    """One reader for an ensemble: a context is encoded once, and the memories stand along the last axis."""
+    inputs = {"image_tokens": _input_like(readers[0].input["image_tokens"])}
+    known = dict(inputs)
+    if text_encoder is not None:
+        context = {tensor.name: _input_like(tensor) for tensor in text_encoder.inputs}
+        inputs |= context
+        known |= {"text_tokens": text_encoder(context)["text_tokens"], "input_mask": context["input_mask"]}
+    read = [reader(known) for reader in readers]
     memory = tf.concat([one["memory"] for one in read], axis=-1)
     return keras.Model(inputs, {"memory": memory, "memory_mask": read[0]["memory_mask"]}, name="reader")
+
+
+def _input_like(tensor):
+    return keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.config import config_from_dict
+from vl_keras.config import config_from_dict, load_config, save_config
 from vl_keras.encoders.image_encoder import encoder_fingerprint
 from vl_keras.tasks import TASKS
 from vl_keras.training.errors import TrainingError
@@ -51,13 +51,15 @@ def ensemble(run_dirs, run_dir, overrides=(), weights="auto"):
         TrainingError: the runs are fewer than two or do not go together, one cannot be loaded, or `run_dir` is not
             empty.
     """
-    if len(run_dirs) < 2:
-        raise TrainingError(f"An ensemble joins two runs or more; got {len(run_dirs)}.")
-    members = [load_run(path, weights, overrides) for path in run_dirs]
-    _check(run_dirs, members)
+    different = {Path(path).expanduser().resolve() for path in run_dirs}
+    if len(run_dirs) < 2 or len(different) < len(run_dirs):
+        raise TrainingError(f"An ensemble joins two different runs or more; got {', '.join(map(str, run_dirs))}.")
     run = RunDir(run_dir)
     run.open(resume=False)
     try:
+        # In one precision, on which the fingerprints of encoders depend; weights are float32 in all.
+        members = [load_run(path, weights, overrides, precision="float32") for path in run_dirs]
+        _check(run_dirs, members)
         return _join(run_dirs, members, run)
     finally:
         run.close()
@@ -71,11 +73,17 @@ def _join(run_dirs, members, run):
     )
     jit_compile = use_jit(config.training.jit_compile, tf.distribute.get_strategy())
     task = TASKS[config.task](config, first_task.tokenizer, encoder_weights="none", jit_compile=jit_compile)
+    task.check_data()
     with keras_settings(config.training.precision):
         model = task.build()
     model.image_encoder.set_weights(first_model.image_encoder.get_weights())
-    for i, (_, _, member, _) in enumerate(members):
-        model.reader.get_layer(f"reader_{i}").set_weights(member.reader.get_weights())
+    if task.text_encoder is not None:
+        task.text_encoder.model.set_weights(_text_weights(first_task))
+    for i, (_, member_task, member, _) in enumerate(members):
+        shared = [] if member_task.text_encoder is None else member_task.text_encoder.model.weights
+        shared = {id(weight) for weight in shared}
+        own = [weight.numpy() for weight in member.reader.weights if id(weight) not in shared]
+        model.reader.get_layer(f"reader_{i}").set_weights(own)
         model.decoder.members[i].model.set_weights(member.decoder.model.get_weights())
 
     split = config.data.dev_split
@@ -93,7 +101,12 @@ def _join(run_dirs, members, run):
     result = {"best": joined, "members": known}
     tf.train.CheckpointManager(tf.train.Checkpoint(weights=task.weights(model)), str(run.best), max_to_keep=1).save(0)
     write_json(run.measures_file, result)
-    run.write_settings(task, model, init_from=", ".join(map(str, run_dirs)))
+    if task.source(split).quarantine:
+        task.source(split).quarantine.save(run.quarantine_file)
+    run.write_settings(task, model)
+    # The first run's modules have been copied; the setting stays what it was there, not where its copies lie.
+    kept = load_config(RunDir(run_dirs[0]).config_file).text_encoder
+    save_config(dataclasses.replace(config, text_encoder=kept), run.config_file)
     return result
 
 
@@ -103,7 +116,7 @@ def _check(run_dirs, members):
         if config.task != "captioning":
             raise TrainingError(f"An ensemble joins captioning runs; `{path}` is a {config.task} run.")
         if config.model.members > 1:
-            raise TrainingError(f"`{path}` is an ensemble itself; give the runs that it joins.")
+            raise TrainingError(f"`{path}` has `model.members` {config.model.members}; an ensemble joins runs of one.")
     config, task, model, _ = members[0]
     encoder = encoder_fingerprint(model.image_encoder)
     for path, (other, other_task, other_model, _) in zip(run_dirs[1:], members[1:], strict=True):
@@ -117,9 +130,15 @@ def _check(run_dirs, members):
                 f"{misfit}their vocabularies differ. Train one of them with text.vocabulary={vocabulary}."
             )
         if encoder != encoder_fingerprint(other_model.image_encoder):
-            raise TrainingError(f"{misfit}their image encoders differ. Members share one that none of them trained.")
+            raise TrainingError(
+                f"{misfit}their image encoders differ. Train both with the same image_encoder.weights and "
+                "image_encoder.trainable_from empty, or one from the other (--init-from)."
+            )
         if not _equal(_text_weights(task), _text_weights(other_task)):
-            raise TrainingError(f"{misfit}their text encoders differ. Members share one that none of them trained.")
+            raise TrainingError(
+                f"{misfit}their text encoders differ. Train both with the same text_encoder.encoder and "
+                "text_encoder.trainable false."
+            )
 
 
 def _text_weights(task):

@@ -43,7 +43,8 @@ class RunDir:
     `config.yaml` (every setting), `vocabulary.txt` and a task's other vocabularies, `versions.json` (of packages and
     code, one entry per start), `data.json` (fingerprints), `image_encoder.h5` (of a frozen encoder), `text_encoder/`
     (copies of the hub modules), `checkpoints/` (the last few of each phase, to resume from), `best/` (weights of the
-    best epoch), `history.csv`, `measures.json`, `tensorboard/`, `quarantine.jsonl`, `train.log`.
+    best epoch), `history.csv`, `measures.json`, `tensorboard/`, `quarantine.jsonl`, `train.log`. A run that joins
+    others (`ensemble`) has its weights in `best/`, and nothing that comes of training.
     """
 
     def __init__(self, path):
@@ -74,7 +75,11 @@ class RunDir:
         if not chief:
             return
         if not resume and self.path.exists() and any(path.name not in _BEFORE_START for path in self.path.iterdir()):
-            advice = "Resume the run in it (--resume)" if self.config_file.exists() else "It holds no run: empty it"
+            advice = (
+                "Resume the run in it (`vl-keras train --resume`)"
+                if self.config_file.exists()
+                else "It holds no run: empty it"
+            )
             raise TrainingError(f"`{self.path}` is not empty. {advice}, or give another run directory.")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.path / ".lock", "w")
@@ -150,6 +155,11 @@ class RunDir:
 def check_same_run(run, task):
     """Raises `TrainingError`, naming what differs, where a run directory is not that of this config and data."""
     before = load_config(run.config_file)
+    if run.last_checkpoint() is None and tf.train.latest_checkpoint(str(run.best)):
+        raise TrainingError(
+            f"`{run.path}` joins other runs and was not trained itself, so there is nothing to resume. Start a new run "
+            f"directory from it (--init-from {run.path})."
+        )
     names = [name for name in differences(before, task.config) if name not in _FREE_TO_CHANGE]
     if names:
         old, new = _flat(before), _flat(task.config)
@@ -244,9 +254,8 @@ def _restore(run, task, model, weights):
         weights = "best" if best else "last"
     path = best if weights == "best" else last
     if path is None:
-        raise TrainingError(
-            f"`{run.path}` has no {weights} weights; it was stopped before its first checkpoint was written."
-        )
+        why = "it has only best ones" if best else "it was stopped before its first checkpoint was written"
+        raise TrainingError(f"`{run.path}` has no {weights} weights; {why}.")
     values = task.weights(model)
     _read(path, weights=values)
     if weights == "best":
