@@ -271,7 +271,7 @@ def _parser():
         _ensemble,
         "join trained captioners into a better one",
         "Joins captioning runs that were trained with different seeds into one run that writes each word by the mean "
-        "of their probabilities, and measures it on the development split. They need one vocabulary, one kind of "
+        "of their logits, and measures it on the development split. They need one vocabulary, one kind of "
         "decoder and the same frozen encoders. The new run is evaluated, used and exported like any other; a word "
         "costs it what it costs all its members together.",
         "vl-keras train configs/captioning/flickr8k_transformer.yaml --set training.seed=1 --run-dir runs/one\n"

@@ -126,7 +126,7 @@ class ModelConfig:
     dropout: float = 0.1
     image_dropout: float = 0.1  # on the encoder's tokens
     word_dropout: float = 0.0  # chance that an input word is hidden from the decoder
-    members: int = 1  # of captioning: captioners with other weights each whose word probabilities are averaged
+    members: int = 1  # of captioning: captioners with other weights each whose logits are averaged
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,16 @@ from vl_keras.decoders.ensemble_decoder import EnsembleDecoder
 from vl_keras.decoders.generation import generate
 
 
-def test_probabilities_are_the_mean_of_the_members_own(caption_ids):
+def test_probabilities_are_the_geometric_mean_of_the_members_own(caption_ids):
     ensemble = made("ensemble")
     tokens, mask = picture_for(ensemble)
     each = []
     for member, own in zip(ensemble.members, tf.split(tokens, 2, axis=-1), strict=True):
         logits = member.model([caption_ids, own, mask]).numpy().astype("float64")
         each.append(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+    mean = np.sqrt(each[0] * each[1])
     got = tf.nn.softmax(ensemble.model([caption_ids, tokens, mask]))
-    np.testing.assert_allclose(got, (each[0] + each[1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(got, mean / mean.sum(-1, keepdims=True), atol=1e-6)
     assert np.abs(each[0] - each[1]).max() > 0.1
 
 

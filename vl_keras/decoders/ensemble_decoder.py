@@ -5,8 +5,8 @@ import tf_keras as keras
 
 
 class EnsembleDecoder:
-    """Writes each word by the mean of its members' probabilities (Vinyals et al., 2017, "Show and Tell: Lessons
-    Learned", on ensembling).
+    """Writes each word by the mean of its members' logits: the geometric mean of their probabilities, made to sum to 1
+    (a logarithmic opinion pool; Heskes, 1998, "Selecting weighting factors in logarithmic opinion pools").
 
     It stands wherever a `TransformerDecoder` does: `model` for teacher forcing, `initial_state`, `step` and `reorder`
     for a token at a time. Its image tokens are those of all members side by side, `(B, R, M D)`, the first member's
@@ -30,7 +30,7 @@ class EnsembleDecoder:
             member.model([caption_ids, tokens, image_mask])
             for member, tokens in zip(self.members, self._split(image_tokens), strict=True)
         ]
-        return keras.Model([caption_ids, image_tokens, image_mask], _mean(logits), name="decoder")
+        return keras.Model([caption_ids, image_tokens, image_mask], tf.add_n(logits) / len(logits), name="decoder")
 
     def initial_state(self, image_tokens, image_mask, num_beams, max_length):
         """What decoding starts from; arguments as in `TransformerDecoder.initial_state`. A list of members' states."""
@@ -44,7 +44,7 @@ class EnsembleDecoder:
         members' mean."""
         steps = [member.step(before, tokens) for member, before in zip(self.members, state, strict=True)]
         logits, states, looked = zip(*steps, strict=True)
-        logits = _mean(logits)
+        logits = tf.add_n(logits) / len(logits)
         if more_bias is not None:
             logits += more_bias
         return logits, list(states), tf.add_n(looked) / len(looked)
@@ -55,18 +55,3 @@ class EnsembleDecoder:
 
     def _split(self, image_tokens):
         return tf.split(image_tokens, len(self.members), axis=-1)
-
-
-def _mean(logits):
-    """Logits `(…, V)` of the mean of the probabilities that the members' logits stand for.
-
-    They are at the members' mean level, which changes no probability: a repetition penalty looks at signs.
-    """
-    each = [tf.nn.softmax(one) for one in logits]
-    levels = [_top(one) - tf.math.log(_top(own)) for one, own in zip(logits, each, strict=True)]
-    mean = tf.maximum(tf.add_n(each) / len(each), 1e-37)  # what has rounded to 0 has no logarithm
-    return tf.math.log(mean) + tf.add_n(levels) / len(levels)
-
-
-def _top(tensor):
-    return tf.reduce_max(tensor, axis=-1, keepdims=True)

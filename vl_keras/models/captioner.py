@@ -76,7 +76,7 @@ def build_captioner(
         image_layers: Transformer encoder blocks over the image tokens.
         image_dropout: on the encoder's features; a dropped feature is missing from all R tokens.
         max_length: longest caption, tokens.
-        members: M readers and decoders whose word probabilities are averaged; they share the encoders.
+        members: M readers and decoders whose logits are averaged; they share the encoders.
         from_image_tokens: the training model takes `image_tokens` from a feature cache in place of `image`.
 
     Returns:

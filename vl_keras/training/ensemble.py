@@ -1,4 +1,4 @@
-"""Joins trained captioners into one that writes each word by the mean of their probabilities."""
+"""Joins trained captioners into one that writes each word by the mean of their logits."""
 
 import dataclasses
 from pathlib import Path
