@@ -78,12 +78,21 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class WordVectorsConfig:
+    """A TensorFlow Hub BERT whose reading of each word the caption vocabulary's vectors start from; empty: random."""
+
+    encoder: str = ""  # handle (URL or folder) of the encoder module
+    preprocessor: str = ""  # handle of the preprocessing module
+
+
+@dataclass(frozen=True)
 class TextConfig:
     """The caption vocabulary."""
 
     vocabulary: str = ""  # vocabulary file to use; empty: learned from the training captions
     vocab_size: int = 4000  # upper limit of the learned vocabulary
     max_length: int = 24  # caption tokens, the end token included; longer captions are cut
+    word_vectors: WordVectorsConfig = field(default_factory=WordVectorsConfig)  # of captioning
 
 
 @dataclass(frozen=True)
@@ -325,6 +334,11 @@ def check_config(config):
         )
     if config.text_encoder.cache_features and config.task == "free_form_vqa":
         raise ConfigError("`text_encoder.cache_features` is for vqa, matching and retrieval; free_form_vqa reads ids.")
+    vectors = config.text.word_vectors
+    if (vectors.encoder or vectors.preprocessor) and config.task != "captioning":
+        raise ConfigError("`text.word_vectors` is for captioning; the other tasks read texts with `text_encoder`.")
+    if bool(vectors.encoder) != bool(vectors.preprocessor):
+        raise ConfigError("`text.word_vectors` needs both its `encoder` and its `preprocessor`, or neither.")
     augment = config.data.augment
     if config.text_encoder.cache_features and (augment.synonym or augment.word_deletion or augment.word_swap):
         raise ConfigError(

@@ -1,6 +1,7 @@
 """The captioning job, trained for real on the tiny config."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,9 @@ from vl_keras.data.builders.example import DataError
 from vl_keras.data.pipeline import evaluation_batches
 from vl_keras.data.quarantine import QuarantineError
 from vl_keras.data.text_ops import CaptionTokenizer
+from vl_keras.encoders.errors import EncoderError
+from vl_keras.encoders.text_encoder import load_text_encoder
+from vl_keras.encoders.word_vectors import word_vectors
 from vl_keras.tasks import TASKS
 from vl_keras.tasks.captioning import CaptioningTask
 from vl_keras.training.run_dir import load_run
@@ -141,3 +145,42 @@ def test_an_lstm_on_cached_features_in_half_precision(tiny_config, tmp_path):
     assert which.startswith("best: moving average of the weights at cross_entropy epoch 1")
     scores, _ = task.measure(captioner, "dev")
     assert scores.measures["BLEU-1"] == pytest.approx(measures["best"]["measures"]["BLEU-1"], abs=1e-3)
+
+
+def test_word_vectors_start_from_a_bert(tiny_config, hub_bert, tmp_path):
+    shutil.copytree(Path(hub_bert[0].split("=")[1]).parent, tmp_path / "bert")
+    config = tiny_config(
+        f"text.word_vectors.encoder={tmp_path / 'bert' / 'encoder'}",
+        f"text.word_vectors.preprocessor={tmp_path / 'bert' / 'preprocessor'}",
+        "model.hidden_dim=16",
+        "training.epochs=1",
+        "training.learning_rate=1e-12",
+        "generation.method=greedy",
+    )
+    train(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "bert")  # a trained run no longer needs it
+    _, task, captioner, _ = load_run(tmp_path / "run")
+    table = captioner.decoder.model.get_layer("embedding").embeddings.numpy()
+    place = {token: i for i, token in enumerate(task.tokenizer.vocab)}
+    words = ["red", "green", "circle", "square"]
+    reader = load_text_encoder(*(setting.split("=")[1] for setting in hub_bert[:2]), max_length=13)
+    in_order = [token for token in task.tokenizer.vocab if token[0] not in "[#"]
+    vectors, known = word_vectors(in_order, reader, 16)
+    for word in words:
+        assert known[in_order.index(word)]
+        np.testing.assert_allclose(table[place[word], :12], vectors[in_order.index(word)], atol=1e-5)
+    assert task.measure(captioner, "dev", limit=2)[1]
+    train(config, tmp_path / "run", resume=True)
+
+
+def test_word_vectors_that_cannot_be(tiny_config, hub_bert, task_config):
+    with pytest.raises(ConfigError, match="both its `encoder` and its `preprocessor`"):
+        tiny_config("text.word_vectors.encoder=somewhere")
+    with pytest.raises(ConfigError, match="is for captioning"):
+        task_config("matching", "text.word_vectors.encoder=a", "text.word_vectors.preprocessor=b")
+    with pytest.raises(EncoderError, match="`text.word_vectors.encoder` is `nowhere`"):
+        preprocessor = hub_bert[1].split("=")[1]
+        task = CaptioningTask(
+            tiny_config("text.word_vectors.encoder=nowhere", f"text.word_vectors.preprocessor={preprocessor}")
+        )
+        task.start_fresh(task.build(), print)

@@ -50,7 +50,9 @@ class TextEncoder(tf.Module):
         return {name: tf.ensure_shape(packed[name] * real, (strings.shape[0], self.max_length)) for name in INPUT_NAMES}
 
 
-def load_text_encoder(encoder, preprocessor, trainable=False, max_length=32, fixed_shapes=False):
+def load_text_encoder(
+    encoder, preprocessor, trainable=False, max_length=32, fixed_shapes=False, section="text_encoder"
+):
     """Loads a hub BERT.
 
     Args:
@@ -59,6 +61,7 @@ def load_text_encoder(encoder, preprocessor, trainable=False, max_length=32, fix
         trainable: fine-tune the encoder.
         max_length: tokens of a text, [CLS] and [SEP] included; longer texts are cut.
         fixed_shapes: set it where the model is compiled with XLA; see `HubTextLayer`.
+        section: of the settings, for errors.
 
     Returns:
         `TextEncoder`.
@@ -66,15 +69,15 @@ def load_text_encoder(encoder, preprocessor, trainable=False, max_length=32, fix
     Raises:
         EncoderError: a module cannot be found, downloaded or loaded, or does not keep the contract.
     """
-    loaded = _load(preprocessor, "text_encoder.preprocessor", hub.load)
+    loaded = _load(preprocessor, f"{section}.preprocessor", hub.load)
     lacking = [name for name in ("tokenize", "bert_pack_inputs") if not hasattr(loaded, name)]
     if lacking:
         raise EncoderError(
-            f"`text_encoder.preprocessor` `{preprocessor}` has no {' and no '.join(lacking)}: it is no BERT "
+            f"`{section}.preprocessor` `{preprocessor}` has no {' and no '.join(lacking)}: it is no BERT "
             "preprocessing module."
         )
     layer = _load(
-        encoder, "text_encoder.encoder", lambda handle: HubTextLayer(handle, trainable, fixed_shapes, name="bert")
+        encoder, f"{section}.encoder", lambda handle: HubTextLayer(handle, trainable, fixed_shapes, name="bert")
     )
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUT_NAMES}
     return TextEncoder(keras.Model(inputs, layer(inputs), name="text_encoder"), loaded, max_length)

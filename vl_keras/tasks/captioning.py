@@ -3,9 +3,13 @@
 import dataclasses
 from typing import NamedTuple
 
+import numpy as np
+
 from vl_keras.config import ConfigError
 from vl_keras.data.pipeline import caption_dataset, evaluation_batches, references
 from vl_keras.data.text_ops import CaptionTokenizer
+from vl_keras.encoders.text_encoder import load_text_encoder
+from vl_keras.encoders.word_vectors import word_vectors
 from vl_keras.losses.caption_loss import CaptionLoss
 from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.metrics.score_signature import ScoreSignature
@@ -16,6 +20,7 @@ from vl_keras.tasks.described import dataset_name, describe_generation
 from vl_keras.tasks.task import Task
 
 _WRITTEN_AT_ONCE = 64  # pictures whose captions are written side by side
+_WORD_PIECES = 16  # of a word that a BERT reads alone
 MODEL_SETTINGS = (  # of the decoder and of what stands before it
     "decoder",
     "hidden_dim",
@@ -80,6 +85,25 @@ class CaptioningTask(Task):
             from_image_tokens=config.image_encoder.cache_features,
             **{name: getattr(config.model, name) for name in MODEL_SETTINGS},
         )
+
+    def start_fresh(self, captioner, log):
+        """Word vectors by a BERT, where the settings name one; see `Task`.
+
+        Pieces that continue a word and words that the BERT does not know keep their random vectors.
+        """
+        handles = self.config.text.word_vectors
+        if not handles.encoder:
+            return
+        section = "text.word_vectors"
+        reader = load_text_encoder(handles.encoder, handles.preprocessor, max_length=_WORD_PIECES, section=section)
+        table = captioner.decoder.model.get_layer("embedding").embeddings
+        vocabulary = self.tokenizer.vocab
+        places = [i for i, token in enumerate(vocabulary) if token not in self.tokenizer.SPECIALS and token[:2] != "##"]
+        vectors, known = word_vectors([vocabulary[i] for i in places], reader, table.shape[1])
+        value = table.numpy()
+        value[np.array(places)[known], : vectors.shape[1]] = vectors[known]
+        table.assign(value)
+        log(f"{known.sum()} of {len(vocabulary)} word vectors start from {handles.encoder}.")
 
     def parts(self, captioner):
         """Dict of name -> keras.Model: everything of a `Captioner` that has weights."""

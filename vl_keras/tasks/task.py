@@ -147,6 +147,14 @@ class Task:
         """Batches in one pass over the training split."""
         return steps_per_epoch(self.config, self.source(self.config.data.train_split))
 
+    def start_fresh(self, model, log):
+        """Gives a model that starts from no trained run what it shall know from the first step; here nothing.
+
+        Args:
+            model: what `build` made.
+            log: called with a line that says what was done.
+        """
+
     @property
     def _data_dir(self):
         return Path(self.config.data.data_dir).expanduser()

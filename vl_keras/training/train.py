@@ -64,8 +64,11 @@ def _train(config, strategy, run, resume, init_from):
         model = task.build()
     if start is not None:
         start.fill(task, model, run.log)
-    elif resume and kept:
-        run.load_image_encoder(model.image_encoder)
+    else:
+        if resume and kept:
+            run.load_image_encoder(model.image_encoder)
+        if run.last_checkpoint() is None:
+            task.start_fresh(model, run.log)
     with task.quarantine_errors():
         return _fit(task, model, strategy, run, resume, init_from, jit_compile)
 
