@@ -147,12 +147,14 @@ def test_an_lstm_on_cached_features_in_half_precision(tiny_config, tmp_path):
     assert scores.measures["BLEU-1"] == pytest.approx(measures["best"]["measures"]["BLEU-1"], abs=1e-3)
 
 
-def test_word_vectors_start_from_a_bert(tiny_config, hub_bert, tmp_path):
+@pytest.mark.parametrize("members", [1, 2])
+def test_word_vectors_start_from_a_bert(tiny_config, hub_bert, tmp_path, members):
     shutil.copytree(Path(hub_bert[0].split("=")[1]).parent, tmp_path / "bert")
     config = tiny_config(
         f"text.word_vectors.encoder={tmp_path / 'bert' / 'encoder'}",
         f"text.word_vectors.preprocessor={tmp_path / 'bert' / 'preprocessor'}",
         "model.hidden_dim=16",
+        f"model.members={members}",
         "training.epochs=1",
         "training.learning_rate=1e-12",
         "generation.method=greedy",
@@ -160,7 +162,9 @@ def test_word_vectors_start_from_a_bert(tiny_config, hub_bert, tmp_path):
     train(config, tmp_path / "run")
     shutil.rmtree(tmp_path / "bert")  # a trained run no longer needs it
     _, task, captioner, _ = load_run(tmp_path / "run")
-    table = captioner.decoder.model.get_layer("embedding").embeddings.numpy()
+    decoders = captioner.decoder.members if members > 1 else [captioner.decoder]
+    tables = [decoder.model.get_layer("embedding").embeddings.numpy() for decoder in decoders]
+    assert len(tables) == members
     place = {token: i for i, token in enumerate(task.tokenizer.vocab)}
     words = ["red", "green", "circle", "square"]
     reader = load_text_encoder(*(setting.split("=")[1] for setting in hub_bert[:2]), max_length=13)
@@ -168,7 +172,8 @@ def test_word_vectors_start_from_a_bert(tiny_config, hub_bert, tmp_path):
     vectors, known = word_vectors(in_order, reader, 16)
     for word in words:
         assert known[in_order.index(word)]
-        np.testing.assert_allclose(table[place[word], :12], vectors[in_order.index(word)], atol=1e-5)
+        for table in tables:
+            np.testing.assert_allclose(table[place[word], :12], vectors[in_order.index(word)], atol=1e-5)
     assert task.measure(captioner, "dev", limit=2)[1]
     train(config, tmp_path / "run", resume=True)
 

@@ -96,13 +96,15 @@ class CaptioningTask(Task):
             return
         section = "text.word_vectors"
         reader = load_text_encoder(handles.encoder, handles.preprocessor, max_length=_WORD_PIECES, section=section)
-        table = captioner.decoder.model.get_layer("embedding").embeddings
+        decoders = getattr(captioner.decoder, "members", [captioner.decoder])
+        tables = [decoder.model.get_layer("embedding").embeddings for decoder in decoders]
         vocabulary = self.tokenizer.vocab
         places = [i for i, token in enumerate(vocabulary) if token not in self.tokenizer.SPECIALS and token[:2] != "##"]
-        vectors, known = word_vectors([vocabulary[i] for i in places], reader, table.shape[1])
-        value = table.numpy()
-        value[np.array(places)[known], : vectors.shape[1]] = vectors[known]
-        table.assign(value)
+        vectors, known = word_vectors([vocabulary[i] for i in places], reader, tables[0].shape[1])
+        for table in tables:
+            value = table.numpy()
+            value[np.array(places)[known], : vectors.shape[1]] = vectors[known]
+            table.assign(value)
         log(f"{known.sum()} of {len(vocabulary)} word vectors start from {handles.encoder}.")
 
     def parts(self, captioner):
