@@ -99,6 +99,18 @@ def ensemble_run(member_runs, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def memory_folder(task_config, tmp_path_factory):
+    """Folder of the captions that a retrieval run keeps; its frozen encoder is of the seed of `member_runs`' first."""
+    from vl_keras.training.make_memory import make_memory
+    from vl_keras.training.train import train
+
+    folder = tmp_path_factory.mktemp("memory")
+    train(task_config("retrieval", "image_encoder.trainable_from="), folder / "run")
+    make_memory(folder / "run", folder / "memory")
+    return folder / "memory"
+
+
+@pytest.fixture(scope="session")
 def task_config(data_dir):
     """Function of a task's name and overrides to the `Config` of a run of seconds of its tiny experiment."""
     from vl_keras.config import load_config

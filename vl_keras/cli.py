@@ -111,6 +111,13 @@ def _ensemble(options):
     print(f"run: {options.run_dir}: {result['best']['which']}")
 
 
+def _make_memory(options):
+    from vl_keras.training.make_memory import make_memory
+
+    memory = make_memory(options.run, options.out, options.overrides, options.weights)
+    print(f"{options.out}: {len(memory.captions):,} captions of {len(set(memory.image_ids)):,} pictures")
+
+
 def _extract(options):
     from vl_keras.config import load_config
     from vl_keras.training.extract import extract
@@ -281,6 +288,21 @@ def _parser():
     ensemble.add_argument("runs", metavar="RUN", nargs="+", help="run directories that `vl-keras train` made")
     ensemble.add_argument("--run-dir", metavar="DIR", required=True, help="where the new run goes")
     _use_arguments(ensemble)
+
+    memory = _command(
+        commands,
+        "make-memory",
+        _make_memory,
+        "keep people's captions for captioners to agree with",
+        "Writes the training captions of a retrieval run and where they lie in its space into a folder. A captioning "
+        "run with the same frozen image encoder that is evaluated, used or exported with generation.memory=FOLDER then "
+        "ranks the captions it finds by how well they agree with those that its picture recalls.",
+        "vl-keras make-memory runs/retrieval --out data/memory\n"
+        "  vl-keras evaluate runs/captioner --set generation.memory=data/memory generation.beam_size=5",
+    )
+    memory.add_argument("run", metavar="RUN", help="retrieval run directory that `vl-keras train` made")
+    memory.add_argument("--out", metavar="DIR", required=True, help="where the memory goes; must be absent")
+    _use_arguments(memory)
 
     extract = _command(
         commands,

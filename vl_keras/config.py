@@ -220,6 +220,10 @@ class GenerationConfig:
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    # of captioning: folder that `vl-keras make-memory` wrote; the captions that a search or samples give are ranked
+    # anew by how well they agree with what people said of such pictures
+    memory: str = ""
+    consensus_weight: float = 3.0  # of the CIDEr-D with those, added to the score
 
 
 @dataclass(frozen=True)
@@ -430,6 +434,12 @@ def _rules(config):
         generation.method == "sample" or generation.num_captions <= generation.beam_size,
         f"be at most `generation.beam_size` ({generation.beam_size})",
     )
+    if generation.memory:
+        yield "generation.memory", generation.memory, config.task == "captioning", f"be empty for {config.task}"
+        method = generation.method
+        yield "generation.method", method, method != "greedy", "be beam or sample where `generation.memory` is set"
+    weight = generation.consensus_weight
+    yield "generation.consensus_weight", weight, weight > 0, "be above 0"
     shortest = generation.min_length
     yield "generation.min_length", shortest, shortest <= generation.max_length, "be at most `generation.max_length`"
     penalty = generation.repetition_penalty

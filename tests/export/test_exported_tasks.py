@@ -1,4 +1,4 @@
-"""What ensembles and runs of the other tasks answer when they are exported: the laws that captions keep."""
+"""What ensembles, captioners with a memory and other tasks answer when they are exported: the laws captions keep."""
 
 import json
 import shutil
@@ -19,13 +19,15 @@ EMBEDDING = ({"image_bytes"}, {"embedding", "status"})
 ANSWER = ({"image_bytes", "question"}, {"answer", "score", "answers", "scores", "status"})
 CAPTION = {"caption", "score", "status"}
 # The default first.
+CAPTIONING = {
+    "caption": ({"image_bytes"}, CAPTION),
+    "caption_candidates": ({"image_bytes"}, {"captions", "scores", "status"}),
+    "caption_explain": ({"image_bytes"}, {*CAPTION, "tokens", "attention"}),
+    "embed_image": EMBEDDING,
+}
 SIGNATURES = {
-    "ensemble": {
-        "caption": ({"image_bytes"}, CAPTION),
-        "caption_candidates": ({"image_bytes"}, {"captions", "scores", "status"}),
-        "caption_explain": ({"image_bytes"}, {*CAPTION, "tokens", "attention"}),
-        "embed_image": EMBEDDING,
-    },
+    "ensemble": CAPTIONING,
+    "consensus": CAPTIONING,
     "vqa": {"answer": ANSWER, "embed_image": EMBEDDING},
     "free_form_vqa": {"answer": ANSWER, "embed_image": EMBEDDING},
     "matching": {"match": ({"image_bytes", "text"}, {"probability", "status"}), "embed_image": EMBEDDING},
@@ -40,11 +42,14 @@ BAD = {1: b"junk", 3: b"", 4: PICTURES[0][:2000]}  # by row
 @pytest.fixture(scope="module", params=SIGNATURES)
 def exported(request, tmp_path_factory):
     """The task's name, its exported signatures, and the same in memory with the size of its pictures."""
-    of_task = request.param != "ensemble"
-    run = request.getfixturevalue("task_run")(request.param) if of_task else request.getfixturevalue("ensemble_run")
+    value, overrides = request.getfixturevalue, ()
+    if request.param == "consensus":
+        run, overrides = value("member_runs")[1], [f"generation.memory={value('memory_folder')}"]
+    else:
+        run = value("ensemble_run") if request.param == "ensemble" else value("task_run")(request.param)
     out = tmp_path_factory.mktemp("models") / request.param
-    path = export_savedmodel(run, out, batch_sizes=(1,), log=lambda line: None).path
-    config, task, model, _ = load_run(run, precision="float32")
+    path = export_savedmodel(run, out, batch_sizes=(1,), overrides=overrides, log=lambda line: None).path
+    config, task, model, _ = load_run(run, overrides=overrides, precision="float32")
     served = tf.saved_model.load(str(path)).signatures
     return request.param, served, task.serving_signatures(model), config.data.image_size
 

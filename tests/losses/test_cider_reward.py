@@ -58,6 +58,17 @@ def test_padding_and_neighbours_change_nothing():
     np.testing.assert_allclose(whole, reward(wider, references), atol=1e-5)
 
 
+def test_a_reference_of_weight_two_is_there_twice():
+    rng = np.random.default_rng(2)
+    references, samples = captions(rng, IMAGES, K), captions(rng, IMAGES, N)
+    reward = CiderReward([[ids[ids != 0] for ids in image] for image in references], V)
+    weights = np.tile([1.0, 2.0, 0.0], (IMAGES, 1)).astype("float32")
+    twice = references[:, [0, 1, 1]]
+    assert np.abs(reward(samples, references) - reward(samples, twice)).max() > 0.1
+    np.testing.assert_allclose(reward(samples, references, weights), reward(samples, twice), atol=1e-5)
+    np.testing.assert_array_equal(reward(samples, references, 0 * weights), 0.0)
+
+
 def test_a_vocabulary_too_large_is_refused():
     with pytest.raises(ValueError, match="32768"):
         CiderReward([[[1, 2]]], 40000)

@@ -23,9 +23,10 @@ class CiderReward:
     Args of call:
         samples: `(B, N, L)` int, padded with zeros.
         references: `(B, K, M)` int, padded with zeros; a row of zeros is no reference.
+        weights: `(B, K)` float32, how much each reference counts; None: all alike.
 
     Returns:
-        `(B, N)` float32; 10 is the most.
+        `(B, N)` float32, the weighted mean over references; 10 is the most.
 
     Raises:
         ValueError: the vocabulary is too large.
@@ -45,7 +46,7 @@ class CiderReward:
         self._document_frequency = tf.constant(np.log(counts), tf.float32)
         self._log_images = float(np.log(images))
 
-    def __call__(self, samples, references):
+    def __call__(self, samples, references, weights=None):
         samples, references = tf.cast(samples, tf.int64), tf.cast(references, tf.int64)
         length = _count(samples)[:, :, None] - _count(references)[:, None]
         penalty = tf.exp(-(length**2) / (2 * self.sigma**2))
@@ -53,7 +54,9 @@ class CiderReward:
         for n in range(1, _MAX_N + 1):
             total += self._similarity(_grams(samples, n), _grams(references, n)) * penalty
         real = tf.cast(tf.reduce_any(references != 0, axis=-1), tf.float32)[:, None]
-        mean = tf.reduce_sum(total * real, axis=-1) / tf.maximum(tf.reduce_sum(real, axis=-1), 1.0)
+        if weights is not None:
+            real *= weights[:, None]
+        mean = tf.math.divide_no_nan(tf.reduce_sum(total * real, axis=-1), tf.reduce_sum(real, axis=-1))
         return 10.0 * mean / _MAX_N
 
     def _similarity(self, samples, references):

@@ -21,15 +21,24 @@ class Captioner(NamedTuple):
         reader: `image_tokens` `(B, R, Dv)` (and the context's inputs) to `memory` `(B, S, D)` and `memory_mask`
             `(B, S)`: first the R image tokens, then the context's. Of an ensemble of M members `(B, S, M D)`.
         decoder: of `DECODERS`, or an `EnsembleDecoder` of several.
+        consensus: function of `image_tokens` and of captions' ids `(B, K, L)` to `(B, K)`, how well these agree with
+            captions of such pictures; None: captions are not ranked by it.
     """
 
     training_model: keras.Model
     image_encoder: keras.Model
     reader: keras.Model
     decoder: object
+    consensus: object = None
 
-    def generate(self, inputs, **settings):
-        """Captions for a batch: `inputs` are the reader's, or have `image` in place of `image_tokens`.
+    def generate(self, inputs, consensus_weight=1.0, **settings):
+        """Captions for a batch.
+
+        Args:
+            inputs: the reader's, or with `image` in place of `image_tokens`.
+            consensus_weight: of `consensus`, where there is one: all captions of the search, or all samples, are ranked
+                anew by their score and, added, this times their consensus; these sums are the scores then.
+            settings: of `decoders.generation.generate`.
 
         Returns:
             `Generated`; its attention is over the R image tokens alone.
@@ -39,10 +48,18 @@ class Captioner(NamedTuple):
             inputs["image_tokens"] = self.image_encoder(inputs.pop("image"), training=False)["image_tokens"]
         regions = tf.shape(inputs["image_tokens"])[1]
         read = self.reader({name: inputs[name] for name in self.reader.input_names}, training=False)
+        returned = settings.get("num_captions", 1)
+        if self.consensus is not None and settings.get("method", "beam") == "beam":
+            settings["num_captions"] = settings["beam_size"]
         written = generate(self.decoder, read["memory"], read["memory_mask"], **settings)
-        if written.attention is None:
+        if written.attention is not None:
+            written = written._replace(attention=written.attention[..., :regions])
+        if self.consensus is None:
             return written
-        return written._replace(attention=written.attention[..., :regions])
+        agreement = self.consensus(inputs["image_tokens"], written.tokens)
+        scores, places = tf.math.top_k(written.scores + consensus_weight * agreement, returned)
+        chosen = (None if value is None else tf.gather(value, places, batch_dims=1) for value in written)
+        return type(written)(*chosen)._replace(scores=scores)
 
 
 def build_captioner(

@@ -80,9 +80,8 @@ def build_dual_encoder(
         `DualEncoder`.
     """
     settings = (embedding_dim, hidden_dim, num_heads, intermediate_dim, dropout)
-    image_tokens = keras.Input((None, image_encoder.output_shape["image_tokens"][-1]), name="image_tokens")
-    image_vector = _head(image_tokens, None, "image", image_layers, image_dropout, *settings)
-    image_head = keras.Model(image_tokens, image_vector, name="image_head")
+    image_width = image_encoder.output_shape["image_tokens"][-1]
+    image_head = build_image_head(image_width, image_layers, image_dropout, *settings)
     text_tokens = keras.Input((None, text_encoder.output_shape[-1]), name="text_tokens")
     text_mask = keras.Input((None,), dtype="bool", name="text_mask")
     text_vector = _head(text_tokens, text_mask, "text", num_layers, dropout, *settings)
@@ -90,7 +89,7 @@ def build_dual_encoder(
 
     inputs = {}
     if from_image_tokens:
-        inputs["image_tokens"] = tokens = keras.Input(image_tokens.shape[1:], name="image_tokens")
+        inputs["image_tokens"] = tokens = keras.Input((None, image_width), name="image_tokens")
     else:
         inputs["image"] = keras.Input(image_encoder.input_shape[1:], name="image")
         tokens = image_encoder(inputs["image"])["image_tokens"]
@@ -111,6 +110,26 @@ def build_dual_encoder(
     scale = keras.Model(vectors, SimilarityScale(log_scale, bias, name="scale")(vectors), name="scale")
     training_model = keras.Model(inputs, (image, text, *scale(image)), name="dual_encoder")
     return DualEncoder(training_model, image_encoder, text_encoder, image_head, text_head, scale)
+
+
+def build_image_head(
+    image_width, image_layers, image_dropout, embedding_dim, hidden_dim, num_heads, intermediate_dim, dropout
+):
+    """The image side of `build_dual_encoder`: `image_tokens` `(B, R, image_width)` to `(B, E)`, L2-normalised."""
+    tokens = keras.Input((None, image_width), name="image_tokens")
+    vector = _head(
+        tokens,
+        None,
+        "image",
+        image_layers,
+        image_dropout,
+        embedding_dim,
+        hidden_dim,
+        num_heads,
+        intermediate_dim,
+        dropout,
+    )
+    return keras.Model(tokens, vector, name="image_head")
 
 
 def _head(tokens, mask, name, layers, feature_dropout, embedding_dim, hidden_dim, num_heads, intermediate_dim, dropout):

@@ -14,8 +14,11 @@ from vl_keras.losses.caption_loss import CaptionLoss
 from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.metrics.score_signature import ScoreSignature
 from vl_keras.models.captioner import build_captioner
+from vl_keras.retrieval.caption_memory import CaptionMemory
+from vl_keras.retrieval.errors import RetrievalError
 from vl_keras.tasks.caption_signatures import caption_signatures
 from vl_keras.tasks.caption_writer import CaptionWriter
+from vl_keras.tasks.consensus import Consensus
 from vl_keras.tasks.described import dataset_name, describe_generation
 from vl_keras.tasks.task import Task
 
@@ -64,6 +67,7 @@ class CaptioningTask(Task):
     def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
         super().__init__(config, tokenizer, encoder_weights, jit_compile)
         self._writer = (None, None, None)
+        self._memory = self._consensus = None
 
     def training_texts(self):
         """Every caption of the training split, as written."""
@@ -74,6 +78,8 @@ class CaptioningTask(Task):
         """A `Captioner` with fresh weights, under the current strategy and precision policy."""
         self.generation_settings()  # which it would otherwise be found not to suit at the end of its first epoch
         config = self.config
+        if config.generation.memory:
+            self._memory = CaptionMemory.load(config.generation.memory)
         image_encoder = self._build_image_encoder()
         text_encoder = self._load_text_encoder()
         return build_captioner(
@@ -107,6 +113,26 @@ class CaptioningTask(Task):
             table.assign(value)
         log(f"{known.sum()} of {len(vocabulary)} word vectors start from {handles.encoder}.")
 
+    def recalling(self, captioner):
+        """The captioner that ranks its captions with `generation.memory`; without one, the captioner as it is.
+
+        Raises:
+            RetrievalError: the memory was made with another image encoder.
+        """
+        if self._memory is None:
+            return captioner
+        if self._consensus is None:
+            known, own = self._memory.image_encoder, self.describe_image_encoder(captioner)
+            if known != own:
+                differ = ", ".join(name for name in own if own[name] != known.get(name))
+                raise RetrievalError(
+                    f"`generation.memory` `{self.config.generation.memory}` was made with another image encoder; they "
+                    f"differ in {differ}. Train the retrieval run of `vl-keras make-memory` with this run's "
+                    "image_encoder.backbone, image_encoder.weights and data.image_size, frozen in both."
+                )
+            self._consensus = Consensus(self._memory, self.tokenizer, self.config.text.max_length)
+        return captioner._replace(consensus=self._consensus)
+
     def parts(self, captioner):
         """Dict of name -> keras.Model: everything of a `Captioner` that has weights."""
         return {
@@ -117,6 +143,7 @@ class CaptioningTask(Task):
 
     def training_data(self, captioner, first_step=0, num_workers=1, worker=0):
         """Endless dataset of `(x, y, weight)` from batch `first_step` on; see `caption_dataset`."""
+        self.recalling(captioner)  # a memory that does not fit would otherwise be found after an epoch
         split = self.config.data.train_split
         return caption_dataset(
             self.config,
@@ -182,6 +209,7 @@ class CaptioningTask(Task):
 
     def measure(self, captioner, split, generation=None, limit=0, progress=None, with_java=False):
         """`CaptionScores` of the captions written for a split, and the `Caption`s; arguments as `caption_split`."""
+        self._check_not_recalled(split)
         captions = self.caption_split(captioner, split, generation, limit, progress)
         scored = [caption for caption in captions if caption.references]
         scores = score_captions(
@@ -220,9 +248,23 @@ class CaptioningTask(Task):
         settings = self.generation_settings(generation)
         of, with_settings, writer = self._writer
         if of is not captioner or with_settings != settings:
-            writer = CaptionWriter(captioner, self.tokenizer, settings, _WRITTEN_AT_ONCE, self._jit_compile)
+            ranked = self.recalling(captioner)
+            writer = CaptionWriter(ranked, self.tokenizer, settings, _WRITTEN_AT_ONCE, self._jit_compile)
             self._writer = (captioner, settings, writer)
         return writer
+
+    def _check_not_recalled(self, split):
+        """Raises `RetrievalError` where the memory holds references of a split, which it would then find."""
+        if self._memory is None:
+            return
+        source = self.source(split)
+        own = {(name, text) for name, texts in zip(source.image_ids, source.captions, strict=True) for text in texts}
+        known = own.intersection(zip(self._memory.image_ids, self._memory.captions, strict=True))
+        if known:
+            raise RetrievalError(
+                f"`generation.memory` `{self.config.generation.memory}` holds {len(known)} captions of split `{split}` "
+                "itself, so that its measures would say nothing; leave it out (--set generation.memory=)."
+            )
 
     @property
     def _prepare_context(self):
@@ -232,8 +274,10 @@ class CaptioningTask(Task):
 def writing_settings(generation):
     """Arguments of `generate` for a `GenerationConfig` and the ids of a `CaptionTokenizer`."""
     ids = CaptionTokenizer
+    settings = dataclasses.asdict(generation)
+    del settings["memory"]
     return {
-        **dataclasses.asdict(generation),
+        **settings,
         "start_id": ids.START,
         "end_id": ids.END,
         "forbidden_ids": (ids.PAD, ids.UNK, ids.START),

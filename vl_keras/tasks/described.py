@@ -24,7 +24,11 @@ def describe_generation(generation):
         useless = (name in _ONLY_BEAM and generation.method != "beam") or (
             name in _ONLY_SAMPLE and generation.method != "sample"
         )
-        if name in ("method", "num_captions") or useless:
+        if name in ("method", "num_captions", "memory") or useless:
+            continue
+        if name == "consensus_weight":
+            if generation.memory:
+                words.append(f"consensus weight {value:g} with {Path(generation.memory).name}")
             continue
         if name == "beam_size":
             words[0] += f" {value}"

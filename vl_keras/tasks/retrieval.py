@@ -13,6 +13,7 @@ from vl_keras.encoders.image_encoder import encoder_fingerprint
 from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES, INITIAL_SCALE_AND_BIAS
 from vl_keras.metrics.retrieval_scores import retrieval_scores
 from vl_keras.models.dual_encoder import build_dual_encoder
+from vl_keras.retrieval.caption_memory import CaptionMemory
 from vl_keras.tasks.described import dataset_name
 from vl_keras.tasks.retrieval_signatures import retrieval_signatures
 from vl_keras.tasks.text_task import TextTask
@@ -175,6 +176,33 @@ class RetrievalTask(TextTask):
             if progress is not None:
                 progress(start + len(chosen))
         return text
+
+    def caption_memory(self, model, progress=None):
+        """`CaptionMemory` of the training split's captions.
+
+        Args:
+            model: a `DualEncoder`.
+            progress: called with the number of captions that are done.
+        """
+        source = self.source(self.config.data.train_split)
+        rows = [
+            (name, caption)
+            for name, captions in zip(source.image_ids, source.captions, strict=True)
+            for caption in captions
+            if caption.strip()
+        ]
+        image_ids, captions = map(list, zip(*rows, strict=True))
+        settings = {name: getattr(self.config.model, name) for name in _MODEL_SETTINGS if name != "num_layers"}
+        width = model.image_encoder.output_shape["image_tokens"][-1]
+        return CaptionMemory(
+            image_ids,
+            captions,
+            self.embed_captions(model, captions, progress),
+            self.similarity_scale(model),
+            self.describe_image_encoder(model),
+            {"image_width": width, "embedding_dim": self.config.retrieval.embedding_dim, **settings},
+            model.image_head.get_weights(),
+        )
 
     def measure(self, model, split, limit=0, progress=None):
         """Recall, median and mean reciprocal rank both ways, as means over folds of 1,000 images where there are more.

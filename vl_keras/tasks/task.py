@@ -7,7 +7,6 @@ import hashlib
 from pathlib import Path
 
 import tensorflow as tf
-import tf_keras as keras
 
 from vl_keras.data.builders.example import DataError
 from vl_keras.data.feature_cache import FeatureCache
@@ -18,6 +17,7 @@ from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.encoders.image_encoder import build_image_encoder, encoder_fingerprint
 from vl_keras.encoders.text_encoder import load_text_encoder
 from vl_keras.tasks.described import dataset_name
+from vl_keras.tasks.precision import built_in
 
 _VOCABULARY = "vocabulary.txt"
 
@@ -143,6 +143,17 @@ class Task:
             self._features[split] = FeatureCache.build_or_open(folder, source, encode, fingerprint, config.data, views)
         return self._features[split]
 
+    def describe_image_encoder(self, model):
+        """Dict that is equal for tasks whose models read the same tokens from a picture."""
+        digest = hashlib.sha256()
+        for weight in model.image_encoder.weights:
+            digest.update(weight.numpy().astype("float32").tobytes())
+        return {
+            "backbone": self.config.image_encoder.backbone,
+            "weights": digest.hexdigest(),
+            "image_size": list(self.config.data.image_size),
+        }
+
     def steps_per_epoch(self):
         """Batches in one pass over the training split."""
         return steps_per_epoch(self.config, self.source(self.config.data.train_split))
@@ -161,15 +172,11 @@ class Task:
 
     def _build_image_encoder(self):
         config, encoder = self.config, self.config.image_encoder
-        policy = keras.mixed_precision.global_policy()
-        if encoder.cache_features:  # one cache serves runs of every precision
-            keras.mixed_precision.set_global_policy("float32")
-        try:
+        # One cache serves runs of every precision.
+        with built_in("float32") if encoder.cache_features else contextlib.nullcontext():
             return build_image_encoder(
                 encoder.backbone, self._encoder_weights, encoder.trainable_from, config.data.image_size
             )
-        finally:
-            keras.mixed_precision.set_global_policy(policy)
 
     def _load_text_encoder(self):
         """The hub BERT that the settings name, kept in `text_encoder`; None where they name none."""

@@ -62,4 +62,4 @@ class CaptionPredictor:
         task, model = self._task, self._model
         if self._explains:
             return Explainer(task, model, batch_size)
-        return CaptionWriter(model, task.tokenizer, task.generation_settings(), batch_size)
+        return CaptionWriter(task.recalling(model), task.tokenizer, task.generation_settings(), batch_size)

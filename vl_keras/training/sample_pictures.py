@@ -34,7 +34,7 @@ class SamplePictures:
         contents = source.read_images(indices.numpy())
         self._pictures = [_picture(content, task.config.data.image_size) for content in contents]
         settings = {**task.generation_settings(), "return_attention": True}
-        self._write = CaptionWriter(captioner, task.tokenizer, settings, batch_size)
+        self._write = CaptionWriter(task.recalling(captioner), task.tokenizer, settings, batch_size)
 
     def __call__(self):
         """List of uint8 pictures `(height, width, 3)`, and list of their captions."""

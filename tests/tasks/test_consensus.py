@@ -1,0 +1,139 @@
+"""Captions ranked by those that their pictures recall."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vl_keras.config import ConfigError
+from vl_keras.losses.cider_reward import CiderReward
+from vl_keras.retrieval.caption_memory import CaptionMemory
+from vl_keras.retrieval.errors import RetrievalError
+from vl_keras.tasks import consensus as module
+from vl_keras.tasks.consensus import Consensus
+from vl_keras.tasks.described import describe_generation
+from vl_keras.training.errors import TrainingError
+from vl_keras.training.evaluate import evaluate
+from vl_keras.training.make_memory import make_memory
+from vl_keras.training.predict import predict
+from vl_keras.training.run_dir import load_run
+
+WEIGHT, BEAMS = 2.5, 3
+
+
+@pytest.fixture(scope="module")
+def settings(memory_folder):
+    generation = {"memory": memory_folder, "consensus_weight": WEIGHT, "method": "beam", "beam_size": BEAMS}
+    return [f"generation.{name}={value}" for name, value in generation.items()]
+
+
+@pytest.fixture(scope="module")
+def loaded(member_runs, settings):
+    return load_run(member_runs[1], overrides=settings)
+
+
+@pytest.fixture(scope="module")
+def batch(loaded):
+    config, task, model, _ = loaded
+    (inputs, _), *_ = task.evaluation_data(model, config.data.dev_split, batch_size=5)
+    return inputs
+
+
+@pytest.mark.parametrize("count", [4, 100])
+def test_it_is_the_weighted_cider_of_what_is_recalled(loaded, batch, memory_folder, monkeypatch, count):
+    _, task, model, _ = loaded
+    monkeypatch.setattr(module, "_RECALLED", count)
+    memory = CaptionMemory.load(memory_folder)
+    consensus = Consensus(memory, task.tokenizer, task.config.text.max_length)
+    written = model.generate(batch, **{**task.generation_settings(), "num_captions": BEAMS})
+    image_tokens = model.image_encoder(batch["image"])["image_tokens"]
+    got = tf.function(consensus)(image_tokens, written.tokens).numpy()
+
+    vectors = np.asarray(_retrieval(memory_folder)[2].embed_images(batch), np.float64)
+    cosines = vectors @ memory.vectors.astype(np.float64).T
+    ids = task.tokenizer.encode(tf.constant(memory.captions), task.config.text.max_length).numpy()
+    names = sorted(set(memory.image_ids))
+    owned = ([row[row != 0] for row, name in zip(ids, memory.image_ids, strict=True) if name == own] for own in names)
+    cider = CiderReward(owned, task.tokenizer.vocab_size)
+    for row, own in enumerate(cosines):
+        nearest = np.argsort(-own)[:count]
+        weights = np.exp(memory.scale * (own[nearest] - own.max()))
+        each = [cider(written.tokens[row : row + 1], ids[None, place : place + 1])[0] for place in nearest]
+        np.testing.assert_allclose(got[row], np.array(each).T @ weights / weights.sum(), atol=1e-3)
+    np.testing.assert_allclose(consensus(image_tokens[2:3], written.tokens[2:3]), got[2:3], atol=1e-4)
+
+
+def _retrieval(memory_folder):
+    return load_run(memory_folder.parent / "run", precision="float32")
+
+
+def test_captions_come_in_the_order_of_score_and_consensus(loaded, batch):
+    _, task, model, _ = loaded
+    second = tf.constant([[0.0, 1.0, 0.0]])
+    ranked = model._replace(consensus=lambda _, tokens: tf.tile(second[:, : tokens.shape[1]], (tf.shape(tokens)[0], 1)))
+    settings = {**task.generation_settings(), "return_attention": True}
+    plain = model.generate(batch, **{**settings, "num_captions": BEAMS})
+    wanted = plain.scores.numpy() + WEIGHT * ranked.consensus(None, plain.tokens).numpy()
+    order = np.argsort(-wanted, axis=1, kind="stable")
+    assert (order[:, 0] == 1).all()  # or this test would say nothing
+    for count in (1, 2):
+        written = ranked.generate(batch, **{**settings, "num_captions": count})
+        for row in range(len(order)):
+            first = order[row, :count]
+            np.testing.assert_allclose(written.scores[row], wanted[row, first], atol=1e-4)
+            np.testing.assert_array_equal(written.tokens[row], plain.tokens.numpy()[row, first])
+            np.testing.assert_allclose(written.log_probs[row], plain.log_probs.numpy()[row, first], atol=1e-4)
+            np.testing.assert_allclose(written.attention[row], plain.attention.numpy()[row, first], atol=1e-4)
+
+
+def test_samples_are_ranked_too(loaded, batch):
+    _, task, model, _ = loaded
+    settings = {**task.generation_settings(), "method": "sample", "num_captions": 4, "seed": 3}
+    plain, ranked = model.generate(batch, **settings), task.recalling(model).generate(batch, **settings)
+    agreement = task.recalling(model).consensus(model.image_encoder(batch["image"])["image_tokens"], plain.tokens)
+    wanted = -np.sort(-(plain.scores + WEIGHT * agreement).numpy(), axis=1)
+    np.testing.assert_allclose(ranked.scores, wanted, atol=1e-4)
+
+
+def test_evaluation_and_prediction_rank_alike(member_runs, settings, tmp_path):
+    result = evaluate(member_runs[1], overrides=settings)
+    assert result["signature"]["generation"].endswith("consensus weight 2.5 with memory")
+    config, task, model, _ = load_run(member_runs[1], overrides=settings)
+    written = task.caption_split(model, "dev", limit=4)
+    source = task.source("dev")
+    for caption in written:
+        (tmp_path / f"{caption.index}.png").write_bytes(source.read_images(np.array([caption.index]))[0])
+    paths = [str(tmp_path / f"{caption.index}.png") for caption in written]
+    for explain in (None, str(tmp_path / "look.png")):
+        predicted = predict(member_runs[1], paths, overrides=settings, explain=explain)
+        assert [one.line for one in predicted] == [caption.caption for caption in written]
+
+
+def test_a_split_that_is_in_the_memory_is_not_measured(loaded):
+    _, task, model, _ = loaded
+    with pytest.raises(RetrievalError, match="captions of split `train` itself"):
+        task.measure(model, "train")
+
+
+def test_what_does_not_go_together_is_refused(trained_run, memory_folder, settings, small_config, tmp_path):
+    _, task, model, _ = load_run(trained_run, overrides=settings)
+    for use in (task.recalling, task.serving_signatures, task.training_data):
+        with pytest.raises(RetrievalError, match="differ in weights"):
+            use(model)
+    with pytest.raises(RetrievalError, match="nowhere` holds no memory"):
+        load_run(trained_run, overrides=["generation.memory=nowhere", "generation.method=beam"])
+    with pytest.raises(ConfigError, match="`generation.method` must be beam or sample"):
+        small_config("generation.memory=memory", "generation.method=greedy")
+    with pytest.raises(ConfigError, match="`generation.memory` must be empty for vqa"):
+        small_config("generation.memory=memory", "generation.method=beam", "task=vqa")
+    with pytest.raises(TrainingError, match="is a captioning run"):
+        make_memory(trained_run, tmp_path / "memory")
+    with pytest.raises(RetrievalError, match="is there already"):
+        make_memory(trained_run, memory_folder)
+
+
+def test_a_memory_is_named_where_measures_are_signed(loaded):
+    generation = loaded[0].generation
+    assert "consensus" in describe_generation(generation)
+    assert "consensus" not in describe_generation(dataclasses.replace(generation, memory=""))
