@@ -80,6 +80,7 @@ def _add_savedmodel(commands):
 def _savedmodel(options):
     from export.savedmodel import export_savedmodel
     from vl_keras.config import ConfigError
+    from vl_keras.retrieval.errors import RetrievalError
     from vl_keras.training.errors import TrainingError
 
     try:
@@ -93,7 +94,7 @@ def _savedmodel(options):
             options.set,
             log=lambda line: print(line, flush=True),
         )
-    except (ConfigError, TrainingError) as error:
+    except (ConfigError, RetrievalError, TrainingError) as error:
         raise ExportError(str(error)) from error
 
 

@@ -76,6 +76,7 @@ def export_savedmodel(
         ExportError: the version is there already, the SavedModel does not answer as the model does, it holds an
             operation that TensorFlow Serving has not, or the disk is full.
         TrainingError: there is no such run.
+        RetrievalError: its `generation.memory` is not there or does not go with it.
     """
     if weights_dtype not in DTYPES:
         raise ExportError(f"`weights_dtype` must be one of {', '.join(DTYPES)}; got {weights_dtype!r}.")

@@ -438,6 +438,8 @@ def _rules(config):
         yield "generation.memory", generation.memory, config.task == "captioning", f"be empty for {config.task}"
         method = generation.method
         yield "generation.method", method, method != "greedy", "be beam or sample where `generation.memory` is set"
+        layer = config.image_encoder.trainable_from
+        yield "image_encoder.trainable_from", layer, not layer, "be empty where `generation.memory` is set"
     weight = generation.consensus_weight
     yield "generation.consensus_weight", weight, weight > 0, "be above 0"
     shortest = generation.min_length

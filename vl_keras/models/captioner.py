@@ -31,14 +31,14 @@ class Captioner(NamedTuple):
     decoder: object
     consensus: object = None
 
-    def generate(self, inputs, consensus_weight=1.0, **settings):
+    def generate(self, inputs, consensus_weight=1.0, *, method="beam", beam_size=3, num_captions=1, **settings):
         """Captions for a batch.
 
         Args:
             inputs: the reader's, or with `image` in place of `image_tokens`.
             consensus_weight: of `consensus`, where there is one: all captions of the search, or all samples, are ranked
                 anew by their score and, added, this times their consensus; these sums are the scores then.
-            settings: of `decoders.generation.generate`.
+            method, beam_size, num_captions, settings: of `decoders.generation.generate`.
 
         Returns:
             `Generated`; its attention is over the R image tokens alone.
@@ -48,16 +48,15 @@ class Captioner(NamedTuple):
             inputs["image_tokens"] = self.image_encoder(inputs.pop("image"), training=False)["image_tokens"]
         regions = tf.shape(inputs["image_tokens"])[1]
         read = self.reader({name: inputs[name] for name in self.reader.input_names}, training=False)
-        returned = settings.get("num_captions", 1)
-        if self.consensus is not None and settings.get("method", "beam") == "beam":
-            settings["num_captions"] = settings["beam_size"]
+        kept = beam_size if self.consensus is not None and method == "beam" else num_captions
+        settings |= {"method": method, "beam_size": beam_size, "num_captions": kept}
         written = generate(self.decoder, read["memory"], read["memory_mask"], **settings)
         if written.attention is not None:
             written = written._replace(attention=written.attention[..., :regions])
         if self.consensus is None:
             return written
         agreement = self.consensus(inputs["image_tokens"], written.tokens)
-        scores, places = tf.math.top_k(written.scores + consensus_weight * agreement, returned)
+        scores, places = tf.math.top_k(written.scores + consensus_weight * agreement, num_captions)
         chosen = (None if value is None else tf.gather(value, places, batch_dims=1) for value in written)
         return type(written)(*chosen)._replace(scores=scores)
 

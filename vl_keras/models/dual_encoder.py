@@ -115,7 +115,15 @@ def build_dual_encoder(
 def build_image_head(
     image_width, image_layers, image_dropout, embedding_dim, hidden_dim, num_heads, intermediate_dim, dropout
 ):
-    """The image side of `build_dual_encoder`: `image_tokens` `(B, R, image_width)` to `(B, E)`, L2-normalised."""
+    """The image side of `build_dual_encoder`.
+
+    Args:
+        image_width: Dv of the image tokens.
+        image_layers, image_dropout, embedding_dim, hidden_dim, num_heads, intermediate_dim, dropout: as there.
+
+    Returns:
+        keras.Model, `image_tokens` `(B, R, Dv)` to `(B, E)` float32, L2-normalised.
+    """
     tokens = keras.Input((None, image_width), name="image_tokens")
     vector = _head(
         tokens,

@@ -1,5 +1,6 @@
 """Captions of training pictures and where they lie in a retrieval run's space, to be recalled by a picture."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -35,6 +36,14 @@ class CaptionMemory(NamedTuple):
     image_encoder: dict
     head: dict
     head_weights: list
+
+    @property
+    def fingerprint(self):
+        """8 hexadecimal digits of what is recalled and by what."""
+        digest = hashlib.sha256(json.dumps([self.image_ids, self.captions, self.scale]).encode())
+        for array in (self.vectors, *self.head_weights):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:8]
 
     def save(self, folder):
         """Writes a folder that is there whole or not at all.
@@ -76,7 +85,10 @@ class CaptionMemory(NamedTuple):
         """
         folder = Path(folder).expanduser()
         if not (folder / _META).is_file():
-            raise RetrievalError(f"`{folder}` holds no memory of captions; make one with `vl-keras make-memory`.")
+            raise RetrievalError(
+                f"`{folder}` holds no memory of captions; make one with `vl-keras make-memory`, say where it is "
+                "(--set generation.memory=FOLDER), or do without (--set generation.memory=)."
+            )
         try:
             meta = json.loads((folder / _META).read_text(encoding="utf-8"))
             if meta["format"] != _FORMAT:
@@ -97,5 +109,5 @@ class CaptionMemory(NamedTuple):
                 meta["head"],
                 head_weights,
             )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise RetrievalError(f"The memory `{folder}` cannot be read ({error}); put a whole copy there.") from error

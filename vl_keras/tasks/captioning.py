@@ -43,7 +43,7 @@ class Caption(NamedTuple):
     Attributes:
         image_id: of the source.
         caption: the best one.
-        score: its length-normalised log-probability.
+        score: its length-normalised log-probability, with `generation.memory` its weighted consensus added.
         captions: all `generation.num_captions`, best first.
         references: people's captions that it is scored against.
         context: what the model was shown beside the picture.
@@ -67,7 +67,7 @@ class CaptioningTask(Task):
     def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
         super().__init__(config, tokenizer, encoder_weights, jit_compile)
         self._writer = (None, None, None)
-        self._memory = self._consensus = None
+        self._memories, self._consensus = {}, {}  # by folder
 
     def training_texts(self):
         """Every caption of the training split, as written."""
@@ -78,8 +78,6 @@ class CaptioningTask(Task):
         """A `Captioner` with fresh weights, under the current strategy and precision policy."""
         self.generation_settings()  # which it would otherwise be found not to suit at the end of its first epoch
         config = self.config
-        if config.generation.memory:
-            self._memory = CaptionMemory.load(config.generation.memory)
         image_encoder = self._build_image_encoder()
         text_encoder = self._load_text_encoder()
         return build_captioner(
@@ -113,25 +111,42 @@ class CaptioningTask(Task):
             table.assign(value)
         log(f"{known.sum()} of {len(vocabulary)} word vectors start from {handles.encoder}.")
 
-    def recalling(self, captioner):
-        """The captioner that ranks its captions with `generation.memory`; without one, the captioner as it is.
+    def check_data(self):
+        """As of `Task`; raises `RetrievalError` too, where `generation.memory` is damaged or knows the dev split."""
+        super().check_data()
+        self._check_not_recalled(self.config.data.dev_split, self.config.generation)
+
+    def recalling(self, captioner, generation=None):
+        """The captioner that ranks what it writes by a memory.
+
+        Args:
+            captioner: a `Captioner` with its trained or loaded weights.
+            generation: `GenerationConfig`; None: the config's.
+
+        Returns:
+            `Captioner`; the same one where `generation.memory` is empty.
 
         Raises:
-            RetrievalError: the memory was made with another image encoder.
+            RetrievalError: there is no such memory, or it does not go with the captioner.
         """
-        if self._memory is None:
+        path = (generation or self.config.generation).memory
+        if not path:
             return captioner
-        if self._consensus is None:
-            known, own = self._memory.image_encoder, self.describe_image_encoder(captioner)
+        if path not in self._consensus:
+            memory = self._memory(path)
+            known, own = memory.image_encoder, self.describe_image_encoder(captioner)
             if known != own:
                 differ = ", ".join(name for name in own if own[name] != known.get(name))
                 raise RetrievalError(
-                    f"`generation.memory` `{self.config.generation.memory}` was made with another image encoder; they "
-                    f"differ in {differ}. Train the retrieval run of `vl-keras make-memory` with this run's "
-                    "image_encoder.backbone, image_encoder.weights and data.image_size, frozen in both."
+                    f"`generation.memory` `{path}` was made with another image encoder; they differ in {differ}. Train "
+                    "the retrieval run of `vl-keras make-memory` with this run's image_encoder.backbone, "
+                    "image_encoder.weights and data.image_size, frozen in both."
                 )
-            self._consensus = Consensus(self._memory, self.tokenizer, self.config.text.max_length)
-        return captioner._replace(consensus=self._consensus)
+            try:
+                self._consensus[path] = Consensus(memory, self.tokenizer, self.config.text.max_length)
+            except ValueError as error:
+                raise RetrievalError(f"`generation.memory` cannot be used by this run: {error}") from error
+        return captioner._replace(consensus=self._consensus[path])
 
     def parts(self, captioner):
         """Dict of name -> keras.Model: everything of a `Captioner` that has weights."""
@@ -143,7 +158,6 @@ class CaptioningTask(Task):
 
     def training_data(self, captioner, first_step=0, num_workers=1, worker=0):
         """Endless dataset of `(x, y, weight)` from batch `first_step` on; see `caption_dataset`."""
-        self.recalling(captioner)  # a memory that does not fit would otherwise be found after an epoch
         split = self.config.data.train_split
         return caption_dataset(
             self.config,
@@ -209,7 +223,7 @@ class CaptioningTask(Task):
 
     def measure(self, captioner, split, generation=None, limit=0, progress=None, with_java=False):
         """`CaptionScores` of the captions written for a split, and the `Caption`s; arguments as `caption_split`."""
-        self._check_not_recalled(split)
+        self._check_not_recalled(split, generation or self.config.generation)
         captions = self.caption_split(captioner, split, generation, limit, progress)
         scored = [caption for caption in captions if caption.references]
         scores = score_captions(
@@ -230,12 +244,16 @@ class CaptioningTask(Task):
         Args:
             weights: in a word, which they were.
         """
+        generation = self.config.generation
+        described = describe_generation(generation)
+        if generation.memory:
+            described += f" {self._memory(generation.memory).fingerprint}"
         return ScoreSignature.of(
             {caption.image_id: caption.references for caption in captions if caption.references},
             scores.tokenizer,
             dataset=dataset_name(self.config.data),
             split=split,
-            generation=describe_generation(self.config.generation),
+            generation=described,
             weights=weights,
         )
 
@@ -245,25 +263,32 @@ class CaptioningTask(Task):
 
     def writer(self, captioner, generation=None):
         """The `CaptionWriter` of these settings; the last one is kept, so that its graph is built once."""
-        settings = self.generation_settings(generation)
+        memory = (generation or self.config.generation).memory
+        settings = {**self.generation_settings(generation), "memory": memory}
         of, with_settings, writer = self._writer
         if of is not captioner or with_settings != settings:
-            ranked = self.recalling(captioner)
-            writer = CaptionWriter(ranked, self.tokenizer, settings, _WRITTEN_AT_ONCE, self._jit_compile)
+            ranked = self.recalling(captioner, generation)
+            search = self.generation_settings(generation)
+            writer = CaptionWriter(ranked, self.tokenizer, search, _WRITTEN_AT_ONCE, self._jit_compile)
             self._writer = (captioner, settings, writer)
         return writer
 
-    def _check_not_recalled(self, split):
+    def _memory(self, path):
+        if path not in self._memories:
+            self._memories[path] = CaptionMemory.load(path)
+        return self._memories[path]
+
+    def _check_not_recalled(self, split, generation):
         """Raises `RetrievalError` where the memory holds references of a split, which it would then find."""
-        if self._memory is None:
+        if not generation.memory:
             return
-        source = self.source(split)
+        source, memory = self.source(split), self._memory(generation.memory)
         own = {(name, text) for name, texts in zip(source.image_ids, source.captions, strict=True) for text in texts}
-        known = own.intersection(zip(self._memory.image_ids, self._memory.captions, strict=True))
+        known = own.intersection(zip(memory.image_ids, memory.captions, strict=True))
         if known:
             raise RetrievalError(
-                f"`generation.memory` `{self.config.generation.memory}` holds {len(known)} captions of split `{split}` "
-                "itself, so that its measures would say nothing; leave it out (--set generation.memory=)."
+                f"`generation.memory` `{generation.memory}` holds {len(known)} captions of split `{split}` itself, so "
+                "that its measures would say nothing; leave it out (--set generation.memory=)."
             )
 
     @property

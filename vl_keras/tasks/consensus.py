@@ -32,6 +32,9 @@ class Consensus:
 
     Returns:
         `(B, K)` float32; 10 is the most.
+
+    Raises:
+        ValueError: the vocabulary is too large for `CiderReward`.
     """
 
     def __init__(self, memory, tokenizer, max_length):
@@ -42,7 +45,8 @@ class Consensus:
         rows = (row[row != CaptionTokenizer.PAD] for row in ids)
         pictures = itertools.groupby(zip(memory.image_ids, rows, strict=True), key=lambda pair: pair[0])
         self._cider = CiderReward(([row for _, row in own] for _, own in pictures), tokenizer.vocab_size)
-        self._ids = tf.Variable(ids, trainable=False, name="recalled_ids")
+        # In int64, since a GPU keeps no int32 variables.
+        self._ids = tf.Variable(tf.cast(ids, tf.int64), trainable=False, name="recalled_ids")
         self._vectors = tf.Variable(memory.vectors, trainable=False, name="recalled_vectors")
         self._scale = memory.scale
         self._count = min(_RECALLED, len(memory.captions))

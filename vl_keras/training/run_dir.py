@@ -25,6 +25,7 @@ _FREE_TO_CHANGE = (
     "data.data_dir",
     "data.manual_dir",
     "data.max_bad_share",
+    "generation.memory",
     "training.checkpoint_steps",
     "training.patience",
 )

@@ -76,6 +76,7 @@ def _train(config, strategy, run, resume, init_from):
 def _fit(task, model, strategy, run, resume, init_from, jit_compile):
     for split in (task.config.data.train_split, task.config.data.dev_split):
         task.features(model, split)
+    task.recalling(model)  # a memory that does not go with it would otherwise be found after an epoch
     signal = StopSignal()
     session = Session(task, model, strategy, run, History(run.history_file, run.writes), signal)
     if resume and run.writes:
