@@ -10,9 +10,9 @@ def caption_signatures(task, captioner):
     """Dict of name -> `ServingSignature`; a model that reads a context has `caption_with_context` too.
 
     `caption`: the best caption and its score, the length-normalised log-probability and, with `generation.memory`, its
-    weighted consensus added. `caption_candidates`: as many as
-    the search keeps, best first. `caption_explain`: also the caption's L tokens (empty strings after its end) and
-    where each looked, `(B, L, rows, columns)`. `embed_image`: the image encoder's vector.
+    weighted consensus added. `caption_candidates`: as many as the search keeps, best first. `caption_explain`: also the
+    caption's L tokens (empty strings after its end) and where each looked, `(B, L, rows, columns)`. `embed_image`: the
+    image encoder's vector.
     """
     captioner = task.recalling(captioner)
     settings = task.generation_settings()
