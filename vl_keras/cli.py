@@ -219,7 +219,8 @@ def _parser():
         "Prints the measures of the run's task on a split with 95% intervals: BLEU, ROUGE-L and CIDEr-D of captions, "
         "accuracy and calibration of answers, balanced accuracy and ROC-AUC of matching, recall of retrieval. "
         "RUN/evaluation/ gets them (SPLIT.json), what was said of every example (SPLIT_captions.json, the other tasks' "
-        "SPLIT_answers.jsonl, SPLIT_pairs.jsonl, SPLIT_ranks.jsonl) and a contact sheet (SPLIT.png).",
+        "SPLIT_answers.jsonl, SPLIT_pairs.jsonl, SPLIT_ranks.jsonl) and a contact sheet (SPLIT.png), in place of those "
+        "of an earlier evaluation, whose scores stay in history.jsonl.",
         "vl-keras evaluate runs/flickr8k --split test --set data.manual_dir=~/flickr8k generation.beam_size=5",
     )
     evaluate.add_argument("--split", default="dev", help="split of the data (default: dev)")
@@ -428,7 +429,7 @@ def _config_arguments(command):
 
 
 def _run_arguments(command):
-    command.add_argument("run", metavar="RUN", help="run directory that `vl-keras train` made")
+    command.add_argument("run", metavar="RUN", help="run directory that `vl-keras train` or `vl-keras ensemble` made")
     _use_arguments(command)
 
 

@@ -55,6 +55,14 @@ def test_the_scores_say_what_they_were_measured_with(run, result):
     assert result["weights"].startswith("best: ")
 
 
+def test_the_scores_of_earlier_evaluations_stay(run, result):
+    again = evaluate(run, "dev")
+    rows = [json.loads(line) for line in (run / "evaluation" / "history.jsonl").read_text("utf-8").splitlines()]
+    assert [row["signature_text"] for row in rows] == [result["signature_text"], again["signature_text"]]
+    assert rows[0]["signature_text"] != rows[1]["signature_text"]
+    assert [row["measures"] for row in rows] == json.loads(json.dumps([result["measures"], again["measures"]]))
+
+
 def test_the_report_counts_what_was_not_read_and_says_where_the_rest_is(result):
     rows = [[f"own.jsonl:{number}", "the line is not UTF-8"] for number in range(12)]
     lines = format_evaluation({**result, "unreadable": rows}).splitlines()

@@ -1,5 +1,6 @@
 """Measures a trained run on a split."""
 
+import json
 import time
 from pathlib import Path
 
@@ -25,10 +26,11 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
     """Scores a run on a split.
 
     Writes to `RUN/evaluation/`: `SPLIT.json` (scores with 95% intervals and what they were measured with), a file of
-    what the run said of every example, and `SPLIT.png`, a contact sheet; see the task's function in `EVALUATIONS`.
+    what the run said of every example, and `SPLIT.png`, a contact sheet; see the task's function in `EVALUATIONS`. The
+    next evaluation of the split replaces them; `history.jsonl` keeps the scores of each, a line an evaluation.
 
     Args:
-        run_dir: folder that `train` wrote.
+        run_dir: folder that `train` or `ensemble` wrote.
         split: of the data, e.g. dev or test.
         overrides: as of `load_run`, e.g. `data.manual_dir=FOLDER` or `retrieval.rerank_with=RUN`.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
@@ -63,6 +65,9 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
         "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     write_json(scores, result)
+    kept = {name: result[name] for name in ("when", "signature_text", "weights", "measures")}
+    with open(folder / "history.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(kept, ensure_ascii=False) + "\n")
     return result
 
 

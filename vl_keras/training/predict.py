@@ -45,7 +45,7 @@ def predict(
     as their EXIF orientation says. One that cannot be read costs itself.
 
     Args:
-        run_dir: folder that `train` wrote.
+        run_dir: folder that `train` or `ensemble` wrote.
         images: files and folders; folders are searched for pictures at any depth.
         context: of captioning: text shown to the model beside every picture; the run must have a text encoder.
         questions: of question answering: strings, each asked of every picture.

@@ -189,7 +189,7 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
     """Loads a trained run to use it.
 
     Args:
-        run_dir: folder that `train` wrote.
+        run_dir: folder that `train` or `ensemble` wrote.
         weights: `best`: those of the best development measure; `last`: of the last checkpoint; `ema`: the moving
             average in the last checkpoint; `auto`: `best` where there is one, else `last`.
         overrides: `"data.…=value"`, e.g. for other data, `"generation.…=value"`, `"retrieval.rerank_…=value"` and
