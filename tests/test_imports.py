@@ -15,7 +15,8 @@ _BELOW_MODELS = {"config", "data", "layers", "losses", "metrics", "encoders", "d
 _BELOW_TASKS = _BELOW_MODELS | {"models", "retrieval"}
 ALLOWED = {
     "__init__": set(),
-    "config": set(),
+    "config": {"config_rules"},
+    "config_rules": set(),
     "layers": set(),
     "losses": set(),
     "metrics": set(),
