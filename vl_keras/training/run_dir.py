@@ -44,8 +44,8 @@ class RunDir:
     `config.yaml` (every setting), `vocabulary.txt` and a task's other vocabularies, `versions.json` (of packages and
     code, one entry per start), `data.json` (fingerprints), `image_encoder.h5` (of a frozen encoder), `text_encoder/`
     (copies of the hub modules), `checkpoints/` (the last few of each phase, to resume from), `best/` (weights of the
-    best epoch), `history.csv`, `measures.json`, `tensorboard/`, `quarantine.jsonl`, `train.log`. A run that joins
-    others (`ensemble`) has its weights in `best/`, and nothing that comes of training.
+    best epoch), `history.csv`, `curves.png` (of the history), `measures.json`, `tensorboard/`, `quarantine.jsonl`,
+    `train.log`. A run that joins others (`ensemble`) has its weights in `best/`, and nothing that comes of training.
     """
 
     def __init__(self, path):
@@ -56,6 +56,7 @@ class RunDir:
         self.tensorboard = self.path / "tensorboard"
         self.config_file = self.path / "config.yaml"
         self.history_file = self.path / "history.csv"
+        self.curves_file = self.path / "curves.png"
         self.measures_file = self.path / "measures.json"
         self.quarantine_file = self.path / "quarantine.jsonl"
         self._lock = None

@@ -7,6 +7,7 @@ import time
 import tensorflow as tf
 
 from vl_keras.training.checkpoints import Checkpoints
+from vl_keras.training.curves_figure import curves_figure
 from vl_keras.training.errors import TrainingStopped, written
 from vl_keras.training.optimizer import averaged_weights, weight_averages
 from vl_keras.training.progress import Progress
@@ -107,6 +108,8 @@ class Session:
             if self.run.writes:
                 self._save_quarantine()
             self.history.append(row)
+            if self.run.writes:
+                curves_figure(self.history.rows, self.task.judge).savefig(self.run.curves_file)
         shown = [f"{name} {row[name]:.4g}" for name in (*values, self.task.judge) if name in row]
         self.log(f"{phase.name} epoch {epoch}/{phase.epochs}: {', '.join(shown)} ({seconds:.0f} s)")
 
