@@ -1,8 +1,10 @@
 """The command line: every command is a thin door, and what a user can mend costs one line."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -206,6 +208,18 @@ def test_a_search_has_one_query(capsys):
         with pytest.raises(SystemExit) as stopped:
             main(["search", "index", *query])
         assert stopped.value.code == 2
+
+
+def test_sigterm_ends_a_command_with_a_word(monkeypatch, capsys):
+    def work(options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+
+    monkeypatch.setattr("vl_keras.cli._train", work)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["train", "config.yaml"]) == 143
+    assert capsys.readouterr().err == "vl-keras: stopped.\n"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

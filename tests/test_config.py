@@ -3,7 +3,7 @@
 import pytest
 
 from vl_keras import config_rules
-from vl_keras.config import ConfigError, config_from_dict, load_config
+from vl_keras.config import ConfigError, config_from_dict, load_config, save_config
 
 
 def test_names_are_those_of_the_code():
@@ -73,3 +73,17 @@ def test_a_file_that_would_be_read_in_part_is_refused(tmp_path, content, told):
     (tmp_path / "own.yaml").write_bytes(content)
     with pytest.raises(ConfigError, match=f"own.yaml` is {told}" if told.startswith("no") else told):
         load_config(tmp_path / "own.yaml")
+
+
+def test_words_that_old_yaml_takes_for_booleans(tmp_path):
+    """on and off are choices of `training.jit_compile`; where a boolean is wanted they are one."""
+    (tmp_path / "config.yaml").write_text("training: {jit_compile: off}\ndata: {augment: {flip: on}}\n")
+    config = load_config(tmp_path / "config.yaml")
+    assert config.training.jit_compile == "off" and config.data.augment.flip is True
+    config = load_config(tmp_path / "config.yaml", ["training.jit_compile=on", "data.augment.flip=no"])
+    assert config.training.jit_compile == "on" and config.data.augment.flip is False
+    assert config_from_dict({}, ["data.augment.flip=true"]).data.augment.flip is True
+    with pytest.raises(ConfigError, match="`data.augment.flip` must be of type bool; got 'maybe'"):
+        config_from_dict({}, ["data.augment.flip=maybe"])
+    save_config(config, tmp_path / "saved.yaml")
+    assert load_config(tmp_path / "saved.yaml") == config

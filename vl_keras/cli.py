@@ -1,8 +1,11 @@
 """The `vl-keras` command: parses its line, calls one function, prints what came of it."""
 
 import argparse
+import contextlib
 import io
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -23,15 +26,33 @@ def main(arguments=None):
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be UTF-8: its bytes come out as they are
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
-        return options.command(options) or 0
-    except KeyboardInterrupt:
+        with _said_when_stopped():
+            return options.command(options) or 0
+    except KeyboardInterrupt as stop:
         print("vl-keras: stopped.", file=sys.stderr)
-        return 130
+        return stop.args[0] if stop.args else 130
     except Exception as error:
         if not _is_expected(error):
             raise
         print(f"vl-keras: {_message(error)}", file=sys.stderr)
         return 2
+
+
+@contextlib.contextmanager
+def _said_when_stopped():
+    """Inside, SIGTERM ends the command with a word, as Ctrl-C does; once training has steps to save, it saves first."""
+    if threading.current_thread() is not threading.main_thread():  # where Python handles no signals
+        yield
+        return
+
+    def stop(number, frame):
+        raise KeyboardInterrupt(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _utf8(text):

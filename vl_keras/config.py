@@ -226,8 +226,20 @@ class Config:
     generation: GenerationConfig = field(default_factory=GenerationConfig)
 
 
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a section; YAML would keep the last and drop all that the first holds."""
+    """Refuses a key that stands twice in a section; YAML would keep the last and drop all that the first holds.
+
+    Words such as on and off stay words, as in YAML 1.2: settings have them among their choices. `_convert` makes
+    booleans of them where a boolean is wanted.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  never changed
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node, deep=False):
         known = set()
@@ -324,6 +336,8 @@ def _convert(kind, value, key):
             pass
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if kind is bool and isinstance(value, str):
+        value = _BOOLEANS.get(value.lower(), value)
     if kind is str and value is None:
         value = ""
     if type(value) is not kind:

@@ -83,6 +83,8 @@ BAD = {
     b"1.jpg\ta dog\tmatch": "no JSON object (Extra data: line 1 column 2 (char 1)); lines of IMAGE<tab>TEXT<tab>",
     b'{"image": "1.jpg", "captions": null}': "no `captions` and no `question`",
     b'{"image": "1.jpg", "captions": ["a"], "Split": "dev"}': "no `split`; is `Split` meant?",
+    b'{"image": "1.jpg", "captions": ["a"], "spilt": "dev"}': "no `split`; is `spilt` meant?",
+    b'{"image": "1.jpg", "captions": ["a"], "splt": "dev"}': "no `split`; is `splt` meant?",
     b'{"image": "1.jpg", "captions": ["a"], "contexts": "x"}': "no `context`; is `contexts` meant?",
     b'{"image": "1.jpg", "captions": "a string"}': "`captions` must be a list of strings",
     b'{"image": "1.jpg", "captions": ["", "empty"]}': "`captions` must be a list of strings",

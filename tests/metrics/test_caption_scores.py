@@ -1,5 +1,6 @@
 """Scores against NumPy float64 transcriptions of the papers' formulas."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -177,6 +178,12 @@ def test_without_java_a_note_says_so(monkeypatch):
     assert "METEOR" not in scores.measures and "no `java`" in scores.notes[0]
 
 
+def test_meteor_has_no_interval_since_its_score_is_no_mean():
+    scores = score_captions(*small_set())
+    scores.measures["METEOR"], scores.per_image["METEOR"] = 41.5, scores.per_image["CIDEr-D"]
+    assert set(scores.intervals()) == set(scores.measures) - {"METEOR"}
+
+
 @pytest.mark.slow
 def test_with_java_meteor_is_measured():
     if not shutil.which("java"):
@@ -207,6 +214,10 @@ def test_result_files_and_signature(tmp_path):
     )
     assert str(signature) == "flickr8k dev, 2 images, 4-5 references, ptb tokens, beam 3, ema weights"
     assert ScoreSignature(**signature.as_dict()) == signature
+    shown = dataclasses.replace(signature, image_size="288x288", context="caption words")
+    assert str(shown) == (
+        "flickr8k dev at 288x288, 2 images, 4-5 references, ptb tokens, context caption words, beam 3, ema weights"
+    )
 
 
 def test_people_and_a_constant_caption_on_flickr8k(shared_dir):

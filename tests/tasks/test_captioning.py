@@ -189,3 +189,17 @@ def test_word_vectors_that_cannot_be(tiny_config, hub_bert, task_config):
             tiny_config("text.word_vectors.encoder=nowhere", f"text.word_vectors.preprocessor={preprocessor}")
         )
         task.start_fresh(task.build(), print)
+
+
+@pytest.mark.parametrize(
+    "settings, context",
+    [
+        ([], ""),
+        (["data.context=caption_words"], "caption words"),
+        (["data.context=caption_words", "data.show_context=false"], "caption words shown empty"),
+    ],
+)
+def test_the_signature_tells_what_the_model_was_shown(settings, context):
+    config = load_config(TINY, ["data.image_size=[32,48]", *settings])
+    signature = CaptioningTask(config).signature([], SimpleNamespace(tokenizer="ptb"), "dev", "best")
+    assert (signature.image_size, signature.context) == ("32x48", context)

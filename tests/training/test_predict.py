@@ -92,6 +92,8 @@ def test_several_captions_best_first(predicted):
         if prediction.status == "ok":
             assert len(set(prediction.output["captions"])) == 2
             assert prediction.line == prediction.output["caption"] == prediction.output["captions"][0] != ""
+            best, second = prediction.output["scores"]
+            assert prediction.output["score"] == best > second
 
 
 def test_the_json_lines_say_the_same(predicted):

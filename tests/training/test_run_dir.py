@@ -1,5 +1,6 @@
 import contextlib
 import json
+import resource
 import shutil
 from types import SimpleNamespace
 
@@ -52,6 +53,33 @@ def test_what_a_failed_start_leaves_is_no_run(tmp_path, small_config):
     with pytest.raises(ValueError, match="SmallCNNN"):
         train(small_config("image_encoder.backbone=SmallCNNN"), tmp_path / "run")
     RunDir(tmp_path / "run").open(resume=False)
+
+
+def test_what_a_full_disk_stopped_before_the_first_step_is_started_again(tmp_path, small_config):
+    """Of a whole checkpoint without settings nothing may be taken up: it can be of another model."""
+    run_dir = tmp_path / "run"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # no file may grow beyond 10,000 bytes
+    try:
+        with pytest.raises(TrainingError, match="step 0 cannot be written.*Make room.*and start again"):
+            train(small_config(), run_dir)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    stale = run_dir / "checkpoints" / "cross_entropy" / "stale"
+    stale.touch()
+    run = RunDir(run_dir)
+    run.open(resume=False)
+    run.close()
+    assert not stale.exists()
+
+
+@pytest.mark.parametrize("weights", ["best", "last", "ema"])
+def test_weights_of_another_model_are_said(trained_run, tmp_path, weights):
+    run_dir = shutil.copytree(trained_run, tmp_path / "run")
+    words = (run_dir / "vocabulary.txt").read_text("utf-8").splitlines(keepends=True)
+    (run_dir / "vocabulary.txt").write_text("".join(words[:-1]), "utf-8")
+    with pytest.raises(TrainingError, match=r"ckpt-\d+ is not of the model that this run's config.yaml and vocabulary"):
+        load_run(run_dir, weights)
 
 
 @pytest.mark.parametrize("weights", ["best", "last", "ema"])

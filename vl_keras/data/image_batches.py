@@ -108,9 +108,9 @@ def load_image(content, data):
 
 
 def undecodable(error):
-    """Why a picture cannot be decoded, in the words of the decoder's `error`, without TensorFlow's own marks."""
+    """Why a picture cannot be decoded, in its decoder's words, without those that mean nothing to a reader."""
     words = str(getattr(error, "message", error)).strip() or type(error).__name__
-    return "cannot be decoded: " + re.sub(r"^\{\{.*?\}\} | \[Op:.*", "", words.splitlines()[0])
+    return "cannot be decoded: " + re.sub(r"^\{\{.*?\}\} | \[Op:.*| <_io\.BytesIO.*?>", "", words.splitlines()[0])
 
 
 def _read(source, data, indices, plain):

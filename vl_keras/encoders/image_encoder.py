@@ -143,7 +143,7 @@ def _imagenet_network(backbone, input_shape):
 def _weights_file(weights, backbone):
     path = Path(weights).expanduser()
     if not path.is_file():
-        raise EncoderError(f"There is no weights file `{path}`; {_expected(backbone)}.")
+        raise EncoderError(f"There is no weights file `{weights}`; {_expected(backbone)}.")
     if path.suffix not in (".h5", ".hdf5") or not h5py.is_hdf5(path):
         raise EncoderError(f"`{path}` is no HDF5 weights file; {_expected(backbone)}.")
     return path
@@ -151,8 +151,8 @@ def _weights_file(weights, backbone):
 
 def _expected(backbone):
     return (
-        "`image_encoder.weights` must be imagenet, none, or an HDF5 file (.h5) with the weights of "
-        f"tf_keras.applications.{backbone} without its top (include_top=False)"
+        "`image_encoder.weights` must be imagenet (which downloads them), none, or an HDF5 file (.h5) with the weights "
+        f"of tf_keras.applications.{backbone} without its top (include_top=False)"
         if backbone != SMALL_CNN
         else "`image_encoder.weights` must be none, or an HDF5 file (.h5) with the weights of SmallCNN"
     )

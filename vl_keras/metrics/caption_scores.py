@@ -37,9 +37,14 @@ class CaptionScores:
     notes: list
 
     def intervals(self, resamples=1000, level=0.95, seed=0):
-        """Measure to `(low, high)`: percentile bootstrap over images, corpus BLEU computed anew for each resample."""
+        """Measure to `(low, high)`: percentile bootstrap over images, corpus BLEU computed anew for each resample.
+
+        METEOR has none: its score is of all captions together, which the mean of single captions' scores does not tell.
+        """
         intervals = {}
         for measure, scores in self.per_image.items():
+            if measure == "METEOR":
+                continue
             if measure.startswith("BLEU-"):
                 order = int(measure[-1])
 

@@ -15,6 +15,8 @@ class ScoreSignature:
         tokenizer: ptb or character.
         generation: how the captions were written, e.g. "beam 3, length penalty 0.7".
         weights: which weights wrote them: last, best or ema; empty where no model did.
+        image_size: that pictures were read at, "288x288" (height, width); empty where no model read them.
+        context: what was shown beside the picture, e.g. "caption words"; empty where nothing could be.
     """
 
     dataset: str
@@ -24,17 +26,21 @@ class ScoreSignature:
     tokenizer: str
     generation: str
     weights: str = ""
+    image_size: str = ""
+    context: str = ""
 
     @classmethod
-    def of(cls, references, tokenizer, *, dataset, split, generation, weights=""):
-        """The signature of scores against `references`, a dict of image id to list of captions."""
+    def of(cls, references, tokenizer, **rest):
+        """The signature of scores against `references`, a dict of image id to captions; `rest`: as above."""
         counts = {len(captions) for captions in references.values()} or {0}
         number = str(min(counts)) if len(counts) == 1 else f"{min(counts)}-{max(counts)}"
-        return cls(dataset, split, len(references), number, tokenizer, generation, weights)
+        return cls(images=len(references), references=number, tokenizer=tokenizer, **rest)
 
     def __str__(self):
-        parts = [f"{self.dataset} {self.split}", f"{self.images} images", f"{self.references} references"]
-        parts += [f"{self.tokenizer} tokens", self.generation, self.weights and f"{self.weights} weights"]
+        where = f"{self.dataset} {self.split}" + (f" at {self.image_size}" if self.image_size else "")
+        parts = [where, f"{self.images} images", f"{self.references} references"]
+        parts += [f"{self.tokenizer} tokens", self.context and f"context {self.context}", self.generation]
+        parts += [self.weights and f"{self.weights} weights"]
         return ", ".join(part for part in parts if part)
 
     def as_dict(self):

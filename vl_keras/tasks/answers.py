@@ -9,7 +9,7 @@ from vl_keras.data.builders.annotators import annotators
 from vl_keras.data.builders.example import DataError
 from vl_keras.metrics.calibration import abstention_threshold, expected_calibration_error
 from vl_keras.metrics.vqa_accuracy import soft_target
-from vl_keras.tasks.described import dataset_name
+from vl_keras.tasks.described import dataset_name, describe_data
 
 
 class Answer(NamedTuple):
@@ -105,8 +105,7 @@ def answers_signature(config, answers, split, weights, candidates):
     """Dict that says what measures of a list of `Answer` were taken with; `candidates`: what was chosen among."""
     counts = {len(answer.truth) for answer in answers} or {0}
     return {
-        "dataset": dataset_name(config.data),
-        "split": split,
+        **describe_data(config.data, split),
         "images": len({answer.index for answer in answers}),
         "questions": len(answers),
         "annotators": str(min(counts)) if len(counts) == 1 else f"{min(counts)}-{max(counts)}",

@@ -19,7 +19,7 @@ from vl_keras.retrieval.errors import RetrievalError
 from vl_keras.tasks.caption_signatures import caption_signatures
 from vl_keras.tasks.caption_writer import CaptionWriter
 from vl_keras.tasks.consensus import Consensus
-from vl_keras.tasks.described import dataset_name, describe_generation
+from vl_keras.tasks.described import describe_data, describe_generation
 from vl_keras.tasks.task import Task
 
 _WRITTEN_AT_ONCE = 64  # pictures whose captions are written side by side
@@ -244,15 +244,18 @@ class CaptioningTask(Task):
         Args:
             weights: in a word, which they were.
         """
-        generation = self.config.generation
+        data, generation = self.config.data, self.config.generation
+        context = "" if data.context == "none" else data.context.replace("_", " ")
+        if context and not data.show_context:
+            context += " shown empty"
         described = describe_generation(generation)
         if generation.memory:
             described += f" {self._memory(generation.memory).fingerprint}"
         return ScoreSignature.of(
             {caption.image_id: caption.references for caption in captions if caption.references},
             scores.tokenizer,
-            dataset=dataset_name(self.config.data),
-            split=split,
+            **describe_data(data, split),
+            context=context,
             generation=described,
             weights=weights,
         )

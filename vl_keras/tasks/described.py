@@ -15,6 +15,11 @@ def dataset_name(data):
     return Path(data.manifest).stem if data.manifest else data.dataset
 
 
+def describe_data(data, split):
+    """Dict of what a `DataConfig` says of measures of a split, for their signature."""
+    return {"dataset": dataset_name(data), "split": split, "image_size": "x".join(map(str, data.image_size))}
+
+
 def describe_generation(generation):
     """A `GenerationConfig` in words, e.g. "beam 3, length penalty 0.7, max length 28"."""
     default = GenerationConfig()
@@ -38,13 +43,13 @@ def describe_generation(generation):
 
 
 def describe_signature(signature):
-    """The dict of a task's `signature` in words, e.g. "easy_vqa dev, 399 images, 3897 questions, best weights"."""
-    words = [f"{signature['dataset']} {signature['split']}"]
+    """The dict of a task's `signature` in words, e.g. "easy_vqa dev at 64x64, 399 images, 3897 questions, …"."""
+    words = [f"{signature['dataset']} {signature['split']} at {signature['image_size']}"]
     for name, value in signature.items():
         if name in ("images", "pairs", "texts", "questions", "folds", "annotators", "candidates"):
             words.append(f"{value} {name.removesuffix('s') if str(value) == '1' else name}")
         elif name == "weights":
             words.append(f"{value} weights")
-        elif name not in ("dataset", "split"):
+        elif name not in ("dataset", "split", "image_size"):
             words.append(f"{name.replace('_', ' ')} {value}")
     return ", ".join(words)

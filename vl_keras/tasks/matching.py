@@ -10,7 +10,7 @@ from vl_keras.data.builders.example import DataError
 from vl_keras.data.epoch_plan import choose_negatives
 from vl_keras.losses.match_loss import MatchLoss
 from vl_keras.metrics.match_scores import best_threshold, match_scores
-from vl_keras.tasks.described import dataset_name
+from vl_keras.tasks.described import dataset_name, describe_data
 from vl_keras.tasks.pair_task import PairTask
 from vl_keras.tasks.text_signatures import text_signatures
 
@@ -113,8 +113,7 @@ class MatchingTask(PairTask):
     def signature(self, matches, split, weights):
         """Dict that says what measures were taken with."""
         return {
-            "dataset": dataset_name(self.config.data),
-            "split": split,
+            **describe_data(self.config.data, split),
             "images": len({match.index for match in matches}),
             "pairs": len(matches),
             "negatives": "given" if self._negatives == "given" else "random, one a caption",

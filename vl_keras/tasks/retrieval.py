@@ -14,7 +14,7 @@ from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES, INITIAL_SCALE
 from vl_keras.metrics.retrieval_scores import retrieval_scores
 from vl_keras.models.dual_encoder import build_dual_encoder
 from vl_keras.retrieval.caption_memory import CaptionMemory
-from vl_keras.tasks.described import dataset_name
+from vl_keras.tasks.described import describe_data
 from vl_keras.tasks.retrieval_signatures import retrieval_signatures
 from vl_keras.tasks.text_task import TextTask
 
@@ -224,8 +224,7 @@ class RetrievalTask(TextTask):
     def signature(self, scores, split, weights):
         """Dict that says what measures were taken with."""
         return {
-            "dataset": dataset_name(self.config.data),
-            "split": split,
+            **describe_data(self.config.data, split),
             **{name: scores[name] for name in ("images", "texts", "folds")},
             "weights": weights,
         }

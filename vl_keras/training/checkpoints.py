@@ -121,6 +121,6 @@ def dropout_generators(model):
 def not_finite_message(what, step, checkpoint):
     return (
         f"{what} at step {step}. The last good checkpoint is {checkpoint}. Start a new run from this one (--init-from) "
-        "with a lower training.learning_rate, more training.warmup_steps, a lower training.clip_norm, or "
+        "with a lower training.learning_rate, more training.warmup_steps, a lower training.clip_norm (0 is off), or "
         "training.precision float32 or mixed_bfloat16."
     )

@@ -23,9 +23,10 @@ def written(what, folder, last_good):
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
+        then = f"resume; the last good checkpoint is {last_good}" if last_good else "start again"
         raise TrainingError(
             f"{what} cannot be written to {folder}: {first_line(error)} Make room on that disk, or the folder "
-            f"writable, and resume; the last good checkpoint is {last_good}."
+            f"writable, and {then}."
         ) from error
 
 

@@ -58,6 +58,7 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
     result = {
         "task": config.task,
         "weights": which,
+        "overrides": list(overrides),
         **found,
         "unreadable": task.source(split).quarantine.rows,
         "files": {name: str(path) for name, path in {"scores": scores, **found["files"]}.items()},
@@ -65,7 +66,7 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
         "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     write_json(scores, result)
-    kept = {name: result[name] for name in ("when", "signature_text", "weights", "measures")}
+    kept = {name: result[name] for name in ("when", "signature_text", "weights", "overrides", "measures")}
     with open(folder / "history.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(kept, ensure_ascii=False) + "\n")
     return result

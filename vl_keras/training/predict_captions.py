@@ -51,7 +51,8 @@ class CaptionPredictor:
             captions, written = self._write(inputs)
         rows = []
         for texts, scores, explanation in zip(captions, written.scores, explanations, strict=True):
-            output = {"caption": texts[0], "score": float(scores[0]), "captions": texts}
+            scores = [float(score) for score in scores]
+            output = {"caption": texts[0], "score": scores[0], "captions": texts, "scores": scores}
             draw = None
             if explanation is not None:
                 draw = functools.partial(explanation_sheet, explanation, note=self._note)

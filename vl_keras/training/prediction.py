@@ -12,8 +12,8 @@ class Prediction(NamedTuple):
         path: of its file.
         status: `ok`, or why it could not be read.
         line: what is said, as a line for a terminal; empty where it could not be read.
-        output: the same as a dict, by the names of the task's serving signature: `caption`, `score`, `captions`;
-            `question`, `answer`, `score`, `answers`, `scores`; or `text`, `probability`.
+        output: the same as a dict, by the names of the task's serving signature: `caption`, `score`, `captions`,
+            `scores`; `question`, `answer`, `score`, `answers`, `scores`; or `text`, `probability`.
         explanation: the PNG drawn for it, if any.
     """
 

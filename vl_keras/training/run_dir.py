@@ -35,7 +35,6 @@ FIRST_PHASE = "cross_entropy"
 PHASES = (FIRST_PHASE, "self_critical")  # in the order in which they run
 _ENCODER_WEIGHTS = "image_encoder.h5"
 _TEXT_MODULES = ("encoder", "preprocessor")
-_BEFORE_START = (".lock", "train.log")  # all that a start leaves which failed before its first step
 
 
 class RunDir:
@@ -76,7 +75,10 @@ class RunDir:
             )
         if not chief:
             return
-        if not resume and self.path.exists() and any(path.name not in _BEFORE_START for path in self.path.iterdir()):
+        lock = self.path / ".lock"
+        # With a lock but no settings it is what a start left that failed, of a full disk say, before its first step.
+        failed_start = lock.exists() and not self.config_file.exists()
+        if not resume and not failed_start and self.path.exists() and any(self.path.iterdir()):
             advice = (
                 "Resume the run in it (`vl-keras train --resume`)"
                 if self.config_file.exists()
@@ -84,11 +86,15 @@ class RunDir:
             )
             raise TrainingError(f"`{self.path}` is not empty. {advice}, or give another run directory.")
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path / ".lock", "w")
+        self._lock = open(lock, "w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process dies
         except OSError as error:
             raise TrainingError(f"Another process trains in `{self.path}`.") from error
+        if failed_start:
+            for path in (self.checkpoints, self.text_modules):
+                shutil.rmtree(path, ignore_errors=True)
+            (self.path / _ENCODER_WEIGHTS).unlink(missing_ok=True)
 
     def close(self):
         if self._lock is not None:
@@ -280,6 +286,11 @@ def _read(path, **parts):
         raise TrainingError(
             f"The checkpoint {path} cannot be read ({first_line(error)}); put a whole copy in its place, or choose "
             "other weights (--weights)."
+        ) from error
+    except (AssertionError, ValueError) as error:
+        raise TrainingError(
+            f"The checkpoint {path} is not of the model that this run's config.yaml and vocabulary describe "
+            f"({first_line(error)}); put the run's own files back in their places, or choose other weights (--weights)."
         ) from error
 
 

@@ -59,6 +59,7 @@ def _train(config, strategy, run, resume, init_from):
         task.load_vocabularies(run.path)
     elif start is not None:
         start.give_vocabularies(task, run.log)
+    run.log("Reading the data and building the model.")
     task.check_data()  # what it finds would otherwise be found at the end of the first epoch
     with strategy.scope():
         model = task.build()

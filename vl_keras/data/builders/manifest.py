@@ -40,8 +40,9 @@ class ManifestBuilder(ListedImagesBuilder):
             nothing = "the line has " + " and ".join(f"no `{key}`" for key in missing)
             raise ValueError(nothing + (f"; is `{near[0]}` meant?" if near else ""))
         others = {key.lower(): key for key in row if key not in KEYS}
-        for key in ("split", "context"):  # they may be absent, but a slip in `split` trains on what was to be held out
-            near = difflib.get_close_matches(key, others, n=1, cutoff=0.9)
+        # They may be absent, but a slip in `split` trains on what was to be held out; "content" is no slip.
+        for key, cutoff in (("split", 0.75), ("context", 0.9)):
+            near = difflib.get_close_matches(key, others, n=1, cutoff=cutoff)
             if key not in row and near:
                 raise ValueError(f"the line has no `{key}`; is `{others[near[0]]}` meant?")
         for key in ("image", "split", "context", "question", "answer"):
