@@ -74,7 +74,7 @@ def test_it_says_what_it_was_measured_with(run, result):
     assert (signature["dataset"], signature["split"], signature["images"]) == ("shapes", "test", 6)
     assert (signature["annotators"], signature["weights"]) == ("1", "best")
     assert result["signature_text"].startswith(
-        f"shapes test, 6 images, {signature['questions']} questions, 1 annotator"
+        f"shapes test at {signature['image_size']}, 6 images, {signature['questions']} questions, 1 annotator"
     )
 
 

@@ -55,22 +55,54 @@ def test_what_a_failed_start_leaves_is_no_run(tmp_path, small_config):
     RunDir(tmp_path / "run").open(resume=False)
 
 
-def test_what_a_full_disk_stopped_before_the_first_step_is_started_again(tmp_path, small_config):
-    """Of a whole checkpoint without settings nothing may be taken up: it can be of another model."""
-    run_dir = tmp_path / "run"
+@contextlib.contextmanager
+def files_of_at_most(size):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # no file may grow beyond 10,000 bytes
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        with pytest.raises(TrainingError, match="step 0 cannot be written.*Make room.*and start again"):
-            train(small_config(), run_dir)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    stale = run_dir / "checkpoints" / "cross_entropy" / "stale"
+
+
+def test_what_a_full_disk_stopped_before_the_first_step_is_started_again(tmp_path, small_config, trained_run):
+    """Nothing of it may be taken up, not even a whole checkpoint: it can be of another model."""
+    with files_of_at_most(10_000), pytest.raises(TrainingError, match="step 0 cannot be written.*room.*start again"):
+        train(small_config(), tmp_path)
+    stale = tmp_path / "checkpoints" / "cross_entropy" / "stale"
     stale.touch()
-    run = RunDir(run_dir)
+    run = RunDir(tmp_path)
     run.open(resume=False)
     run.close()
     assert not stale.exists()
+
+
+def test_settings_that_a_full_disk_cut_short_are_no_settings(tmp_path, small_config):
+    run = RunDir(tmp_path)
+    task = SimpleNamespace(save_vocabularies=lambda folder: (folder / "vocabulary.txt").write_text("a" * 2000))
+    with files_of_at_most(1000), pytest.raises(TrainingError, match="cannot be written.*room.*start again"):
+        run.write_settings(task, None)
+    assert not run.config_file.exists()
+
+
+@pytest.mark.parametrize("kept", [["best"], ["history.csv"], []])
+def test_a_run_that_lost_its_settings_is_not_taken_for_a_failed_start(trained_run, tmp_path, kept):
+    run_dir = shutil.copytree(trained_run, tmp_path / "run")
+    for path in list(run_dir.iterdir()):
+        if path.name in ("config.yaml", "best", "history.csv", "measures.json", "curves.png", "tensorboard"):
+            if path.name not in kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = sorted(run_dir.rglob("*"))
+    with pytest.raises(TrainingError, match="is not empty. It holds no run"):
+        RunDir(run_dir).open(resume=False)
+    assert sorted(run_dir.rglob("*")) == before
+
+
+def test_a_folder_of_published_models_is_no_failed_start(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "1").mkdir()
+    with pytest.raises(TrainingError, match="is not empty"):
+        RunDir(tmp_path).open(resume=False)
 
 
 @pytest.mark.parametrize("weights", ["best", "last", "ema"])

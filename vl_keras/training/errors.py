@@ -23,7 +23,11 @@ def written(what, folder, last_good):
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        then = f"resume; the last good checkpoint is {last_good}" if last_good else "start again"
+        then = (
+            f"resume; the last good checkpoint is {last_good}"
+            if last_good
+            else "start again (resume where it has a config.yaml)"
+        )
         raise TrainingError(
             f"{what} cannot be written to {folder}: {first_line(error)} Make room on that disk, or the folder "
             f"writable, and {then}."

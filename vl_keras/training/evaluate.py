@@ -37,8 +37,9 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
         with_java: also METEOR and SPICE of captions, where Java is there.
 
     Returns:
-        Dict, the contents of `SPLIT.json`: `task`; `weights` in words; `signature`, what the measures were taken with,
-        and `signature_text`; `measures`, each with `score`, `low` and `high`; `notes`, lines for a reader;
+        Dict, the contents of `SPLIT.json`: `task`; `weights` in words; `overrides`; `signature`, what the measures were
+        taken with, and `signature_text`; `measures`, each with `score`, `low` and `high` (None for METEOR, which has no
+        interval); `notes`, lines for a reader;
         `unreadable`, rows `(name, reason)`; `files`; `run`; `seconds`, of the model's work; `when`; and what the
         task's function adds.
 

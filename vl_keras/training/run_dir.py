@@ -1,5 +1,6 @@
 """The folder of one training run: everything that explains it and that is needed to use or to continue it."""
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from vl_keras.config import load_config, save_config
 from vl_keras.encoders.text_encoder import module_path
 from vl_keras.tasks import TASKS
-from vl_keras.training.errors import TrainingError, first_line
+from vl_keras.training.errors import TrainingError, first_line, written
 from vl_keras.training.strategy import keras_settings, use_jit
 from vl_keras.training.versions import describe_versions
 
@@ -31,6 +32,11 @@ _FREE_TO_CHANGE = (
 )
 # How the names begin of those that may be set for a trained run.
 _FOR_USE = ("data.", "generation.", "retrieval.rerank_", "retrieval.querybank")
+# All that a start writes before `config.yaml`, with which it has begun.
+_BEFORE_CONFIG = frozenset(
+    ".lock train.log checkpoints text_encoder image_encoder.h5 versions.json data.json vocabulary.txt "
+    "answer_vocabulary.txt answers.txt querybank.jsonl config.yaml.part versions.json.part data.json.part".split()
+)
 FIRST_PHASE = "cross_entropy"
 PHASES = (FIRST_PHASE, "self_critical")  # in the order in which they run
 _ENCODER_WEIGHTS = "image_encoder.h5"
@@ -76,9 +82,7 @@ class RunDir:
         if not chief:
             return
         lock = self.path / ".lock"
-        # With a lock but no settings it is what a start left that failed, of a full disk say, before its first step.
-        failed_start = lock.exists() and not self.config_file.exists()
-        if not resume and not failed_start and self.path.exists() and any(self.path.iterdir()):
+        if not resume and not self._never_began():
             advice = (
                 "Resume the run in it (`vl-keras train --resume`)"
                 if self.config_file.exists()
@@ -91,10 +95,16 @@ class RunDir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process dies
         except OSError as error:
             raise TrainingError(f"Another process trains in `{self.path}`.") from error
-        if failed_start:
+        if not resume and self._never_began():  # looked at again, now that nobody else can write here
             for path in (self.checkpoints, self.text_modules):
                 shutil.rmtree(path, ignore_errors=True)
             (self.path / _ENCODER_WEIGHTS).unlink(missing_ok=True)
+
+    def _never_began(self):
+        """Whether there is nothing but what a start leaves that failed, of a full disk say, before its first step."""
+        names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        last = self.last_checkpoint()
+        return names <= _BEFORE_CONFIG and (last is None or last.name == "ckpt-0")
 
     def close(self):
         if self._lock is not None:
@@ -105,8 +115,9 @@ class RunDir:
         if not self.writes:
             return
         tqdm.write(message, file=sys.stderr)
-        with open(self.path / "train.log", "a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
+        with contextlib.suppress(OSError):  # of a full disk the next checkpoint tells, and what to do
+            with open(self.path / "train.log", "a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
 
     def describe_start(self, init_from=None):
         """Adds this start to `versions.json`."""
@@ -118,13 +129,16 @@ class RunDir:
         """Writes what the run is made of; `config.yaml` comes last, so that where it is, everything is."""
         if not self.writes:
             return
-        self.describe_start(init_from)
-        task.save_vocabularies(self.path)
-        if not task.config.image_encoder.trainable_from:
-            self.save_image_encoder(model.image_encoder)
-        self._save_text_modules(task.config.text_encoder)
-        write_json(self.path / "data.json", _fingerprints(task))
-        save_config(task.config, self.config_file)
+        with written("What the run is made of", self.path, None):
+            self.describe_start(init_from)
+            task.save_vocabularies(self.path)
+            if not task.config.image_encoder.trainable_from:
+                self.save_image_encoder(model.image_encoder)
+            self._save_text_modules(task.config.text_encoder)
+            write_json(self.path / "data.json", _fingerprints(task))
+            part = self.path / "config.yaml.part"
+            save_config(task.config, part)
+            os.replace(part, self.config_file)
 
     def last_checkpoint(self):
         """Path of the newest checkpoint of the latest phase that has one, or None."""
