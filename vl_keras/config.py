@@ -162,6 +162,7 @@ class SelfCriticalConfig:
     temperature: float = 0.5  # of the samples and of the gradient; 1 draws too many words that no search would write
     learning_rate: float = 2e-5
     cross_entropy: float = 0.0  # weight of the first phase's loss, added to that of the reward
+    region_dropout: float = 0.0  # share of a cached picture's tokens that a step does not see
 
 
 @dataclass(frozen=True)

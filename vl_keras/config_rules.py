@@ -137,6 +137,8 @@ def _rules(config):
     yield "training.self_critical.temperature", critical.temperature, critical.temperature > 0, "be above 0"
     mixed = critical.cross_entropy
     yield "training.self_critical.cross_entropy", mixed, mixed >= 0, "be 0 or above"
+    hidden = critical.region_dropout
+    yield "training.self_critical.region_dropout", hidden, 0 <= hidden < 1, "be at least 0 and below 1"
     yield "generation.temperature", generation.temperature, generation.temperature > 0, "be above 0"
     yield (
         "generation.num_captions",

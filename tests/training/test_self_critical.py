@@ -110,6 +110,56 @@ def test_features_are_missing_from_the_whole_picture_and_the_rest_makes_up_for_t
     assert model._drop_features(x) is x
 
 
+def test_a_step_sees_some_of_the_regions_and_other_ones_the_next_time(made):
+    _, captioner, model, (x, y) = made
+    fewer = SelfCriticalModel(captioner, model._reward, 3, model._settings, 0.5, seed=5, region_dropout=0.4)
+    fewer.optimizer = type("Optimizer", (), {"iterations": tf.constant(4)})
+    tokens = np.arange(5 * 20 * 3, dtype="float32").reshape(5, 20, 3)
+    inputs = {"image_tokens": tf.constant(tokens)}
+    kept = fewer._drop_regions(inputs)["image_tokens"].numpy()
+    assert kept.shape == (5, 12, 3)
+    places = [
+        {int(np.flatnonzero((own == row).all(axis=1))[0]) for row in some}
+        for own, some in zip(tokens, kept, strict=True)
+    ]
+    assert all(len(own) == 12 for own in places) and len({frozenset(own) for own in places}) > 1
+    np.testing.assert_array_equal(kept, fewer._drop_regions(inputs)["image_tokens"])
+    fewer.optimizer.iterations = tf.constant(5)
+    assert not np.array_equal(kept, fewer._drop_regions(inputs)["image_tokens"])
+    assert model._drop_regions(x) is x
+
+
+def test_a_step_without_regions_is_one_on_pictures_that_never_had_them(small_config):
+    """Samples, gradient and cross-entropy see the same ones."""
+    off = ("model.dropout=0", "model.word_dropout=0", "model.image_dropout=0")
+    config = small_config("image_encoder.cache_features=true", "image_encoder.trainable_from=", *off)
+    task = TASKS[config.task](config)
+    captioner = task.build()
+    x, y, weight = next(iter(task.training_data(captioner)))
+    reward = CiderReward([[row[row != 0] for row in image] for image in y.numpy()], task.tokenizer.vocab_size)
+
+    def model(region_dropout):
+        made = SelfCriticalModel(
+            captioner,
+            reward,
+            3,
+            task.generation_settings(),
+            0.5,
+            seed=5,
+            cross_entropy=0.7,
+            region_dropout=region_dropout,
+        )
+        made.compile(loss=task.loss())
+        return made
+
+    fewer = model(0.4)
+    gradients = _step(fewer, (x, y, weight))
+    seen = fewer._drop_regions(x)
+    assert seen["image_tokens"].shape[1] < x["image_tokens"].shape[1]
+    for got, wanted in zip(gradients, _step(model(0.0), (seen, y, weight)), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
 def test_a_picture_without_captions_is_no_document_of_the_reward(small_config):
     captions = [["a red circle.", "one shape"], [], ["a star"]]
     task = SimpleNamespace(

@@ -32,6 +32,8 @@ class SelfCriticalModel(keras.Model):
         seed: of the samples, with the optimizer's step.
         image_dropout: chance that a feature of `image_tokens` is missing from all R tokens.
         cross_entropy: weight of the first phase's loss, with which the model then has to be compiled.
+        region_dropout: share of the R `image_tokens` of each picture that a step does not see: other ones each time,
+            the same for samples, gradient and cross-entropy.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class SelfCriticalModel(keras.Model):
         seed,
         image_dropout=0.0,
         cross_entropy=0.0,
+        region_dropout=0.0,
         **kwargs,
     ):
         super().__init__(captioner.training_model.input, captioner.training_model.output, **kwargs)
@@ -55,6 +58,7 @@ class SelfCriticalModel(keras.Model):
         self._seed = seed
         self._image_dropout = image_dropout
         self._cross_entropy = cross_entropy
+        self._region_dropout = region_dropout
         self.reward_tracker = keras.metrics.Mean(name="reward")
 
     @property
@@ -63,6 +67,7 @@ class SelfCriticalModel(keras.Model):
 
     def train_step(self, data):
         x, references, weight = data
+        x = self._drop_regions(x)
         inputs = self._drop_features({name: value for name, value in x.items() if name != "caption_ids"})
         tokens, reward = self._sample(inputs, references)
         others = (tf.reduce_sum(reward, axis=1, keepdims=True) - reward) / (self._num_samples - 1)
@@ -82,6 +87,15 @@ class SelfCriticalModel(keras.Model):
         self.optimizer.apply_gradients(pairs)
         self.reward_tracker.update_state(reward)
         return {"reward": self.reward_tracker.result()}
+
+    def _drop_regions(self, inputs):
+        if not self._region_dropout or "image_tokens" not in inputs:
+            return inputs
+        tokens = inputs["image_tokens"]
+        pictures, regions = tf.shape(tokens)[0], tokens.shape[1]
+        chance = tf.random.stateless_uniform((pictures, regions), self._step_seed(2))
+        kept = tf.math.top_k(chance, max(1, round(regions * (1.0 - self._region_dropout)))).indices
+        return {**inputs, "image_tokens": tf.gather(tokens, kept, batch_dims=1)}
 
     def _drop_features(self, inputs):
         if not self._image_dropout or "image_tokens" not in inputs:
@@ -136,6 +150,7 @@ def self_critical_training(session, first_step):
             training.seed,
             session.config.model.image_dropout,
             settings.cross_entropy,
+            settings.region_dropout,
             name="self_critical",
         )
         optimizer = build_optimizer(
