@@ -98,6 +98,15 @@ def test_a_run_that_lost_its_settings_is_not_taken_for_a_failed_start(trained_ru
     assert sorted(run_dir.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", ["checkpoints", "text_encoder", "image_encoder.h5"])
+def test_what_only_looks_like_a_failed_start_is_kept(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").touch()
+    with pytest.raises(TrainingError, match="is not empty. It holds no run"):
+        RunDir(tmp_path).open(resume=False)
+    assert (tmp_path / name / "mine").exists() and not (tmp_path / ".lock").exists()
+
+
 def test_a_folder_of_published_models_is_no_failed_start(tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / "1").mkdir()

@@ -101,10 +101,15 @@ class RunDir:
             (self.path / _ENCODER_WEIGHTS).unlink(missing_ok=True)
 
     def _never_began(self):
-        """Whether there is nothing but what a start leaves that failed, of a full disk say, before its first step."""
+        """Whether there is nothing but what a start leaves that failed, of a full disk say, before its first step.
+
+        Without a start's lock, a folder such as `checkpoints` is somebody else's.
+        """
         names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        if not names:
+            return True
         last = self.last_checkpoint()
-        return names <= _BEFORE_CONFIG and (last is None or last.name == "ckpt-0")
+        return ".lock" in names and names <= _BEFORE_CONFIG and (last is None or last.name == "ckpt-0")
 
     def close(self):
         if self._lock is not None:
