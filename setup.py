@@ -26,7 +26,7 @@ RETRIEVAL = ["faiss-cpu>=1.12,<2"]
 setup(
     name="vl_keras",
     version=VERSION,
-    description="Models that read pictures and text together, in TensorFlow and Keras, ready for TensorFlow Serving",
+    description="Models that read images and text together, in TensorFlow and Keras, ready for TensorFlow Serving",
     long_description=(ROOT / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -73,5 +73,5 @@ setup(
             "ruff==0.17.6",
         ],
     },
-    entry_points={"console_scripts": ["vl-keras=vl_keras.cli:main", "vl-export=export.cli:main"]},
+    entry_points={"console_scripts": ["vl-keras=vl_keras.cli.main:main", "vl-export=export.cli:main"]},
 )

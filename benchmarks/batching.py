@@ -3,7 +3,7 @@
     python benchmarks/batching.py MODEL_FOLDER [--rounds 5]
 
 MODEL_FOLDER holds the versions of an exported captioner, e.g. runs/demo/models/captioner. A local server for each set
-of parameters answers 1, 5 and 16 clients of one picture each, in turn; a ratio is the median over rounds.
+of parameters answers 1, 5 and 16 clients of one image each, in turn; a ratio is the median over rounds.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from serving import Server, load, request_of
 
-from export.golden import golden_pictures
+from export.golden import golden_images
 from export.serving_config import write_serving_config
 from export.serving_protos import BatchingParameters, read_text_proto
 
@@ -37,7 +37,7 @@ def main(arguments=None):
     parser.add_argument("model", type=Path, help="folder with the versions of an exported captioner")
     parser.add_argument("--rounds", type=int, default=5, help="each figure is a median over them (at least 5)")
     options = parser.parse_args(arguments)
-    request = request_of(golden_pictures()["landscape.jpg"])
+    request = request_of(golden_images()["landscape.jpg"])
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as servers:
         running = {}
         for name, others in {WRITTEN: {}, **OTHERS}.items():

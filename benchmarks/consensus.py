@@ -3,7 +3,7 @@
     python benchmarks/consensus.py RUN MEMORY [--set data.…=value] [--repeats 7]
 
 RUN is a trained captioner, MEMORY what `vl-keras make-memory` wrote. Every round runs everything once; a time is the
-median over rounds, and a ratio is the median of the ratios of the same round. Pictures are encoded beforehand.
+median over rounds, and a ratio is the median of the ratios of the same round. Images are encoded beforehand.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
 
 import tensorflow as tf  # isort: skip
 
-from vl_keras.training.run_dir import load_run
+from vl_keras.runs.load_run import load_run
 
 BATCHES, BEAMS = (1, 64), 5
 
@@ -48,7 +48,7 @@ def main(arguments=None):
         ratio = statistics.median(with_it / without for without, with_it in zip(*seconds, strict=True))
         print(
             f"beam {BEAMS}, batch {size}: {1000 * plain:.1f} ms, with the memory {1000 * ranked:.1f} ms: "
-            f"{ratio:.2f} times the time, {1000 * (ranked - plain) / size:.1f} ms more a picture"
+            f"{ratio:.2f} times the time, {1000 * (ranked - plain) / size:.1f} ms more an image"
         )
 
 

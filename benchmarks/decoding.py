@@ -8,7 +8,7 @@ round. The image encoder is excluded; everything after it is included.
 Without a run, both sides have the same random weights, the same image tokens and thread settings, and must write the
 same captions, or the benchmark stops. The end token is forbidden on both, so every caption has the same length.
 
-With a trained captioner's run, beam search is compared with greedy search on its development pictures, in captions that
+With a trained captioner's run, beam search is compared with greedy search on its development images, in captions that
 end where it ends them: a batch is done when its last caption is.
 """
 
@@ -28,9 +28,9 @@ import tf_keras as keras  # isort: skip
 from vl_keras.config import ModelConfig, TextConfig
 from vl_keras.encoders.image_encoder import build_image_encoder
 from vl_keras.models.captioner import build_captioner
-from vl_keras.training.run_dir import load_run
+from vl_keras.runs.load_run import load_run
 
-REGIONS, FEATURES = 49, 1280  # MobileNetV2's grid for a picture of 224 x 224
+REGIONS, FEATURES = 49, 1280  # MobileNetV2's grid for an image of 224 x 224
 START, FORBIDDEN = 2, (0, 1, 2, 3)  # the end token, 3, too
 TOKENS, LARGE_BATCH, BEAMS = 20, 64, 5
 RUN_BATCHES = 8
@@ -54,7 +54,7 @@ def main(arguments=None):
         f"median of {max(options.repeats, 5)}"
     )
     if options.run:
-        held = [measure_run(options.run, max(options.repeats, 5), options.jit)]
+        held = [metric_run(options.run, max(options.repeats, 5), options.jit)]
     else:
         held = [measure(decoder, max(options.repeats, 5), options.jit) for decoder in decoders]
     return 0 if all(held) else 1
@@ -105,7 +105,7 @@ def measure(decoder, repeats, jit):
     )
 
 
-def measure_run(folder, repeats, jit):
+def metric_run(folder, repeats, jit):
     """Measures beam search against greedy search as the captioner of a run writes."""
     config, task, captioner, _ = load_run(folder)
     if config.task != "captioning":

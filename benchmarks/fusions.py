@@ -16,8 +16,8 @@ from training_steps import stepper
 
 from vl_keras.config import load_config
 from vl_keras.layers.fusion import FUSIONS
-from vl_keras.training.run_dir import load_run
-from vl_keras.training.strategy import keras_settings
+from vl_keras.runs.load_run import load_run
+from vl_keras.runs.strategy import keras_settings
 from vl_keras.training.train import train
 
 MARGIN = 10.0  # points of accuracy

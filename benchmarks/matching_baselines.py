@@ -2,9 +2,9 @@
 
     python benchmarks/matching_baselines.py --set data.manual_dir=FOLDER image_encoder.weights=FILE …
 
-`majority` gives one answer for all pairs. `cosine` compares the frozen encoders' mean tokens, the picture's taken into
-the text's space by a linear map: ridge regression on the mean of the training pictures' captions, its strength chosen
-on a tenth of these pictures, the threshold on training pairs. The text alone is a run with `--set model.reads=text`.
+`majority` gives one answer for all pairs. `cosine` compares the frozen encoders' mean tokens, the image's taken into
+the text's space by a linear map: ridge regression on the mean of the training images' captions, its strength chosen
+on a tenth of these images, the threshold on training pairs. The text alone is a run with `--set model.reads=text`.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def _read(task, model, split):
 
 
 def _fit(images, targets, ridge):
-    """Mean picture, mean text, and the map from the one's offset to the other's."""
+    """Mean image, mean text, and the map from the one's offset to the other's."""
     middle, aim = images.mean(axis=0), targets.mean(axis=0)
     x, y = (images - middle).astype(np.float64), targets - aim
     return middle, aim, np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)

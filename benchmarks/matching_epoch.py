@@ -3,7 +3,7 @@
     python benchmarks/matching_epoch.py --set data.manual_dir=FOLDER image_encoder.weights=FILE \
         text_encoder.encoder=FOLDER text_encoder.preprocessor=FOLDER [--rounds 5]
 
-The plain way reads and encodes every picture in every epoch and pads every text to 384 tokens before the same frozen
+The plain way reads and encodes every image in every epoch and pads every text to 384 tokens before the same frozen
 text encoder; ours reads both encoders' tokens from their caches, texts padded to the longest of their batch. Model,
 batch, loss and optimizer are the same. Steps of the two take turns; an epoch has the same number of steps either way,
 so the ratio of an epoch is that of a step. Caches are written before the clock starts, and their making is timed apart.
@@ -17,7 +17,7 @@ import time
 from training_steps import stepper
 
 from vl_keras.config import load_config
-from vl_keras.training.strategy import keras_settings
+from vl_keras.runs.strategy import keras_settings
 
 PADDED = 384  # tokens
 LIMIT = 10.0

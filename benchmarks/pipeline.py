@@ -3,10 +3,10 @@
     python benchmarks/pipeline.py [--images 4096] [--batch-size 32] [--rounds 7] [--folder DIR]
 
 Without augmentation it is measured against `tf.io.decode_jpeg` alone, with it against a parallel map of the same
-picture operations. The bare maps read, decode and batch, no more; the pipeline also plans the epoch, checks headers,
-survives broken pictures, and gives five captions a picture as ids with their weights. The measurements take turns, so
+image operations. The bare maps read, decode and batch, no more; the pipeline also plans the epoch, checks headers,
+survives broken images, and gives five captions an image as ids with their weights. The measurements take turns, so
 that other work on the machine slows all of them alike; the ratio is the median over rounds of the two rates of the same
-round. CPU time per picture, which other work disturbs less, is shown beside it.
+round. CPU time per image, which other work disturbs less, is shown beside it.
 
 Files: the photos of Flickr8k in VL_KERAS_SHARED (default ../shared), or a folder of one's own; else some are made.
 """

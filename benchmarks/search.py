@@ -1,11 +1,11 @@
-"""Picture search: exact search over a small collection, and the graph against exact search over a large one.
+"""Image search: exact search over a small collection, and the graph against exact search over a large one.
 
     taskset -c 1 python benchmarks/search.py [--rounds 7]
 
-The vectors are made, 512 wide, in the shape that embeddings of pictures have: 2,000 clusters whose sizes follow Zipf's
+The vectors are made, 512 wide, in the shape that embeddings of images have: 2,000 clusters whose sizes follow Zipf's
 law, and a spectrum that falls, so that about 30 directions hold most of the variance. A query is a fresh draw with as
-much noise in all directions that its nearest vector has a cosine of about 0.55: a text is never as near to a picture as
-another picture is. Indexes are written to a folder and opened as a user's are. Sides alternate in every round; a time
+much noise in all directions that its nearest vector has a cosine of about 0.55: a text is never as near to an image as
+another image is. Indexes are written to a folder and opened as a user's are. Sides alternate in every round; a time
 is a median over rounds and queries, a ratio a median over rounds.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/serving.py MODEL_FOLDER [--rounds 7]
 
 MODEL_FOLDER holds the versions of an exported captioner, e.g. runs/demo/models/captioner. Served and in-process calls
-get the same picture and the same thread settings, and alternate in every round; a ratio is the median over rounds.
+get the same image and the same thread settings, and alternate in every round; a ratio is the median over rounds.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import tensorflow as tf  # isort: skip
 import tensorflow_text  # noqa: F401  registers the operations of exported captioners  # isort: skip
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from export.golden import golden_pictures
+from export.golden import golden_images
 from export.publish import versions
 
 CLIENTS = 16
@@ -45,11 +45,11 @@ def main(arguments=None):
     parser.add_argument("--rounds", type=int, default=7, help="each figure is a median over them (at least 5)")
     options = parser.parse_args(arguments)
     rounds = max(options.rounds, 5)
-    picture = golden_pictures()["landscape.jpg"]
+    image = golden_images()["landscape.jpg"]
     caption = tf.saved_model.load(str(options.model / str(versions(options.model)[-1]))).signatures["caption"]
-    cold_start(options.model, picture)
-    held = latency(options.model, caption, picture, rounds)
-    held &= throughput(options.model, caption, picture, rounds)
+    cold_start(options.model, image)
+    held = latency(options.model, caption, image, rounds)
+    held &= throughput(options.model, caption, image, rounds)
     return 0 if held else 1
 
 
@@ -78,7 +78,7 @@ class Server:
         self.process.wait()
 
 
-def cold_start(model, picture):
+def cold_start(model, image):
     """Prints the time from the start of the process to the first answer; two versions are served, both warmed up."""
     with tempfile.TemporaryDirectory() as folder:
         base, config = Path(folder, "captioner"), Path(folder, "models.config")
@@ -90,15 +90,15 @@ def cold_start(model, picture):
         )
         with Server(f"--model_config_file={config}") as server:
             with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
-                prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request_of(picture))
+                prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request_of(image))
             seconds = time.perf_counter() - server.started
     print(f"cold start    {seconds:.1f} s to the first answer of two versions, warmed up")
 
 
-def latency(model, caption, picture, rounds):
+def latency(model, caption, image, rounds):
     """p50 of one caption, served and in process."""
-    tensor = tf.constant([picture])
-    request, body = request_of(picture), _body(picture)
+    tensor = tf.constant([image])
+    request, body = request_of(image), _body(image)
     with Server(f"--model_base_path={model.resolve()}") as server:
         with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -135,9 +135,9 @@ def latency(model, caption, picture, rounds):
     return held
 
 
-def throughput(model, caption, picture, rounds):
-    """Captions a second: 16 clients of one picture each, batched by the server, against calls of 16 in process."""
-    tensor, request = tf.constant([picture] * CLIENTS), request_of(picture)
+def throughput(model, caption, image, rounds):
+    """Captions a second: 16 clients of one image each, batched by the server, against calls of 16 in process."""
+    tensor, request = tf.constant([image] * CLIENTS), request_of(image)
     caption(image_bytes=tensor)
     config = model.parent / ".serving-benchmark.batching"
     config.write_text(BATCHING)
@@ -178,15 +178,15 @@ async def load(port, request, count, clients=CLIENTS):
         return time.perf_counter() - begun
 
 
-def request_of(picture):
+def request_of(image):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "captioner"
-    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([picture], tf.string))
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([image], tf.string))
     return request
 
 
-def _body(picture):
-    return json.dumps({"instances": [{"image_bytes": {"b64": b64encode(picture).decode()}}]}).encode()
+def _body(image):
+    return json.dumps({"instances": [{"image_bytes": {"b64": b64encode(image).decode()}}]}).encode()
 
 
 def _report(name, ratio, limit, held):

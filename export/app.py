@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from export.client import CallError, Client
 from export.client.results import OK
 from export.errors import ExportError
-from vl_keras.training.attention_drawing import fit, overlay
+from vl_keras.drawing.attention_drawing import fit, overlay
 
 _TILE = 360  # pixels of an attention map's longer side
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # the reader's own: none is downloaded
@@ -159,14 +159,13 @@ def format_candidates(found, count):
 
 
 def _maps(path, explanation):
-    """List of `(picture, word)` for the gallery."""
+    """List of `(image, word)` for the gallery."""
     if explanation is None or explanation.status != OK:
         return []
     with Image.open(path) as file:
-        picture = fit(np.asarray(ImageOps.exif_transpose(file).convert("RGB")), _TILE)
+        image = fit(np.asarray(ImageOps.exif_transpose(file).convert("RGB")), _TILE)
     return [
-        (overlay(picture, weights), word)
-        for word, weights in zip(explanation.words, explanation.attention, strict=True)
+        (overlay(image, weights), word) for word, weights in zip(explanation.words, explanation.attention, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Runs a SavedModel over any number of pictures, as an Apache Beam pipeline that can be stopped and gone on with."""
+"""Runs a SavedModel over any number of images, as an Apache Beam pipeline that can be stopped and gone on with."""
 
 import concurrent.futures
 import contextlib
@@ -25,7 +25,7 @@ from export.errors import ExportError
 from export.savedmodel_handler import OK, SavedModelHandler
 
 _PART, _QUARANTINE, _ABOUT = "part-", "_quarantine", "_written_by.json"
-_SHARD = 128  # pictures: what a kill may cost, and rows of an output file
+_SHARD = 128  # images: what a kill may cost, and rows of an output file
 _POLL_S = 1.0
 _TYPES = {
     "string": pa.string(),
@@ -43,7 +43,7 @@ _TYPES = {
 
 
 class Summary(NamedTuple):
-    """What became of the pictures.
+    """What became of the images.
 
     Attributes:
         written: how many this run wrote.
@@ -61,11 +61,11 @@ class Summary(NamedTuple):
 def run_batch(
     model, pattern, output, signature="serving_default", texts=None, batch_size=None, shard_size=_SHARD, beam_flags=()
 ):
-    """Writes a signature's outputs for every picture that a pattern matches to a Parquet dataset.
+    """Writes a signature's outputs for every image that a pattern matches to a Parquet dataset.
 
     `output` becomes a folder that Parquet's readers take for one table: `name`, then the signature's outputs. Each of
     its files appears whole or not at all, and a run goes on where an earlier one stopped: names that are there already
-    are skipped. Pictures that cannot be read are no rows of it; they are listed, with the reason, beside it in
+    are skipped. Images that cannot be read are no rows of it; they are listed, with the reason, beside it in
     `<output's stem>.quarantine.jsonl`, and tried again by the next run.
 
     Args:
@@ -74,9 +74,9 @@ def run_batch(
             or a folder. What it matches is taken whatever its name.
         output: folder, local or on any file system of Beam's, e.g. `captions.parquet`.
         signature: one that takes `image_bytes` and the names in `texts`.
-        texts: dict of input name -> a string for every picture.
-        batch_size: pictures in one call of the model; None: the largest it was warmed up with.
-        shard_size: pictures in an output file.
+        texts: dict of input name -> a string for every image.
+        batch_size: images in one call of the model; None: the largest it was warmed up with.
+        shard_size: images in an output file.
         beam_flags: Beam's own, e.g. `--runner=DataflowRunner`; without a runner the pipeline runs in this process.
             Workers elsewhere need this package, TensorFlow, and the model under the same path.
 
@@ -91,7 +91,7 @@ def run_batch(
         raise ExportError(f"`batch_size` must be at least 1; got {batch_size}.")
     folder = _version_folder(model)
     columns, about = _describe(folder, signature, dict(texts or {}))
-    names = _pictures(pattern)
+    names = _images(pattern)
     if not names:
         raise ExportError(f"No file matches {pattern!r}; `**` stands for folders at any depth.")
     output = output.rstrip("/")
@@ -196,7 +196,7 @@ def _list(pattern):
     return [each.path.removeprefix(here) for each in found]
 
 
-def _pictures(pattern):
+def _images(pattern):
     if not os.path.isdir(pattern):
         return sorted(set(_list(pattern)))
     folder = pattern.rstrip("/")
@@ -235,7 +235,7 @@ def _written_names(output):
 
 
 def _collect_quarantine(output):
-    """Joins the shards' quarantines in one file; `(number of pictures, path or None)`."""
+    """Joins the shards' quarantines in one file; `(number of images, path or None)`."""
     folder, _, name = output.rpartition("/")
     path = f"{folder}/" if folder or output.startswith("/") else ""
     path += f"{name.removesuffix('.parquet')}.quarantine.jsonl"
@@ -293,13 +293,13 @@ def _largest_batch(folder):
 @contextlib.contextmanager
 def _shown(output, shards):
     """Shows progress, by the files that are there: that works whoever writes them."""
-    from vl_keras.training.progress import Progress
+    from vl_keras.progress import Progress
 
     stop = threading.Event()
     total = sum(map(len, shards.values()))
 
     def watch():
-        with Progress("pictures", total, "picture") as progress:
+        with Progress("images", total, "image") as progress:
             while not stop.wait(_POLL_S):
                 found = [*_list(f"{output}/{_PART}*"), *_list(f"{output}/{_QUARANTINE}/{_PART}*")]
                 parts = {path.rpartition("/")[2].partition(".")[0] for path in found}

@@ -79,9 +79,7 @@ def _add_savedmodel(commands):
 
 def _savedmodel(options):
     from export.savedmodel import export_savedmodel
-    from vl_keras.config import ConfigError
-    from vl_keras.retrieval.errors import RetrievalError
-    from vl_keras.training.errors import TrainingError
+    from vl_keras.errors import ConfigError, RetrievalError, RunError
 
     try:
         export_savedmodel(
@@ -94,7 +92,7 @@ def _savedmodel(options):
             options.set,
             log=lambda line: print(line, flush=True),
         )
-    except (ConfigError, RetrievalError, TrainingError) as error:
+    except (ConfigError, RetrievalError, RunError) as error:
         raise ExportError(str(error)) from error
 
 
@@ -139,16 +137,16 @@ def _serve(options):
 def _add_request(commands):
     parser = commands.add_parser(
         "request",
-        help="ask a served model about pictures",
-        description="Sends pictures to TensorFlow Serving, or to `vl-export serve`, and prints what the model answers; "
-        "exit status 1 if no picture could be read.",
+        help="ask a served model about images",
+        description="Sends images to TensorFlow Serving, or to `vl-export serve`, and prints what the model answers; "
+        "exit status 1 if no image could be read.",
     )
     parser.add_argument("url", metavar="URL", help="grpc://HOST:PORT, http://HOST:PORT, grpcs://… or https://…")
     parser.add_argument(
         "--image", nargs="+", action="extend", default=[], metavar="FILE", help="files, and folders at any depth"
     )
-    parser.add_argument("--context", metavar="TEXT", help="that the model reads beside every picture")
-    parser.add_argument("--question", metavar="TEXT", help="about every picture")
+    parser.add_argument("--context", metavar="TEXT", help="that the model reads beside every image")
+    parser.add_argument("--question", metavar="TEXT", help="about every image")
     parser.add_argument("--text", metavar="TEXT", help="for models that read text")
     parser.add_argument("--signature", metavar="NAME", help="default: the one that takes what is given")
     parser.add_argument("--candidates", action="store_true", help="several captions, with their scores")
@@ -240,8 +238,8 @@ def _deploy(options):
 def _add_batch(commands):
     parser = commands.add_parser(
         "batch",
-        help="run a SavedModel over any number of pictures",
-        description="Writes what a SavedModel answers to every picture that a pattern matches to a Parquet dataset, "
+        help="run a SavedModel over any number of images",
+        description="Writes what a SavedModel answers to every image that a pattern matches to a Parquet dataset, "
         "with Apache Beam: in this process, or with Beam's own flags after -- on a cluster. A run that was stopped "
         "goes on where it was.",
     )
@@ -249,9 +247,9 @@ def _add_batch(commands):
     parser.add_argument("--input", required=True, metavar="PATTERN", help="folder or pattern, e.g. 'photos/**.jpg'")
     parser.add_argument("--output", required=True, metavar="DIR", help="e.g. captions.parquet")
     parser.add_argument("--signature", default="serving_default", metavar="NAME", help="default: serving_default")
-    parser.add_argument("--context", metavar="TEXT", help="that the model reads beside every picture")
-    parser.add_argument("--question", metavar="TEXT", help="about every picture")
-    parser.add_argument("--text", metavar="TEXT", help="that is matched with every picture")
+    parser.add_argument("--context", metavar="TEXT", help="that the model reads beside every image")
+    parser.add_argument("--question", metavar="TEXT", help="about every image")
+    parser.add_argument("--text", metavar="TEXT", help="that is matched with every image")
     parser.add_argument("--batch-size", type=int, metavar="B", help="default: the largest that it was warmed up with")
     parser.add_argument("beam_flags", nargs="*", metavar="-- FLAG", help="of Beam, e.g. -- --runner=DataflowRunner")
     parser.set_defaults(run=_batch)

@@ -1,4 +1,4 @@
-"""A few pictures that every export is checked and warmed up with, in the forms that people send."""
+"""A few images that every export is checked and warmed up with, in the forms that people send."""
 
 import io
 
@@ -8,7 +8,7 @@ from PIL import Image
 _EXIF_ORIENTATION = 0x0112
 
 
-def golden_pictures():
+def golden_images():
     """Dict of name -> file bytes; the same in every call. The first one is a plain JPEG photo of usual size."""
     jpeg, png = {"format": "JPEG", "quality": 90}, {"format": "PNG"}
     turned = Image.Exif()
@@ -39,7 +39,7 @@ def _scene(seed, height, width):
     return Image.fromarray(np.clip(scene + 8 * np.sin(40 * (x + y)), 0, 255).astype(np.uint8))
 
 
-def _encode(picture, **options):
+def _encode(image, **options):
     file = io.BytesIO()
-    picture.save(file, **options)
+    image.save(file, **options)
     return file.getvalue()

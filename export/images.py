@@ -1,4 +1,4 @@
-"""Picture bytes in a served graph: a bad picture costs its own row, and is known by its header before it is decoded.
+"""Image bytes in a served graph: a bad image costs its own row, and is known by its header before it is decoded.
 
 TensorFlow's decoders raise, which would fail a whole batch, and decode whatever a header promises, which a few bytes
 can make gigabytes. So the header is read with string operations first, and the decoder runs inside a tf.data pipeline
@@ -14,12 +14,12 @@ from vl_keras.data.image_ops import decode_image, resize
 
 OK = "ok"
 _EMPTY = "empty: there are no image bytes"
-_UNKNOWN = "unsupported: the bytes are no JPEG, PNG, BMP or WebP picture"
-_GIF = "unsupported: GIF pictures are not decoded, send a JPEG or PNG"
-_ANIMATED = "unsupported: animated WebP pictures are not decoded, send a still one"
+_UNKNOWN = "unsupported: the bytes are no JPEG, PNG, BMP or WebP image"
+_GIF = "unsupported: GIF images are not decoded, send a JPEG or PNG"
+_ANIMATED = "unsupported: animated WebP images are not decoded, send a still one"
 _COLOR_TABLE = "unsupported: a BMP with a table of colours is not decoded, send a JPEG or PNG"
-_NO_SIZE = "damaged: the picture ends before its size is known"
-_DAMAGED = "damaged: the picture cannot be decoded, it is broken or cut short"
+_NO_SIZE = "damaged: the image ends before its size is known"
+_DAMAGED = "damaged: the image cannot be decoded, it is broken or cut short"
 _MOST_SEGMENTS = 4096  # of a JPEG before its frame; each is at least four bytes of the file
 _FRAME_MARKERS = [marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)]
 _BARE_MARKERS = [0x01, *range(0xD0, 0xD8)]  # TEM and restarts carry no length
@@ -27,12 +27,12 @@ _AT_ONCE = 8  # rows decoded side by side
 
 
 def decode_images(image_bytes, size, max_pixels):
-    """Decodes, turns and resizes pictures as training does; rows fail alone.
+    """Decodes, turns and resizes images as training does; rows fail alone.
 
     Args:
         image_bytes: `(B,)` string: JPEG, PNG, BMP or still WebP files.
         size: `(height, width)` of the result.
-        max_pixels: a picture whose header promises more is not decoded.
+        max_pixels: an image whose header promises more is not decoded.
 
     Returns:
         `(B, height, width, 3)` float32 of 0 to 255, zeros in rows that failed; and `(B,)` string: `ok`, or why not.
@@ -59,8 +59,8 @@ def decode_images(image_bytes, size, max_pixels):
 
 
 def check_header(data, max_pixels):
-    """`ok`, or why a picture cannot be decoded, as far as the scalar string `data` tells by its first bytes."""
-    height, width, problem = picture_size(data)
+    """`ok`, or why an image cannot be decoded, as far as the scalar string `data` tells by its first bytes."""
+    height, width, problem = stored_size(data)
     pixels = height * width
     size = tf.strings.join([tf.strings.as_string(width), "x", tf.strings.as_string(height)])
     too_large = tf.strings.join(["too large: ", size, f" pixels, more than {max_pixels} in all"])
@@ -70,7 +70,7 @@ def check_header(data, max_pixels):
     return tf.where((problem == OK) & ~fits, too_large, problem)
 
 
-def picture_size(data):
+def stored_size(data):
     """`(height, width, problem)` of a scalar string, by its header alone: int64, int64 and `ok` or what is wrong."""
     head = _bytes(data, 0, 32)
 

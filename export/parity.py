@@ -34,8 +34,8 @@ class Parity(NamedTuple):
     ties: list
 
 
-def check_parity(folder, signatures, image_size, pictures):
-    """Runs pictures through a SavedModel and through the functions it was made from.
+def check_parity(folder, signatures, image_size, image_files):
+    """Runs images through a SavedModel and through the functions it was made from.
 
     At the same batch shape strings must be equal and numbers within 1e-5; of each row by itself, numbers within
     1e-4 (attention aside), and strings equal unless their scores lie that close.
@@ -44,7 +44,7 @@ def check_parity(folder, signatures, image_size, pictures):
         folder: of the SavedModel.
         signatures: dict of name -> `ServingSignature`, in memory.
         image_size: `(height, width)` that the model sees.
-        pictures: dict of name -> file bytes; all must be readable.
+        images: dict of name -> file bytes; all must be readable.
 
     Returns:
         `Parity`.
@@ -53,8 +53,8 @@ def check_parity(folder, signatures, image_size, pictures):
         ExportError: it answers something else; the message says which signature and row.
     """
     served = tf.saved_model.load(str(folder)).signatures
-    names = list(pictures)
-    data = np.array(list(pictures.values()), object)
+    names = list(image_files)
+    data = np.array(list(image_files.values()), object)
     texts = np.array([_TEXTS[i % len(_TEXTS)].encode() for i in range(len(data))], object)
     images = np.stack([resize(decode_image(item), image_size) for item in data])
     largest, largest_alone, ties, rows, alone = 0.0, 0.0, [], 0, 0

@@ -1,4 +1,4 @@
-"""Asks a served model about picture files."""
+"""Asks a served model about image files."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,45 +8,45 @@ import numpy as np
 from export.client import Client
 from export.client.results import OK
 from export.errors import ExportError
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.picture_files import drawing_paths, find_pictures
+from vl_keras.data.image_files import drawing_paths, find_images
+from vl_keras.errors import RunError
 
 _DEFAULT = "serving_default"
-_MOST_LINES = 20  # of one output of one picture in a table
+_MOST_LINES = 20  # of one output of one image in a table
 
 
 def request(url, images=(), texts=None, signature=None, explain=None, wait_s=0.0, **options):
-    """Sends pictures, and texts beside them, to a served model.
+    """Sends images, and texts beside them, to a served model.
 
     Args:
         url: `grpc://HOST:PORT`, `http://HOST:PORT`, or with TLS `grpcs://`, `https://`.
-        images: files and folders; folders are searched for pictures at any depth.
-        texts: dict of input name -> a string for every picture, e.g. `{"context": "…"}`.
+        images: files and folders; folders are searched for images at any depth.
+        texts: dict of input name -> a string for every image, e.g. `{"context": "…"}`.
         signature: name of the one to call; None: the default one, or the one that takes exactly these inputs.
         explain: PNG file that shows where the model looked for each word; the signature is then `caption_explain`. For
-            several pictures each gets its own, with its name put before the ending.
+            several images each gets its own, with its name put before the ending.
         wait_s: seconds to wait for the model to become available first.
         options: of `Client`: `model`, `version`, `label`, `timeout_s`, `token`, `ca_file`, ….
 
     Returns:
-        A list of dicts, one a picture (or one, where only texts are asked): `image`, `status`, and the outputs as
+        A list of dicts, one an image (or one, where only texts are asked): `image`, `status`, and the outputs as
         Python values; `explanation` is the PNG's path.
 
     Raises:
         ExportError: nothing to send, the model has no such signature, the server gave no answer, or `explain` would be
-            drawn over one of the pictures.
+            drawn over one of the images.
     """
-    paths = find_pictures(images)
+    paths = find_images(images)
     texts = dict(texts or {})
     if images and not paths:
-        raise ExportError(f"There is no picture in {', '.join(map(str, images))}.")
+        raise ExportError(f"There is no image in {', '.join(map(str, images))}.")
     if not paths and not texts:
         raise ExportError("There is nothing to send: give --image, or a text.")
     if explain is not None and Path(explain).suffix.lower() != ".png":
         raise ExportError(f"An explanation is a PNG file; `{explain}` does not end in .png.")
     try:
         drawings = drawing_paths(explain, paths)
-    except TrainingError as error:
+    except RunError as error:
         raise ExportError(str(error)) from error
     given = {*texts, *(["image_bytes"] if paths else [])}
     with Client(url, **options) as client:
@@ -65,14 +65,14 @@ def request(url, images=(), texts=None, signature=None, explain=None, wait_s=0.0
 
 
 def draw_attention(row, path, drawing):
-    """Writes the PNG of one picture's `caption_explain`."""
+    """Writes the PNG of one image's `caption_explain`."""
     from PIL import Image, ImageOps
 
-    from vl_keras.training.attention_drawing import draw_explanation
+    from vl_keras.drawing.attention_drawing import draw_explanation
 
     words = [word for word in map(_plain, row["tokens"]) if word]
     with Image.open(path) as file:
-        picture = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+        image = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
     explanation = SimpleNamespace(
         caption=_plain(row["caption"]),
         words=words,
@@ -80,11 +80,11 @@ def draw_attention(row, path, drawing):
         probabilities=None,
         grad_cam=None,
     )
-    draw_explanation(explanation, picture, drawing, Path(path).name)
+    draw_explanation(explanation, image, drawing, Path(path).name)
 
 
 def format_rows(rows):
-    """What `request` gives as a table: a picture's name, then its strings and numbers, a candidate a line."""
+    """What `request` gives as a table: an image's name, then its strings and numbers, a candidate a line."""
     table = []
     for row in rows:
         name = Path(row["image"]).name if "image" in row else ""

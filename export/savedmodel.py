@@ -13,16 +13,17 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from export.errors import ExportError
-from export.golden import golden_pictures
+from export.golden import golden_images
 from export.inspect import inspect_savedmodel
 from export.parity import check_parity
 from export.publish import publishing
 from export.signatures import serving_functions
 from export.stored_weights import DTYPES, StoredWeights
 from export.warmup import write_warmup
-from vl_keras.training.errors import first_line
-from vl_keras.training.run_dir import RunDir, load_run
-from vl_keras.training.versions import describe_versions
+from vl_keras.errors import first_line
+from vl_keras.runs.load_run import load_run
+from vl_keras.runs.run_dir import RunDir
+from vl_keras.runs.versions import describe_versions
 
 MANIFEST = "manifest.json"
 DEFAULT = "serving_default"
@@ -75,7 +76,7 @@ def export_savedmodel(
     Raises:
         ExportError: the version is there already, the SavedModel does not answer as the model does, it holds an
             operation that TensorFlow Serving has not, or the disk is full.
-        TrainingError: there is no such run.
+        RunError: there is no such run.
         RetrievalError: its `generation.memory` is not there or does not go with it.
     """
     if weights_dtype not in DTYPES:
@@ -96,7 +97,7 @@ def export_savedmodel(
         if description.problems:
             raise ExportError("TensorFlow Serving could not run this SavedModel: " + "; ".join(description.problems))
         log("Comparing with the model in memory.")
-        parity = check_parity(folder, signatures, data.image_size, golden_pictures())
+        parity = check_parity(folder, signatures, data.image_size, golden_images())
         log(
             f"The same {parity.rows} answers (numbers within {parity.largest:.1e}), by themselves within "
             f"{parity.largest_alone:.1e}" + (f"; ties: {', '.join(parity.ties)}." if parity.ties else ".")
@@ -141,9 +142,9 @@ def _store_weights(task, model, dtype, log):
     """`StoredWeights` of a task's model, and the development measures before and after."""
     split = task.config.data.dev_split
     log(f"Measuring {split} with float32 and with {dtype} weights.")
-    before, _ = task.epoch_measures(model, split)
+    before, _ = task.epoch_metrics(model, split)
     stored = StoredWeights(task.parts(model).values(), dtype)
-    after, _ = task.epoch_measures(model, split)
+    after, _ = task.epoch_metrics(model, split)
     for name in before:
         log(f"  {name}: {before[name]:.4f} with float32, {after[name]:.4f} with {dtype}")
     return stored, {"split": split, "float32": before, dtype: after}
@@ -169,7 +170,7 @@ def _variables(functions):
 def _describe_run(run_dir):
     run = RunDir(run_dir)
     starts = json.loads((run.path / "versions.json").read_text(encoding="utf-8"))
-    return {"name": run.path.resolve().name, "measures": run.read_measures(), "started": starts[-1]}
+    return {"name": run.path.resolve().name, "measures": run.read_metrics(), "started": starts[-1]}
 
 
 def _hashes(folder):

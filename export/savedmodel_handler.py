@@ -24,9 +24,9 @@ class _Model:
 
 
 class SavedModelHandler(ModelHandler):
-    """Reads and answers whole shards of pictures; an element is a list of one shard, `(its name, its files' names)`.
+    """Reads and answers whole shards of images; an element is a list of one shard, `(its name, its files' names)`.
 
-    So an element's result is a whole output file, whatever the runner does between; and no more pictures than two
+    So an element's result is a whole output file, whatever the runner does between; and no more images than two
     batches are in memory. Beam's own TensorFlow handler takes Keras models only.
 
     The result's `inference` is a list of `(name, reason, outputs)`, a file each: `reason` is `ok`, or why it could not
@@ -35,8 +35,8 @@ class SavedModelHandler(ModelHandler):
     Args:
         folder: of the SavedModel.
         signature: its name.
-        texts: dict of input name -> a string for every picture.
-        batch_size: pictures in one call.
+        texts: dict of input name -> a string for every image.
+        batch_size: images in one call.
     """
 
     def __init__(self, folder, signature, texts, batch_size):

@@ -18,7 +18,7 @@ def serving_functions(signatures, image_size, max_pixels, weights=None):
     Args:
         signatures: dict of name -> `ServingSignature`.
         image_size: `(height, width)` that the model sees.
-        max_pixels: a picture with more is refused by its header.
+        max_pixels: an image with more is refused by its header.
         weights: context manager under which the functions' graphs are built; see `StoredWeights.in_place`.
 
     Returns:

@@ -4,7 +4,7 @@ import itertools
 
 import tensorflow as tf
 
-from export.golden import golden_pictures
+from export.golden import golden_images
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 _TEXT = "a dog runs on the beach"
@@ -15,7 +15,7 @@ def write_warmup(folder, signatures, batch_sizes):
 
     Args:
         folder: of the SavedModel.
-        signatures: dict of name -> names of its inputs; `image_bytes` gets pictures, the others a sentence.
+        signatures: dict of name -> names of its inputs; `image_bytes` gets images, the others a sentence.
         batch_sizes: rows of the requests.
 
     Returns:
@@ -25,14 +25,14 @@ def write_warmup(folder, signatures, batch_sizes):
 
     path = folder / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = list(golden_pictures().values())
+    images = list(golden_images().values())
     records = 0
     with tf.io.TFRecordWriter(str(path)) as writer:
         for (name, inputs), size in itertools.product(signatures.items(), batch_sizes):
             request = predict_pb2.PredictRequest()
             request.model_spec.signature_name = name
             for key in inputs:
-                values = pictures if key == "image_bytes" else [_TEXT.encode()]
+                values = images if key == "image_bytes" else [_TEXT.encode()]
                 rows = list(itertools.islice(itertools.cycle(values), size))
                 request.inputs[key].CopyFrom(tf.make_tensor_proto(rows, tf.string, [size]))
             log = prediction_log_pb2.PredictionLog(

@@ -101,7 +101,7 @@ def ensemble_run(member_runs, tmp_path_factory):
 @pytest.fixture(scope="session")
 def memory_folder(task_config, tmp_path_factory):
     """Folder of the captions that a retrieval run keeps; its frozen encoder is of the seed of `member_runs`' first."""
-    from vl_keras.training.make_memory import make_memory
+    from vl_keras.search.make_memory import make_memory
     from vl_keras.training.train import train
 
     folder = tmp_path_factory.mktemp("memory")

@@ -20,7 +20,7 @@ SMALL = (
     "training.evaluate_examples=5",
     "generation.method=greedy",
 )
-# The same for the tasks of texts beside pictures: five updates in one epoch.
+# The same for the tasks of texts beside images: five updates in one epoch.
 SMALL_TASK = (
     "data.shapes.scenes=60",
     "data.shapes.image_size=[24, 32]",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vl_keras.cli import main
+from vl_keras.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = str(ROOT / "configs" / "captioning" / "tiny.yaml")
@@ -62,7 +62,7 @@ def test_help(command, capsys):
 
 def test_help_does_not_wait_for_tensorflow():
     code = (
-        "import sys, vl_keras.cli as cli\n"
+        "import sys, vl_keras.cli.main as cli\n"
         "try: cli.main(['train', '--help'])\n"
         "finally: assert 'tensorflow' not in sys.modules"
     )
@@ -131,10 +131,10 @@ def test_train_names_the_run_after_the_config(replaced):
 
 
 def test_predict(replaced, capsys):
-    from vl_keras.training.prediction import Prediction
+    from vl_keras.inference.prediction import Prediction
 
     call = replaced(
-        "vl_keras.training.predict.predict", [Prediction("a.jpg", "ok", "a dog"), Prediction("b.jpg", "bad")]
+        "vl_keras.inference.predict.predict", [Prediction("a.jpg", "ok", "a dog"), Prediction("b.jpg", "bad")]
     )
     options = ["--context", "at the sea", "--question", "what?", "--question", "is it red?", "--text", "a dog"]
     options += ["--explain", "e.png", "--out", "o.jsonl", "--weights", "ema"]
@@ -145,13 +145,13 @@ def test_predict(replaced, capsys):
     assert call.kwargs == {**asked, "explain": "e.png", "out": "o.jsonl", "overrides": [], "weights": "ema"}
     printed = capsys.readouterr()
     assert printed.out == "a.jpg\ta dog\n"
-    assert printed.err == "1 of 2 pictures could not be read:\n  b.jpg: bad\n"
+    assert printed.err == "1 of 2 images could not be read:\n  b.jpg: bad\n"
 
 
 def test_predict_prints_a_name_that_is_not_utf8_as_it_is(replaced, capfdbinary):
-    from vl_keras.training.prediction import Prediction
+    from vl_keras.inference.prediction import Prediction
 
-    call = replaced("vl_keras.training.predict.predict", [])
+    call = replaced("vl_keras.inference.predict.predict", [])
     main(["predict", "run", "--image", "folder"])
     call.kwargs["report"](Prediction(os.fsdecode(b"caf\xe9.jpg"), "ok", "a dog"))
     assert capfdbinary.readouterr().out == b"caf\xe9.jpg\ta dog\n"
@@ -167,33 +167,33 @@ def test_a_text_that_is_not_utf8_costs_one_line(arguments, capsys):
     assert f"argument {arguments[-1]}: the text is not UTF-8" in capsys.readouterr().err
 
 
-def test_predict_fails_where_no_picture_could_be_read(replaced):
-    from vl_keras.training.prediction import Prediction
+def test_predict_fails_where_no_image_could_be_read(replaced):
+    from vl_keras.inference.prediction import Prediction
 
-    replaced("vl_keras.training.predict.predict", [Prediction("b.jpg", "bad")])
+    replaced("vl_keras.inference.predict.predict", [Prediction("b.jpg", "bad")])
     assert main(["predict", "run", "--image", "b.jpg"]) == 1
 
 
 def test_index(replaced, capsys):
-    from vl_keras.training.index_pictures import Indexing
+    from vl_keras.search.index_images import Indexing
 
     indexing = Indexing(7, 4, 1, 2, 3, ["gone.jpg"], [("bad.jpg", "no bytes")], "exact", "a note")
-    call = replaced("vl_keras.training.index_pictures.index_pictures", indexing)
+    call = replaced("vl_keras.search.index_images.index_images", indexing)
     arguments = ["--images", "a", "b", "--images", "c", "--out", "index", "--delete", "d", "e", "--delete-missing"]
     assert main(["index", "run", *arguments, "--set", "data.max_pixels=9", "--weights", "ema"]) == 0
     assert call.args == ("run", ["a", "b", "c"], "index")
     wanted = {"delete": ["d", "e"], "delete_missing": True, "overrides": ["data.max_pixels=9"], "weights": "ema"}
     assert call.kwargs == wanted
     printed = capsys.readouterr()
-    assert printed.out == "index: 7 pictures; 4 added, 1 changed, 2 unchanged, 3 deleted (exact search)\n"
+    assert printed.out == "index: 7 images; 4 added, 1 changed, 2 unchanged, 3 deleted (exact search)\n"
     assert "note: a note\n" in printed.err and "1 files" in printed.err and "  bad.jpg: no bytes\n" in printed.err
 
 
 def test_search(replaced, capsys):
-    from vl_keras.training.picture_search import SearchResult
+    from vl_keras.search.image_search import SearchResult
 
     found = [SearchResult(1, 0.5, "a.jpg"), SearchResult(2, 0.25, "b.jpg")]
-    call = replaced("vl_keras.training.search_pictures.search_pictures", found)
+    call = replaced("vl_keras.search.search_images.search_images", found)
     assert main(["search", "index", "--text", "a dog", "--top", "2", "--sheet", "s.png", "--run", "moved"]) == 0
     call.kwargs.pop("report")("a note")
     assert call.args == ("index",)
@@ -215,7 +215,7 @@ def test_sigterm_ends_a_command_with_a_word(monkeypatch, capsys):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(20)
 
-    monkeypatch.setattr("vl_keras.cli._train", work)
+    monkeypatch.setattr("vl_keras.cli.main._train", work)
     before = signal.getsignal(signal.SIGTERM)
     assert main(["train", "config.yaml"]) == 143
     assert capsys.readouterr().err == "vl-keras: stopped.\n"
@@ -249,7 +249,7 @@ def test_extract_then_inspect(tmp_path, capsys):
     settings = ["data.shapes.scenes=10", "data.shapes.image_size=[24, 32]", "data.image_size=[24, 32]"]
     settings += ["data.batch_size=2", f"data.data_dir={tmp_path}", "image_encoder.trainable_from="]
     assert main(["extract", TINY, "--set", *settings]) == 0
-    assert "train: 10 pictures, 1 views, 12 tokens of width 128" in capsys.readouterr().out
+    assert "train: 10 images, 1 views, 12 tokens of width 128" in capsys.readouterr().out
     assert main(["data", "inspect", TINY, "--out", str(tmp_path / "look"), "--set", *settings]) == 0
     assert (tmp_path / "look" / "contact_sheet_train.png").exists()
     assert "Leaks between splits: " in capsys.readouterr().out
@@ -257,7 +257,7 @@ def test_extract_then_inspect(tmp_path, capsys):
 
 def test_the_installed_command_runs():
     done = subprocess.run(
-        [sys.executable, "-m", "vl_keras.cli", "--version"],
+        [sys.executable, "-m", "vl_keras.cli.main", "--version"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from vl_keras import config_rules
-from vl_keras.config import ConfigError, config_from_dict, load_config, save_config
+from vl_keras.config import config_from_dict, load_config, rules, save_config
+from vl_keras.errors import ConfigError
 
 
 def test_names_are_those_of_the_code():
@@ -11,9 +11,9 @@ def test_names_are_those_of_the_code():
     from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES
     from vl_keras.tasks import TASKS
 
-    assert config_rules.TASK_NAMES == tuple(TASKS)
-    assert config_rules.FUSION_NAMES == tuple(FUSIONS)
-    assert config_rules.LOSS_NAMES == tuple(CONTRASTIVE_LOSSES)
+    assert rules.TASK_NAMES == tuple(TASKS)
+    assert rules.FUSION_NAMES == tuple(FUSIONS)
+    assert rules.LOSS_NAMES == tuple(CONTRASTIVE_LOSSES)
 
 
 @pytest.mark.parametrize(

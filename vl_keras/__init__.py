@@ -1,4 +1,4 @@
-"""vl_keras: models that read pictures and text together, in TensorFlow and Keras.
+"""vl_keras: models that read images and text together, in TensorFlow and Keras.
 
 Importing this package selects Keras 2 (`tf_keras`) for every library that asks TensorFlow for Keras: `hub.KerasLayer`
 and keras-nlp can join no other. TensorFlow decides this once, when it is first imported, so it is done here alone.

@@ -63,7 +63,7 @@ def _parser():
 
 
 def _add_captioner(law):
-    law.add_argument("--captioner", type=Path, help="folder of an exported captioner's versions; default: no pictures")
+    law.add_argument("--captioner", type=Path, help="folder of an exported captioner's versions; default: no images")
 
 
 def _soak(options, folder):

@@ -29,7 +29,7 @@ def bombs(server, captioner=None):
 
     Args:
         server: `Server` of the model `half`.
-        captioner: name of a served captioner, for pictures; None for none.
+        captioner: name of a served captioner, for images; None for none.
 
     Returns:
         List of `Finding`, one a bomb.
@@ -43,8 +43,8 @@ def bombs(server, captioner=None):
             request = urllib.request.Request(url, body, headers)
             findings.append(_judge(server, name, functools.partial(_rest_refusal, request)))
         if captioner:
-            for name, picture in _pictures():
-                request = predict_request(captioner, "caption", image_bytes=[picture])
+            for name, image in _images():
+                request = predict_request(captioner, "caption", image_bytes=[image])
                 findings.append(_judge(server, f"{name}, in the graph", functools.partial(_status, channel, request)))
     return findings
 
@@ -120,7 +120,7 @@ def _bodies():
     ]
 
 
-def _pictures():
+def _images():
     """`(name, file)`: each is small and would fill the memory."""
     png = _png(8000, 8000)
     gif, jpeg, webp = io.BytesIO(), io.BytesIO(), io.BytesIO()

@@ -23,22 +23,22 @@ from benchmarks.serving_laws.finding import Finding, nothing
 from benchmarks.serving_laws.models import predict_request, prepare
 from benchmarks.serving_laws.mutator import Mutator
 from benchmarks.serving_laws.server import ROOT, Server
-from export.golden import golden_pictures
+from export.golden import golden_images
 
 _MOST_S = 5
 _MOST_GROWTH_MB = 100
 _AT_ONCE = 8
 _SERVICE = "/tensorflow.serving.PredictionService/"
-_ROWS = 4  # pictures of a request; one of them is whole
+_ROWS = 4  # images of a request; one of them is whole
 
 
 def fuzz(folder, count=20_000, captioner=None, seed=0, original=False):
-    """Sends mutated REST requests (half of them), gRPC messages (a quarter) and pictures (a quarter), then size bombs.
+    """Sends mutated REST requests (half of them), gRPC messages (a quarter) and images (a quarter), then size bombs.
 
     Args:
         folder: empty, for the models.
-        count: of mutated requests and pictures.
-        captioner: folder of an exported captioner's versions, which reads the pictures; None: no pictures.
+        count: of mutated requests and images.
+        captioner: folder of an exported captioner's versions, which reads the images; None: no images.
         seed: of the mutations.
         original: start `tensorflow_model_server`.
 
@@ -76,20 +76,20 @@ class _Fuzz:
         await self._in_turn(iter(self._rest_requests(min(rest, 200))), self._ask_rest)  # all that happens once
         await self._in_turn(iter(self._messages(min(messages, 200))), self._ask_grpc)
         if captioner:
-            await self._in_turn(iter(self._pictures(4 * (_ROWS - 1))), self._ask_about)
+            await self._in_turn(iter(self._images(4 * (_ROWS - 1))), self._ask_about)
         start = self._server.megabytes()
         self._memory = [start]
         started = time.perf_counter()
         watching = asyncio.create_task(self._watch())
         await self._in_turn(iter(self._rest_requests(rest)), self._ask_rest)
         await self._in_turn(iter(self._messages(messages)), self._ask_grpc)
-        pictures = count - rest - messages
-        await self._in_turn(iter(self._pictures(pictures)), self._ask_about)
+        images = count - rest - messages
+        await self._in_turn(iter(self._images(images)), self._ask_about)
         watching.cancel()
         most, end = max(self._memory) - start, self._server.megabytes() - start
         codes = " ".join(f"{code}:{number}" for code, number in sorted(self._codes.items(), key=lambda each: -each[1]))
         return [
-            Finding("mutated", f"{rest} REST, {messages} gRPC, {pictures} pictures"),
+            Finding("mutated", f"{rest} REST, {messages} gRPC, {images} images"),
             Finding("took", f"{time.perf_counter() - started:.0f} s, slowest {self._slowest:.2f} s"),
             Finding("answers", codes),
             nothing(f"over {_MOST_S} s", self._slow),
@@ -197,16 +197,16 @@ class _Fuzz:
                 self._dropped.append(f"{error.details()} after {data!r}"[:300])
             self._judge(error.code().name, error.details() or "", True)
 
-    def _pictures(self, count):
-        """Lists of pictures, the last of which is whole."""
-        seeds = list(golden_pictures().values())
-        whole = golden_pictures()["small.bmp"]
+    def _images(self, count):
+        """Lists of images, the last of which is whole."""
+        seeds = list(golden_images().values())
+        whole = golden_images()["small.bmp"]
         for start in range(0, count, _ROWS - 1):
             broken = (self._mutator.random.choice(seeds) for _ in range(min(_ROWS - 1, count - start)))
             yield [*(self._mutator.bytes(each, seeds) for each in broken), whole]
 
-    async def _ask_about(self, client, pictures):
-        request = predict_request("captioner", "embed_image", image_bytes=pictures)
+    async def _ask_about(self, client, images):
+        request = predict_request("captioner", "embed_image", image_bytes=images)
         try:
             call = client.channel.unary_unary(PREDICT, response_deserializer=predict_pb2.PredictResponse.FromString)
             answer = await call(request.SerializeToString(), timeout=4 * _MOST_S)
@@ -217,7 +217,7 @@ class _Fuzz:
         said = [each.decode() for each in answer.outputs["status"].string_val]
         for each in said[:-1]:
             self._judge(each.partition(":")[0], each, True)
-        if len(said) != len(pictures) or said[-1] != "ok":
+        if len(said) != len(images) or said[-1] != "ok":
             self._neighbours.append(said)
 
 

@@ -9,7 +9,7 @@ from benchmarks.serving_laws.clients import GrpcClient, Load, RestClient
 from benchmarks.serving_laws.finding import Finding, nothing
 from benchmarks.serving_laws.models import predict_request, prepare
 from benchmarks.serving_laws.server import Server
-from export.golden import golden_pictures
+from export.golden import golden_images
 
 _MOST_GROWTH = 1.05
 _WINDOWS = 10  # the first one warms up
@@ -37,12 +37,12 @@ def soak(folder, seconds=600.0, clients=16, captioner=None, original=False):
 
 
 async def _soak(server, seconds, clients, captioner):
-    samples, bad, pictures, threads = [], [], _Pictures(server), []
+    samples, bad, images, threads = [], [], _Images(server), []
     started = time.perf_counter()
     async with Load(server, clients) as load:
         others = [_ask_badly(server, bad, started + seconds)]
         if captioner:
-            others.append(pictures.ask(started + seconds))
+            others.append(images.ask(started + seconds))
         tasks = [asyncio.create_task(each) for each in others]
         while (passed := time.perf_counter() - started) < seconds:
             samples.append((int(passed / seconds * _WINDOWS), server.megabytes()))
@@ -56,9 +56,9 @@ async def _soak(server, seconds, clients, captioner):
     growth = max(means) / means[0]
     return [
         Finding("soak", f"{seconds:.0f} s, {clients} clients, gRPC and REST"),
-        Finding("answers", f"{len(load.answered)}, and {pictures.count} captions"),
-        nothing("failed", [*load.failed, *pictures.failed]),
-        nothing("wrong", [*load.wrong, *pictures.wrong]),
+        Finding("answers", f"{len(load.answered)}, and {images.count} captions"),
+        nothing("failed", [*load.failed, *images.failed]),
+        nothing("wrong", [*load.wrong, *images.wrong]),
         nothing("bad requests not refused", bad),
         Finding("threads, most / first tenth", f"{max(threads)} / {max(threads[: len(threads) // 10])}"),
         Finding("memory, MB", " ".join(f"{mean:.0f}" for mean in means)),
@@ -81,8 +81,8 @@ async def _ask_badly(server, found, until):
     await over_grpc.close()
 
 
-class _Pictures:
-    """Asks a captioner for one picture after another, over gRPC and REST."""
+class _Images:
+    """Asks a captioner for one image after another, over gRPC and REST."""
 
     def __init__(self, server):
         self._server = server
@@ -93,14 +93,14 @@ class _Pictures:
         call = over_grpc.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         expected = {}
         while time.perf_counter() < until:
-            for name, picture in golden_pictures().items():
-                body = {"instances": [{"image_bytes": {"b64": base64.b64encode(picture).decode()}}]}
+            for name, image in golden_images().items():
+                body = {"instances": [{"image_bytes": {"b64": base64.b64encode(image).decode()}}]}
                 status, body = await over_rest.ask(b"POST", b"/v1/models/captioner:predict", json.dumps(body).encode())
                 if status != 200:
                     self.failed.append(f"{name}: {status} {body[:200]}")
                     continue
                 caption = json.loads(body)["predictions"][0]["caption"]
-                answer = await call(predict_request("captioner", image_bytes=[picture]).SerializeToString())
+                answer = await call(predict_request("captioner", image_bytes=[image]).SerializeToString())
                 if expected.setdefault(name, caption) != caption or caption.encode() not in answer:
                     self.wrong.append(f"{name}: {caption} after {expected[name]}")
                 self.count += 2

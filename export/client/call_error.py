@@ -4,7 +4,7 @@ from export.errors import ExportError
 
 
 class CallError(ExportError):
-    """A whole request failed; a single bad picture never raises, its row has a status.
+    """A whole request failed; a single bad image never raises, its row has a status.
 
     Attributes:
         code: name of the gRPC status code, over REST too, e.g. `NOT_FOUND`.

@@ -10,14 +10,14 @@ from export.client.address import parse_address
 from export.client.call import Call, Failure
 from export.client.call_error import CallError
 from export.client.grpc_protocol import GrpcProtocol
-from export.client.pictures import OK, is_one, picture_bytes
+from export.client.images import OK, image_bytes, is_one
 from export.client.rest_protocol import RestProtocol
 from export.client.results import Answer, Candidates, Caption, Embedding, Explanation, Match
 from export.client.tensors import to_array
 from export.errors import ExportError
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
-_REQUEST_BYTES = 2**26  # of pictures in one request; a larger one travels alone
+_REQUEST_BYTES = 2**26  # of images in one request; a larger one travels alone
 _LONGEST_TIMEOUT_S = 2_000_000  # a socket counts its milliseconds in 31 bits
 
 
@@ -89,15 +89,15 @@ class Calls:
         self._single_outputs = {}
 
     def caption(self, images, context=None):
-        """Captions pictures.
+        """Captions images.
 
         Args:
             images: a path, file bytes or a PIL image; or an iterable of them.
-            context: text that the model reads beside every picture, or one for each; for models with the signature
+            context: text that the model reads beside every image, or one for each; for models with the signature
                 `caption_with_context`.
 
         Returns:
-            `Caption`, or a list of them. A picture that cannot be read, by the client or the server, has a `status`
+            `Caption`, or a list of them. An image that cannot be read, by the client or the server, has a `status`
             that says why, and costs no other.
 
         Raises:
@@ -107,7 +107,7 @@ class Calls:
         return self._rows(signature, images, _caption, {} if context is None else {"context": context})
 
     def candidates(self, images):
-        """The best captions of pictures; see `caption`. Returns `Candidates`, or a list of them."""
+        """The best captions of images; see `caption`. Returns `Candidates`, or a list of them."""
         return self._rows("caption_candidates", images, _candidates)
 
     def explain(self, images):
@@ -115,15 +115,15 @@ class Calls:
         return self._rows("caption_explain", images, _explanation)
 
     def answer(self, images, question):
-        """Answers a question, one for all pictures or one each; see `caption`. Returns `Answer`, or a list of them."""
+        """Answers a question, one for all images or one each; see `caption`. Returns `Answer`, or a list of them."""
         return self._rows("answer", images, _answer, {"question": question})
 
     def match(self, images, text):
-        """Whether a text, one for all or one each, is about pictures; see `caption`. Returns `Match`, or a list."""
+        """Whether a text, one for all or one each, is about images; see `caption`. Returns `Match`, or a list."""
         return self._rows("match", images, _match, {"text": text})
 
     def embed_text(self, texts):
-        """A text, or an iterable of them, as vectors beside those of pictures. Returns `Embedding`, or a list."""
+        """A text, or an iterable of them, as vectors beside those of images. Returns `Embedding`, or a list."""
         one = isinstance(texts, str)
 
         def steps():
@@ -134,7 +134,7 @@ class Calls:
         return self._run(steps())
 
     def embed_image(self, images):
-        """Pictures as vectors; see `caption`. Returns `Embedding`, or a list of them."""
+        """Images as vectors; see `caption`. Returns `Embedding`, or a list of them."""
         return self._rows("embed_image", images, _embedding)
 
     def predict(self, signature, inputs, outputs=None):
@@ -154,11 +154,11 @@ class Calls:
         return self._run(self._predict(signature, {name: to_array(value) for name, value in inputs.items()}, outputs))
 
     def predict_rows(self, signature, images, texts=None):
-        """Any signature that takes pictures, many at once; a picture that cannot be read costs itself.
+        """Any signature that takes images, many at once; an image that cannot be read costs itself.
 
         Args:
             signature: its name; empty: the default one.
-            images: iterable of paths, file bytes or PIL images; None for a signature without pictures.
+            images: iterable of paths, file bytes or PIL images; None for a signature without images.
             texts: dict of input name -> a string for every row, or one for each.
 
         Returns:
@@ -196,17 +196,17 @@ class Calls:
         return self._run(steps())
 
     def _predict_rows(self, signature, images, texts):
-        pictures, statuses = None, None
+        contents, statuses = None, None
         if images is not None:
-            read = [picture_bytes(image) for image in images]
-            pictures, statuses = [data for data, _ in read], [status for _, status in read]
+            read = [image_bytes(image) for image in images]
+            contents, statuses = [data for data, _ in read], [status for _, status in read]
         texts = {name: text if isinstance(text, str) else list(text) for name, text in texts.items()}
-        count = _count(pictures, texts)
+        count = _count(contents, texts)
         columns = {name: [text] * count if isinstance(text, str) else text for name, text in texts.items()}
-        if pictures is not None:
-            columns["image_bytes"] = pictures
+        if contents is not None:
+            columns["image_bytes"] = contents
         rows = [{"status": status} for status in statuses or [OK] * count]
-        for batch in self._batches(rows, pictures):
+        for batch in self._batches(rows, contents):
             inputs = {name: to_array([values[row] for row in batch]) for name, values in columns.items()}
             outputs = yield from self._predict(signature, inputs, None)
             for place, row in enumerate(batch):
@@ -215,13 +215,13 @@ class Calls:
                     rows[row]["status"] = rows[row]["status"].decode("utf-8", "replace")
         return rows
 
-    def _batches(self, rows, pictures):
+    def _batches(self, rows, contents):
         """Lists of row numbers, each for one request."""
         batch, size = [], 0
         for row, known in enumerate(rows):
             if known["status"] != OK:
                 continue
-            length = len(pictures[row]) if pictures is not None else 0
+            length = len(contents[row]) if contents is not None else 0
             if batch and (len(batch) == self._max_batch_size or size + length > _REQUEST_BYTES):
                 yield batch
                 batch, size = [], 0
@@ -274,10 +274,10 @@ class Calls:
         raise CallError("DEADLINE_EXCEEDED", f"{self.model} is not available after {timeout_s:g} s: {reason}")
 
 
-def _count(pictures, texts):
+def _count(contents, texts):
     counts = {name: len(text) for name, text in texts.items() if not isinstance(text, str)}
-    if pictures is not None:
-        counts["images"] = len(pictures)
+    if contents is not None:
+        counts["images"] = len(contents)
     if len(set(counts.values())) > 1:
         raise ValueError(
             f"There must be as many of each; got {', '.join(f'{n} {name}' for name, n in counts.items())}."

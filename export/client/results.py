@@ -8,10 +8,10 @@ OK = "ok"
 
 
 class Caption(NamedTuple):
-    """One picture's caption.
+    """One image's caption.
 
     Attributes:
-        status: `ok`, or why this picture has no caption.
+        status: `ok`, or why this image has no caption.
         caption: empty where there is none.
         score: its length-normalised log-probability; None where there is no caption.
     """
@@ -22,10 +22,10 @@ class Caption(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """One picture's captions, best first.
+    """One image's captions, best first.
 
     Attributes:
-        status: `ok`, or why this picture has none.
+        status: `ok`, or why this image has none.
         captions: tuple of strings.
         scores: tuple of floats, one each.
     """
@@ -39,11 +39,11 @@ class Explanation(NamedTuple):
     """Where the model looked.
 
     Attributes:
-        status: `ok`, or why this picture has no caption.
+        status: `ok`, or why this image has no caption.
         caption: empty where there is none.
         score: of the caption.
         words: tuple of L strings, as the model wrote them.
-        attention: `(L, rows, columns)` float32, a map over the picture for each word.
+        attention: `(L, rows, columns)` float32, a map over the image for each word.
     """
 
     status: str
@@ -54,12 +54,12 @@ class Explanation(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The answer to a question about one picture.
+    """The answer to a question about one image.
 
     Attributes:
-        status: `ok`, or why this picture has no answer.
+        status: `ok`, or why this image has no answer.
         answer: the most probable one; empty where there is none, or where the model withholds it as too unsure.
-        score: its probability; None where the picture has no answer.
+        score: its probability; None where the image has no answer.
         answers: tuple of strings, the most probable first.
         scores: tuple of floats, one each.
     """
@@ -72,11 +72,11 @@ class Answer(NamedTuple):
 
 
 class Match(NamedTuple):
-    """Whether a text is about one picture.
+    """Whether a text is about one image.
 
     Attributes:
-        status: `ok`, or why this picture cannot be said to match.
-        probability: that it is; None where the picture cannot be read.
+        status: `ok`, or why this image cannot be said to match.
+        probability: that it is; None where the image cannot be read.
     """
 
     status: str
@@ -84,7 +84,7 @@ class Match(NamedTuple):
 
 
 class Embedding(NamedTuple):
-    """One picture or text as a vector.
+    """One image or text as a vector.
 
     Attributes:
         status: `ok`, or why it has none.

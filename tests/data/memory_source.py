@@ -1,4 +1,4 @@
-"""A `Source` that lives in memory, for tests: made pictures, made captions."""
+"""A `Source` that lives in memory, for tests: made images, made captions."""
 
 import io
 
@@ -10,15 +10,15 @@ from vl_keras.data.quarantine import Quarantine
 COLORS = ["red", "green", "blue", "white", "black"]
 
 
-def encode_picture(array, kind="PNG", **options):
-    """Bytes of a picture file of a uint8 array."""
+def encode_image(array, kind="PNG", **options):
+    """Bytes of an image file of a uint8 array."""
     file = io.BytesIO()
     Image.fromarray(array).save(file, kind, **options)
     return file.getvalue()
 
 
-def picture_of(index, height=40, width=56):
-    """A picture that tells its index: each channel a shade of its own, the left half brighter than the right."""
+def pixels_of(index, height=40, width=56):
+    """An image that tells its index: each channel a shade of its own, the left half brighter than the right."""
     array = np.zeros((height, width, 3), np.uint8)
     array[...] = [20 + index % 100, 40 + index // 100, 90]
     array[:, : width // 2] += 100
@@ -58,14 +58,14 @@ class MemorySource:
 def caption_list(index):
     random = np.random.default_rng(index)
     return [
-        " ".join([f"picture{index}", f"caption{number}", *random.choice(COLORS, size=random.integers(0, 8)), "left"])
+        " ".join([f"image{index}", f"caption{number}", *random.choice(COLORS, size=random.integers(0, 8)), "left"])
         for number in range(2 + index % 5)
     ]
 
 
 def make_source(count, **options):
-    """`count` pictures, each encoded once as PNG."""
-    return MemorySource([encode_picture(picture_of(index)) for index in range(count)], **options)
+    """`count` images, each encoded once as PNG."""
+    return MemorySource([encode_image(pixels_of(index)) for index in range(count)], **options)
 
 
 class MemoryFeatures:

@@ -1,4 +1,4 @@
-"""Small pictures and archives in the layouts of published datasets, for tests."""
+"""Small images and archives in the layouts of published datasets, for tests."""
 
 import io
 import zipfile
@@ -10,7 +10,7 @@ from vl_keras.config import DataConfig
 
 
 def photo(seed, height=32, width=48, kind="JPEG"):
-    """Bytes of a picture of smooth noise that follows from `seed`."""
+    """Bytes of an image of smooth noise that follows from `seed`."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(file, kind)

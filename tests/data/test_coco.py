@@ -7,8 +7,8 @@ import pytest
 import tensorflow_datasets as tfds
 from miniature import captions_of, data_config, images_of, photo, write_folder, write_zip
 
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.source import open_source
+from vl_keras.errors import DataError
 
 TRAIN, VAL = [9, 25, 30], [42, 73]
 

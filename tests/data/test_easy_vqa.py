@@ -7,11 +7,11 @@ import pytest
 from miniature import data_config, images_of, photo, write_folder, write_zip
 
 from vl_keras.data.builders.easy_vqa import question_kind
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.source import open_source
+from vl_keras.errors import DataError
 
 TRAIN, TEST = range(41), range(3)  # numbers of images; both parts begin with 0
-SEEDS = {"train": 0, "test": 1000}  # of the pictures, so that 0.png differs between the parts
+SEEDS = {"train": 0, "test": 1000}  # of the images, so that 0.png differs between the parts
 
 
 def questions(part, number):

@@ -16,8 +16,8 @@ from memory_source import MemorySource, make_source
 
 from vl_keras.config import AugmentConfig, DataConfig
 from vl_keras.data import feature_cache
-from vl_keras.data.feature_cache import FeatureCache, FeatureCacheError
-from vl_keras.data.quarantine import QuarantineError
+from vl_keras.data.feature_cache import FeatureCache
+from vl_keras.errors import FeatureCacheError, QuarantineError
 
 IMAGES, BATCH, REGIONS, WIDTH = 23, 4, 6, 5
 DATA = DataConfig(image_size=(16, 24), augment=AugmentConfig(crop_min_area=0.6, flip=True, color=0.2))
@@ -33,7 +33,7 @@ def encode(images):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(feature_cache, "_SHARD_BYTES", 2 * REGIONS * WIDTH * 8)  # eight pictures a shard
+    monkeypatch.setattr(feature_cache, "_SHARD_BYTES", 2 * REGIONS * WIDTH * 8)  # eight images a shard
 
 
 def build(folder, source=None, encode_fn=encode, fingerprint="cells", data=DATA, views=1):
@@ -49,7 +49,7 @@ def test_what_is_read_is_what_was_encoded(tmp_path, small_shards):
     assert cache.token_shape == (REGIONS, WIDTH) and len(list(tmp_path.glob("view-*.npy"))) == 9
     tokens = everything(cache)
     assert tokens.dtype == np.float16
-    # The plain view: the picture's colour, its left half brighter by 100.
+    # The plain view: the image's colour, its left half brighter by 100.
     np.testing.assert_allclose(tokens[0, 7, 0], [127, 140, 190, tokens[0, 7, 0, 3], 1], atol=0.5)
     np.testing.assert_allclose(tokens[0, :, 5, 0], 20 + np.arange(IMAGES), atol=0.5)
     indices, views = np.array([22, 3, 3, 0, 8]), np.array([0, 2, 1, 0, 2])
@@ -137,14 +137,14 @@ def test_tokens_of_something_else_are_refused(tmp_path):
     with pytest.raises(FeatureCacheError, match=r"image_size: the cache has \[16, 24\], this run \[24, 16\]"):
         build(tmp_path, data=dataclasses.replace(DATA, image_size=(24, 16)))
     other = make_source(IMAGES)
-    other.fingerprint = "other pictures"
-    with pytest.raises(FeatureCacheError, match="source: the cache has 'memory', this run 'other pictures'"):
+    other.fingerprint = "other images"
+    with pytest.raises(FeatureCacheError, match="source: the cache has 'memory', this run 'other images'"):
         build(tmp_path, other)
     # Settings that the plain view does not depend on may change.
     build(tmp_path, encode_fn=None, data=dataclasses.replace(DATA, augment=AugmentConfig(), batch_size=7))
 
 
-def test_bad_pictures_are_zeros_and_stay_known(tmp_path):
+def test_bad_images_are_zeros_and_stay_known(tmp_path):
     images = make_source(IMAGES).images
     images[5], images[11] = b"junk", b""
     data = dataclasses.replace(DATA, max_bad_share=0.1)

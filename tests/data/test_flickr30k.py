@@ -5,8 +5,8 @@ import json
 import pytest
 from miniature import captions_of, data_config, images_of, photo, write_folder
 
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.source import open_source
+from vl_keras.errors import DataError
 
 NAMES = [f"10{number:02d}.jpg" for number in range(47)]
 

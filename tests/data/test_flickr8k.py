@@ -3,8 +3,8 @@
 import pytest
 from miniature import captions_of, data_config, images_of, photo, write_folder, write_zip
 
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.source import open_source
+from vl_keras.errors import DataError
 
 NAMES = [f"{number}_a{number}.jpg" for number in range(11)]
 STRAY = "2258277193_586949ec62.jpg.1"

@@ -1,17 +1,17 @@
-"""Laws of the picture operations: formats, orientation, crop, resize, augmentation."""
+"""Laws of the image operations: formats, orientation, crop, resize, augmentation."""
 
 import io
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from memory_source import encode_picture
+from memory_source import encode_image
 from PIL import Image, ImageOps
 
 from vl_keras.config import DataConfig
 from vl_keras.data import image_ops
 from vl_keras.data.image_batches import load_image
-from vl_keras.data.image_header import has_color_table, is_cut_short, picture_size
+from vl_keras.data.image_header import has_color_table, is_cut_short, stored_size
 
 HEIGHT, WIDTH = 32, 48
 
@@ -64,23 +64,23 @@ def test_every_format_decodes_as_pillow_does(scene):
 
 def test_the_header_tells_the_size_of_every_format(scene):
     for name, data in files_of(scene).items():
-        assert picture_size(data) == (HEIGHT, WIDTH), name
-        assert picture_size(data[:8]) is None, name
-    assert picture_size(b"") is None
-    assert picture_size(b"\xff\xd8\xff" + b"\xff" * 40) is None
-    assert picture_size(b"no picture at all") is None
+        assert stored_size(data) == (HEIGHT, WIDTH), name
+        assert stored_size(data[:8]) is None, name
+    assert stored_size(b"") is None
+    assert stored_size(b"\xff\xd8\xff" + b"\xff" * 40) is None
+    assert stored_size(b"no image at all") is None
 
 
 def test_a_jpeg_without_its_end_is_told_from_a_whole_one(scene):
     thumbnail = b"\xff\xe1\x00\x08\xff\xd8\xff\xd9.."
     for options in ({}, {"progressive": True}):
-        data = encode_picture(scene, "JPEG", **options)
+        data = encode_image(scene, "JPEG", **options)
         for whole in (data, data + b"trailer", data[:2] + thumbnail + data[2:]):
             assert not is_cut_short(whole)
-            assert picture_size(whole) == (HEIGHT, WIDTH)
+            assert stored_size(whole) == (HEIGHT, WIDTH)
         for cut in (data[:-2], data[:-40], data[:2] + thumbnail + data[2:-30], data[:20]):
             assert is_cut_short(cut)
-    assert not is_cut_short(encode_picture(scene)[:50])
+    assert not is_cut_short(encode_image(scene)[:50])
 
 
 def test_a_bmp_whose_colours_lie_in_a_table_is_refused(scene):
@@ -100,7 +100,7 @@ def test_exif_orientation_is_honoured(scene, order):
         exif = Image.Exif()
         exif.endian = ">" if order == b"MM" else "<"
         exif[0x010F], exif[0x0112] = "maker", orientation
-        data = encode_picture(scene, "JPEG", quality=95, exif=exif.tobytes())
+        data = encode_image(scene, "JPEG", quality=95, exif=exif.tobytes())
         assert order in data[:40]
         assert image_ops.exif_orientation(tf.constant(data)).numpy() == orientation
         expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
@@ -110,25 +110,25 @@ def test_exif_orientation_is_honoured(scene, order):
 
 
 def test_odd_exif_is_upright(scene):
-    plain = encode_picture(scene, "JPEG")
+    plain = encode_image(scene, "JPEG")
     segment = b"\xff\xe1\x00\x22Exif\x00\x00"
     for block in (b"", b"II*\x00\xff\xff\xff\xff" + b"\xff" * 16, b"MM\x00*\x00\x00\x00\x08\xff\xff" + b"\x01\x12" * 7):
         data = plain[:2] + segment + block.ljust(26, b"\x00") + plain[2:]
         assert image_ops.exif_orientation(tf.constant(data)).numpy() == 1
-    for data in (b"", b"\xff\xd8", plain[:30], encode_picture(scene)):
+    for data in (b"", b"\xff\xd8", plain[:30], encode_image(scene)):
         assert image_ops.exif_orientation(tf.constant(data)).numpy() == 1
 
 
 def test_bad_bytes_raise(scene):
-    whole = encode_picture(scene, "JPEG")
-    for data in (b"", b"junk" * 9, whole[: len(whole) // 2], encode_picture(scene)[:-30]):
+    whole = encode_image(scene, "JPEG")
+    for data in (b"", b"junk" * 9, whole[: len(whole) // 2], encode_image(scene)[:-30]):
         with pytest.raises(tf.errors.InvalidArgumentError):
             image_ops.decode_image(tf.constant(data))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_random_crop_is_a_part_of_the_picture(scene, kind):
-    data = encode_picture(scene, kind, **({"quality": 95} if kind == "JPEG" else {}))
+def test_random_crop_is_a_part_of_the_image(scene, kind):
+    data = encode_image(scene, kind, **({"quality": 95} if kind == "JPEG" else {}))
     shares, seen = [], set()
     for number in range(30):
         crop = image_ops.decode_and_crop(tf.constant(data), tf.constant([number, 7]), 0.25).numpy()

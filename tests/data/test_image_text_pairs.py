@@ -3,12 +3,12 @@
 import pytest
 from miniature import captions_of, data_config, images_of, photo
 
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.source import open_source
+from vl_keras.errors import DataError
 
 
 def write(folder, lines, images=(), name="pairs.tsv"):
-    """A file of these lines and pictures of these names."""
+    """A file of these lines and images of these names."""
     folder.mkdir(parents=True, exist_ok=True)
     content = b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines) + b"\n"
     (folder / name).write_bytes(content)

@@ -8,12 +8,12 @@ import pytest
 from miniature import captions_of, data_config, images_of, photo
 
 from vl_keras.data.builders.caption_files import hashed_share
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.source import open_source
+from vl_keras.errors import DataError
 
 
 def write(folder, rows, images=None):
-    """A manifest of these rows (dicts, or raw lines) and the pictures they name."""
+    """A manifest of these rows (dicts, or raw lines) and the images they name."""
     lines = [row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=False).encode() for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "own.jsonl").write_bytes(b"\n".join(lines) + b"\n")
@@ -115,7 +115,7 @@ def test_a_bad_line_costs_itself_and_is_listed_with_its_number_and_reason(tmp_pa
     assert f"line {len(BAD) + 4}: there is no such file" in reasons[long]
 
 
-def test_a_file_that_is_no_picture_costs_itself(tmp_path):
+def test_a_file_that_is_no_image_costs_itself(tmp_path):
     config = write(tmp_path, [row(f"{n}.jpg", "text", split="dev") for n in range(3)])
     (tmp_path / "1.jpg").write_bytes(b"<html>")
     source = open_source(config, "dev")
@@ -124,7 +124,7 @@ def test_a_file_that_is_no_picture_costs_itself(tmp_path):
 
 
 def test_a_dev_split_is_taken_from_the_training_images_and_stays(tmp_path):
-    rows = [row(f"{n}.jpg", f"picture {n}") for n in range(101)] + [row("t.jpg", "test", split="test")]
+    rows = [row(f"{n}.jpg", f"image {n}") for n in range(101)] + [row("t.jpg", "test", split="test")]
     config = write(tmp_path / "few", rows[20:])
     few = set(open_source(config, "dev").image_ids)
     config = write(tmp_path / "many", rows)
@@ -159,7 +159,7 @@ def test_a_split_whose_images_are_missing_says_so(tmp_path):
         open_source(config, "dev")
 
 
-def test_a_changed_manifest_or_picture_is_read_again(tmp_path):
+def test_a_changed_manifest_or_image_is_read_again(tmp_path):
     rows = [row("1.jpg", "a"), row("2.jpg", "b", split="dev")]
     config = write(tmp_path, rows)
     assert captions_of(open_source(config, "train")) == {"1.jpg": ["a"]}

@@ -1,4 +1,4 @@
-"""Laws of the batches: order, lengths, weights, contexts, and pictures that cannot be read."""
+"""Laws of the batches: order, lengths, weights, contexts, and images that cannot be read."""
 
 import io
 import subprocess
@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from memory_source import MemoryFeatures, MemorySource, encode_picture, make_source, picture_of
+from memory_source import MemoryFeatures, MemorySource, encode_image, make_source, pixels_of
 from PIL import Image
 
-from vl_keras.config import ConfigError, config_from_dict
+from vl_keras.config import config_from_dict
 from vl_keras.data.caption_words import content_words, set_aside_caption, swap_sides
 from vl_keras.data.feature_cache import FeatureCache
 from vl_keras.data.image_batches import load_image, load_images
 from vl_keras.data.pipeline import caption_dataset, evaluation_batches, references, steps_per_epoch
 from vl_keras.data.source import open_source
 from vl_keras.data.text_ops import CaptionTokenizer, tidy_caption
+from vl_keras.errors import ConfigError
 
 IMAGES, BATCH, K = 17, 4, 3
 AUGMENT = {"crop_min_area": 0.5, "flip": True, "rotation": 10.0, "color": 0.2}
@@ -41,11 +42,11 @@ def tokenizer(source):
 
 
 def take(config, source, tokenizer, count=None, training=True, **options):
-    """Batches with made tokens for pictures, which is quick."""
-    return take_pictures(config, source, tokenizer, count, training, features=MemoryFeatures(len(source)), **options)
+    """Batches with made tokens for images, which is quick."""
+    return take_images(config, source, tokenizer, count, training, features=MemoryFeatures(len(source)), **options)
 
 
-def take_pictures(config, source, tokenizer, count=None, training=True, **options):
+def take_images(config, source, tokenizer, count=None, training=True, **options):
     dataset = caption_dataset(config, source, tokenizer, training=training, **options)
     return list((dataset if count is None else dataset.take(count)).as_numpy_iterator())
 
@@ -55,10 +56,10 @@ def texts_of(tokenizer, y):
 
 
 def image_of(texts):
-    """The picture that captions name."""
+    """The image that captions name."""
     names = {text.split()[0] for text in texts if text}
     assert len(names) == 1
-    return int(names.pop().removeprefix("picture"))
+    return int(names.pop().removeprefix("image"))
 
 
 def assert_equal(left, right):
@@ -90,8 +91,8 @@ def test_an_epoch_has_every_image_at_most_once_with_captions_of_its_own(source, 
 def test_a_stream_taken_up_at_any_step_is_the_unbroken_stream(source, tokenizer):
     config = make_config(augment={**AUGMENT, "word_swap": 0.2}, context="caption_words", context_dropout=0.3)
     options = {"prepare_context": lambda contexts: {"context_length": tf.strings.length(contexts)}}
-    unbroken = take_pictures(config, source, tokenizer, 9, **options)
-    assert_equal(unbroken[6:], take_pictures(config, source, tokenizer, 3, first_step=6, **options))
+    unbroken = take_images(config, source, tokenizer, 9, **options)
+    assert_equal(unbroken[6:], take_images(config, source, tokenizer, 3, first_step=6, **options))
     tokens = take(config, source, tokenizer, 9, **options)
     for first_step in (1, 4):
         assert_equal(
@@ -137,11 +138,11 @@ def test_weights_make_a_plain_mean_the_mean_over_tokens(source, tokenizer):
 
 def test_workers_share_a_batch_and_its_token_count(source, tokenizer):
     config = make_config(augment=AUGMENT)
-    whole = take_pictures(config, source, tokenizer, 6)
-    parts = [take_pictures(config, source, tokenizer, 6, num_workers=2, worker=worker) for worker in range(2)]
+    whole = take_images(config, source, tokenizer, 6)
+    parts = [take_images(config, source, tokenizer, 6, num_workers=2, worker=worker) for worker in range(2)]
     joined = [tf.nest.map_structure(lambda *rows: np.concatenate(rows), *pair) for pair in zip(*parts, strict=True)]
     assert_equal(whole, joined)
-    with pytest.raises(ConfigError, match="divide by the number of workers; got 4 and 3"):
+    with pytest.raises(ConfigError, match="be divisible by the number of workers; got 4 and 3"):
         caption_dataset(config, source, tokenizer, training=True, num_workers=3, worker=0)
 
 
@@ -150,9 +151,9 @@ def test_too_few_images_for_a_batch_is_an_error(tokenizer):
         caption_dataset(make_config(), make_source(3), tokenizer, training=True)
 
 
-def test_a_mirrored_picture_has_its_sides_swapped_in_its_captions(source, tokenizer):
+def test_a_mirrored_image_has_its_sides_swapped_in_its_captions(source, tokenizer):
     flipped = 0
-    for x, y, _ in take_pictures(make_config(augment={"flip": True}), source, tokenizer, 8):
+    for x, y, _ in take_images(make_config(augment={"flip": True}), source, tokenizer, 8):
         for row, own in enumerate(texts_of(tokenizer, y)):
             mirrored = x["image"][row, 5, 2, 0] < x["image"][row, 5, -2, 0]  # the left half is the bright one
             assert all(text.endswith("right" if mirrored else "left") for text in own if text)
@@ -166,15 +167,15 @@ def test_a_mirrored_picture_has_its_sides_swapped_in_its_captions(source, tokeni
 
 def test_without_training_each_image_comes_once_in_order_and_plain(source, tokenizer):
     config = make_config(augment=AUGMENT)
-    batches = take_pictures(config, source, tokenizer, training=False)
+    batches = take_images(config, source, tokenizer, training=False)
     assert [len(y) for _, y, _ in batches] == [4, 4, 4, 4, 1]
     seen = [own for _, y, _ in batches for own in texts_of(tokenizer, y)]
     assert [[text for text in own if text] for own in seen] == [own[:K] for own in source.captions]
-    pictures = np.concatenate([x["image"] for x, _, _ in batches])
+    pixels = np.concatenate([x["image"] for x, _, _ in batches])
     plain = list(evaluation_batches(config, source).as_numpy_iterator())
     np.testing.assert_array_equal(np.concatenate([indices for _, indices in plain]), np.arange(IMAGES))
-    np.testing.assert_array_equal(np.concatenate([x["image"] for x, _ in plain]), pictures)
-    np.testing.assert_array_equal(pictures[:, 3, 3], [picture_of(index)[3, 3] for index in range(IMAGES)])
+    np.testing.assert_array_equal(np.concatenate([x["image"] for x, _ in plain]), pixels)
+    np.testing.assert_array_equal(pixels[:, 3, 3], [pixels_of(index)[3, 3] for index in range(IMAGES)])
 
 
 def test_content_words():
@@ -220,7 +221,7 @@ def test_cached_views_vary_and_their_mirrored_ones_swap_sides(source, tokenizer)
     flipped = np.random.default_rng(1).random((IMAGES, 3)) < 0.5
     features = MemoryFeatures(IMAGES, 3, flipped, unreadable=(2, 7))
     seen = {}
-    for x, y, weight in take_pictures(make_config(augment={"flip": True}), source, tokenizer, 20, features=features):
+    for x, y, weight in take_images(make_config(augment={"flip": True}), source, tokenizer, 20, features=features):
         for row, own in enumerate(texts_of(tokenizer, y)):
             index, value = image_of(own), int(x["image_tokens"][row, 0, 0])
             if index in (2, 7):
@@ -231,7 +232,7 @@ def test_cached_views_vary_and_their_mirrored_ones_swap_sides(source, tokenizer)
             assert all(text.endswith("right" if flipped[index, view] else "left") for text in own if text)
             seen.setdefault(index, set()).add(view)
     assert set().union(*seen.values()) == {0, 1, 2} and any(len(views) > 1 for views in seen.values())
-    for x, _, _ in take_pictures(make_config(), source, tokenizer, training=False, features=features):
+    for x, _, _ in take_images(make_config(), source, tokenizer, training=False, features=features):
         assert (x["image_tokens"] < 100).all()  # the plain view
 
 
@@ -255,37 +256,37 @@ def test_contexts_of_ones_own_and_their_dropout(tokenizer):
 
 
 def test_an_only_caption_stays_target_and_reference(tokenizer):
-    source = make_source(5, captions=[["picture1 red"]] * 5)
+    source = make_source(5, captions=[["image1 red"]] * 5)
     config = make_config(context="caption_words")
-    assert references(config, source)[0]["image-2"] == ["picture1 red"]
+    assert references(config, source)[0]["image-2"] == ["image1 red"]
     (_, y, _) = take(config, source, tokenizer, 1)[0]
     assert (y[:, 0, 0] != 0).all()
 
 
 def broken_files():
-    whole = encode_picture(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8), "JPEG")
+    whole = encode_image(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8), "JPEG")
     bomb = io.BytesIO()
     Image.new("L", (4000, 3000)).save(bomb, "PNG")
     return {
         "no bytes": b"",
-        "no JPEG": b"this is a text file, not a picture",
+        "no JPEG": b"this is a text file, not an image",
         "cut short": whole[: len(whole) * 2 // 3],
         "its header is cut": whole[:60],
         "data.max_pixels": bomb.getvalue(),
-        "cannot be decoded": encode_picture(picture_of(1))[:-30],
+        "cannot be decoded": encode_image(pixels_of(1))[:-30],
     }
 
 
 @pytest.mark.parametrize("augment", [{}, AUGMENT])
-def test_a_broken_picture_costs_itself(tokenizer, augment):
+def test_a_broken_image_costs_itself(tokenizer, augment):
     config = make_config(max_pixels=1_000_000, max_bad_share=0.4, augment=augment)
     bad = dict(zip((0, 3, 4, 9, 11, 16), broken_files().items(), strict=True))
     good = make_source(IMAGES)
     source = MemorySource([bad[i][1] if i in bad else data for i, data in enumerate(good.images)])
     steps = steps_per_epoch(config, source)
     for (x, y, weight), (good_x, good_y, _) in zip(
-        take_pictures(config, source, tokenizer, 2 * steps),
-        take_pictures(config, good, tokenizer, 2 * steps),
+        take_images(config, source, tokenizer, 2 * steps),
+        take_images(config, good, tokenizer, 2 * steps),
         strict=True,
     ):
         np.testing.assert_array_equal(y, good_y)
@@ -301,15 +302,15 @@ def test_a_broken_picture_costs_itself(tokenizer, augment):
     assert len(reasons) == len(bad)
 
 
-def test_one_picture_is_read_as_a_batch_of_them_is():
+def test_one_image_is_read_as_a_batch_of_them_is():
     data = make_config(max_pixels=1_000_000, max_bad_share=1.0).data
     turned = Image.Exif()
     turned[0x0112] = 6  # orientation
     random = np.random.default_rng(0)
     contents = [
-        encode_picture(random.integers(0, 256, (60, 80, 3), dtype=np.uint8)),
-        encode_picture(random.integers(0, 256, (*data.image_size, 3), dtype=np.uint8)),
-        encode_picture(picture_of(3), "JPEG", exif=turned),
+        encode_image(random.integers(0, 256, (60, 80, 3), dtype=np.uint8)),
+        encode_image(random.integers(0, 256, (*data.image_size, 3), dtype=np.uint8)),
+        encode_image(pixels_of(3), "JPEG", exif=turned),
     ]
     rows = tf.data.Dataset.from_tensors({"index": tf.range(len(contents), dtype=tf.int64)})
     (batch,) = load_images(rows, MemorySource(contents), data)
@@ -322,24 +323,24 @@ def test_one_picture_is_read_as_a_batch_of_them_is():
         assert image is None and reason in why
 
 
-def test_a_batch_of_broken_pictures_only(tokenizer):
+def test_a_batch_of_broken_images_only(tokenizer):
     config = make_config(max_bad_share=1.0)
-    x, _, weight = take_pictures(config, MemorySource([b"junk"] * 5), tokenizer, 1)[0]
+    x, _, weight = take_images(config, MemorySource([b"junk"] * 5), tokenizer, 1)[0]
     assert not x["image"].any() and not weight.any()
 
 
-def test_too_many_broken_pictures_stop_the_run(tokenizer):
+def test_too_many_broken_images_stop_the_run(tokenizer):
     good = make_source(IMAGES)
     source = MemorySource([b"junk" if index < 3 else data for index, data in enumerate(good.images)])
-    assert len(take_pictures(make_config(max_bad_share=3 / IMAGES), source, tokenizer, 8)) == 8
+    assert len(take_images(make_config(max_bad_share=3 / IMAGES), source, tokenizer, 8)) == 8
     with pytest.raises(tf.errors.OpError, match="QuarantineError: 3 of 17 inputs.*data.max_bad_share"):
-        take_pictures(make_config(max_bad_share=2 / IMAGES), source, tokenizer, 8)
+        take_images(make_config(max_bad_share=2 / IMAGES), source, tokenizer, 8)
 
 
 def test_tidied_captions_are_what_is_measured_and_written(tokenizer):
-    source = make_source(4, captions=[["picture1 Red  green ."], ["picture2 red"], ["picture3 red"], ["picture4 red"]])
+    source = make_source(4, captions=[["image1 Red  green ."], ["image2 red"], ["image3 red"], ["image4 red"]])
     _, y, _ = take(make_config(), source, tokenizer, 1)[0]
-    assert "picture1 red green" in [text for own in texts_of(tokenizer, y) for text in own]
+    assert "image1 red green" in [text for own in texts_of(tokenizer, y) for text in own]
     assert tidy_caption(tf.constant(["Red  green ."])).numpy()[0] == b"red green"
 
 
@@ -349,7 +350,7 @@ def test_a_prepared_dataset_from_records_to_batches_and_cached_tokens(tmp_path):
     )
     source = open_source(config.data, "train")
     tokenizer = CaptionTokenizer.learn([text for own in source.captions for text in own], 300)
-    for x, y, weight in take_pictures(config, source, tokenizer, 7):
+    for x, y, weight in take_images(config, source, tokenizer, 7):
         assert x["image"].shape == (BATCH, 24, 32, 3) and x["image"].dtype == np.uint8
         assert x["image"].any(axis=(1, 2, 3)).all()
         assert y.shape == weight.shape and y.shape[:2] == (BATCH, K)
@@ -361,7 +362,7 @@ def test_a_prepared_dataset_from_records_to_batches_and_cached_tokens(tmp_path):
 
     cache = FeatureCache.build_or_open(tmp_path / "cache", source, encode, "pixels", config.data, views=2, batch_size=5)
     np.testing.assert_allclose(cache.read(np.arange(21), 0), plain.reshape(21, 24, 96) / 255, atol=1e-3)
-    for x, y, _ in take_pictures(config, source, tokenizer, 7, features=cache):
+    for x, y, _ in take_images(config, source, tokenizer, 7, features=cache):
         assert x["image_tokens"].shape == (BATCH, 24, 96) and y.shape[:2] == (BATCH, K)
     assert not source.quarantine.rows
 

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vl_keras.data.quarantine import Quarantine, QuarantineError
+from vl_keras.data.quarantine import Quarantine
+from vl_keras.errors import QuarantineError
 
 
 def test_keeps_each_name_once_with_its_first_reason_whatever_the_threads():
@@ -29,7 +30,7 @@ def test_stops_above_the_share_only_and_says_what_and_which_key():
 
 
 def test_saves_one_json_line_a_row(tmp_path):
-    rows = [("a b.jpg", "no “picture”"), ("c.jpg", "2\nlines")]
+    rows = [("a b.jpg", "no “image”"), ("c.jpg", "2\nlines")]
     Quarantine(rows).save(tmp_path / "q.jsonl")
     lines = (tmp_path / "q.jsonl").read_text(encoding="utf-8").splitlines()
     assert [tuple(json.loads(line).values()) for line in lines] == rows

@@ -164,8 +164,8 @@ def test_a_dialogue_stays_with_one_object(scenes):
 
 def test_boxes_bound_exactly_what_is_drawn(scenes):
     for scene in scenes[:60]:
-        picture = np.asarray(draw_scene(scene), int)
-        drawn = np.abs(picture - scene.ground).sum(axis=-1) > 0
+        image = np.asarray(draw_scene(scene), int)
+        drawn = np.abs(image - scene.ground).sum(axis=-1) > 0
         inside = np.zeros_like(drawn)
         for (y0, x0, y1, x1), item in zip(scene.boxes(), scene.objects, strict=True):
             rows = slice(int(np.floor(y0 * HEIGHT)), int(np.ceil(y1 * HEIGHT)) + 1)
@@ -173,7 +173,7 @@ def test_boxes_bound_exactly_what_is_drawn(scenes):
             inside[rows, columns] = True
             part = drawn[rows, columns]
             assert part.any(axis=1)[1:-2].all() and part.any(axis=0)[1:-2].all(), item
-            pure = np.abs(picture[rows, columns] - COLORS[item.color]).sum(axis=-1) == 0
+            pure = np.abs(image[rows, columns] - COLORS[item.color]).sum(axis=-1) == 0
             assert pure.any(), item
         assert not (drawn & ~inside).any()
 
@@ -188,8 +188,8 @@ def test_objects_do_not_touch(scenes):
 
 
 def test_edges_are_antialiased(scenes):
-    picture = np.asarray(draw_scene(scenes[0]), int)
-    colors = {tuple(color) for color in picture.reshape(-1, 3)}
+    image = np.asarray(draw_scene(scenes[0]), int)
+    colors = {tuple(color) for color in image.reshape(-1, 3)}
     pure = {scenes[0].ground, *(COLORS[item.color] for item in scenes[0].objects)}
     assert len(colors - pure) > 20
 

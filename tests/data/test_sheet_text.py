@@ -1,10 +1,10 @@
-"""Text on sheets of pictures."""
+"""Text on sheets of images."""
 
 import warnings
 
 import pytest
 
-from vl_keras.data import sheet_text
+from vl_keras.drawing import sheet_text
 
 
 @pytest.fixture

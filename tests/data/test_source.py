@@ -12,10 +12,9 @@ import tensorflow_datasets as tfds
 from miniature import data_config, images_of
 
 from vl_keras.config import ShapesConfig
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.image_batches import check_quarantine
-from vl_keras.data.quarantine import QuarantineError
 from vl_keras.data.source import open_source, prepare
+from vl_keras.errors import DataError, QuarantineError
 
 SHAPES = ShapesConfig(scenes=23, image_size=(32, 48), seed=5)
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vl_keras.config import ConfigError
 from vl_keras.data.text_ops import CaptionTokenizer, normalise, tidy_caption
+from vl_keras.errors import ConfigError
 
 CAPTIONS = [
     "A man's tri-colored dog runs .",

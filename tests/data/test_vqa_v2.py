@@ -7,8 +7,8 @@ import pytest
 from miniature import data_config, images_of, photo, write_folder, write_zip
 
 from vl_keras.data.builders.annotators import annotators, join_annotators
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.source import open_source
+from vl_keras.errors import DataError
 
 # COCO's image numbers, of which each has two questions, and the archives that the files come in.
 IMAGES = {"train2014": [9, 25, 30], "val2014": [42, 73], "test2015": [1, 16], "test-dev2015": [1]}

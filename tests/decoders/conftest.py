@@ -25,15 +25,15 @@ def decoder(request):
     return made(request.param)
 
 
-def picture_for(decoder):
+def image_for(decoder):
     """Image tokens `(B, R, D)`, for each member of an ensemble, and mask `(B, R)`."""
     width = decoder.model.input_shape[1][-1]
     return normal(B, R, width, seed=11), tf.constant([[True] * R, [True, True, False, True, True, False, True]])
 
 
 @pytest.fixture(scope="module")
-def picture(decoder):
-    return picture_for(decoder)
+def image(decoder):
+    return image_for(decoder)
 
 
 @pytest.fixture(scope="session")

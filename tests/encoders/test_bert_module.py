@@ -10,9 +10,9 @@ from bert_files import CONFIG, WORDS, write_checkpoint
 from bert_reference import bert_forward, pack, random_checkpoint, read_safetensors, wordpiece
 
 from vl_keras.encoders import bert_module
-from vl_keras.encoders.bert_checkpoint import read_checkpoint
 from vl_keras.encoders.bert_module import make_bert
-from vl_keras.encoders.errors import EncoderError
+from vl_keras.encoders.checkpoints.bert_checkpoint import read_checkpoint
+from vl_keras.errors import EncoderError
 
 SENTENCES = ["A man, in a red shirt.", "dogs", "Café-colored dog's run running tri-colored zebra"]
 
@@ -143,7 +143,7 @@ def test_faulty_folders_say_what_is_wanted(tmp_path):
     refused(lambda folder: (folder / "model.safetensors").write_bytes(b"12"), "no readable safetensors file")
     refused(lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "pytorch_model.bin")
     refused(config(vocab_size=21), "22 tokens, but the config's vocabulary size is 21")
-    refused(config(num_attention_heads=5), "width must divide by the number of heads; got 12 and 5")
+    refused(config(num_attention_heads=5), "width must be divisible by the number of heads; got 12 and 5")
     refused(config(hidden_act="swish"), "hidden_act must be one of gelu, .*; got 'swish'")
     refused(config(model_type="roberta"), "model_type must be bert; got 'roberta'")
     with pytest.raises(EncoderError, match="There is no folder"):

@@ -9,13 +9,13 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from vl_keras.encoders.errors import EncoderError
 from vl_keras.encoders.image_encoder import backbone_names, build_image_encoder, encoder_fingerprint, grid_shape
+from vl_keras.errors import EncoderError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def pictures(batch, height, width, seed=0):
+def random_images(batch, height, width, seed=0):
     return np.random.default_rng(seed).uniform(0, 255, (batch, height, width, 3)).astype(np.float32)
 
 
@@ -49,7 +49,7 @@ def mobilenet(tmp_path_factory):
 
 
 def test_tokens_are_the_grid_row_by_row_and_the_vector_is_their_mean(small):
-    images = pictures(2, 41, 67)
+    images = random_images(2, 41, 67)
     rows, columns = grid_shape(small, (41, 67))
     result = outputs(small, images)
     assert (rows, columns) == (6, 9)
@@ -60,7 +60,7 @@ def test_tokens_are_the_grid_row_by_row_and_the_vector_is_their_mean(small):
 
 
 def test_batch_neighbours_change_nothing(small):
-    images = pictures(3, 40, 56)
+    images = random_images(3, 40, 56)
     together = outputs(small, images)["image_tokens"]
     changed = outputs(small, np.concatenate([images[:1], 255 - images[1:]]))["image_tokens"]
     np.testing.assert_array_equal(together[0], changed[0])
@@ -69,7 +69,7 @@ def test_batch_neighbours_change_nothing(small):
 def test_resnet50_file_gives_the_tokens_of_the_network_it_came_from(tmp_path):
     path = str(tmp_path / "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5")
     network = save_network(keras.applications.ResNet50, path)
-    images = pictures(2, 64, 96)
+    images = random_images(2, 64, 96)
     model = build_image_encoder("ResNet50", path)
     expected = network(keras.applications.resnet50.preprocess_input(images.copy()), training=False).numpy()
     result = outputs(model, images)
@@ -83,7 +83,7 @@ def test_resnet50_file_gives_the_tokens_of_the_network_it_came_from(tmp_path):
 def test_real_mobilenet_weights_give_the_tokens_of_the_application(shared_dir):
     path = str(shared_dir / "weights" / "mobilenet_v2_imagenet_notop.h5")
     network = keras.applications.MobileNetV2(input_shape=(224, 224, 3), include_top=False, weights=path)
-    images = pictures(2, 224, 224)
+    images = random_images(2, 224, 224)
     expected = network(images / 127.5 - 1).numpy().reshape(2, 49, 1280)
     result = outputs(build_image_encoder("MobileNetV2", path), images)["image_tokens"]
     np.testing.assert_allclose(result, expected, atol=1e-4)
@@ -95,7 +95,7 @@ def test_real_mobilenet_weights_give_the_tokens_of_the_application(shared_dir):
 def test_preprocessing_is_the_applications_own(backbone, module):
     from vl_keras.encoders.image_preprocessing import ImagePreprocessing
 
-    images = pictures(1, 5, 7)
+    images = random_images(1, 5, 7)
     layer = ImagePreprocessing(backbone)
     expected = getattr(keras.applications, module).preprocess_input(images.copy())
     np.testing.assert_allclose(layer(images).numpy(), expected, atol=1e-4)
@@ -124,7 +124,7 @@ def fit_on_top(encoder):
     image = keras.Input((None, None, 3))
     model = keras.Model(image, keras.layers.Dense(3)(encoder(image)["image_vector"]))
     model.compile(keras.optimizers.SGD(0.5), "mse")
-    model.fit(pictures(4, 48, 64), np.ones((4, 3)), batch_size=2, verbose=0)
+    model.fit(random_images(4, 48, 64), np.ones((4, 3)), batch_size=2, verbose=0)
     return [
         weight.name
         for weight, old, new in zip(encoder.weights, before, encoder.get_weights(), strict=True)
@@ -134,7 +134,7 @@ def fit_on_top(encoder):
 
 def test_a_frozen_pretrained_encoder_runs_in_inference_mode_in_training(mobilenet):
     model = build_image_encoder("MobileNet", mobilenet[1])
-    images = pictures(2, 64, 40)
+    images = random_images(2, 64, 40)
     np.testing.assert_array_equal(
         outputs(model, images, training=True)["image_tokens"], outputs(model, images)["image_tokens"]
     )
@@ -184,8 +184,8 @@ def test_a_wrong_file_is_named_with_what_was_expected(tmp_path, mobilenet):
         build_image_encoder("SmallCNN", "imagenet")
 
 
-def test_an_application_of_one_picture_size_says_so():
-    with pytest.raises(EncoderError, match="NASNetMobile.*one picture size"):
+def test_an_application_of_one_image_size_says_so():
+    with pytest.raises(EncoderError, match="NASNetMobile.*one image size"):
         build_image_encoder("NASNetMobile", "none")
 
 
@@ -194,14 +194,15 @@ def test_small_weights_file_round_trip(small, tmp_path):
     small.get_layer("small_cnn").save_weights(path)
     again = build_image_encoder("SmallCNN", str(path))
     np.testing.assert_array_equal(
-        outputs(again, pictures(1, 32, 48))["image_tokens"], outputs(small, pictures(1, 32, 48))["image_tokens"]
+        outputs(again, random_images(1, 32, 48))["image_tokens"],
+        outputs(small, random_images(1, 32, 48))["image_tokens"],
     )
 
 
 def test_model_round_trips_through_its_config(small):
     again = keras.Model.from_config(small.get_config())
     again.set_weights(small.get_weights())
-    images = pictures(2, 32, 48)
+    images = random_images(2, 32, 48)
     np.testing.assert_array_equal(outputs(again, images)["image_tokens"], outputs(small, images)["image_tokens"])
 
 
@@ -231,7 +232,7 @@ def test_fingerprint_is_the_same_in_another_process(shared_dir):
 
 
 def test_bfloat16_policy_computes_near_float32(small):
-    images = pictures(2, 32, 48)
+    images = random_images(2, 32, 48)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         mixed = build_image_encoder("SmallCNN", "none")
@@ -244,7 +245,7 @@ def test_bfloat16_policy_computes_near_float32(small):
 
 
 def test_runs_compiled_and_in_float_or_byte_pixels(small):
-    images = np.round(pictures(2, 24, 40)).astype(np.uint8)
+    images = np.round(random_images(2, 24, 40)).astype(np.uint8)
     compiled = tf.function(small, jit_compile=True)(tf.cast(images, tf.float32))["image_tokens"]
     eager = outputs(small, images)["image_tokens"]
     np.testing.assert_allclose(compiled, eager, atol=1e-4)
@@ -256,6 +257,6 @@ def test_runs_compiled_and_in_float_or_byte_pixels(small):
 )
 def test_other_applications_take_any_size(backbone):
     model = build_image_encoder(backbone, "none")
-    images = pictures(1, 101, 131)
+    images = random_images(1, 101, 131)
     rows, columns = grid_shape(model, (101, 131))
     assert outputs(model, images)["image_tokens"].shape[1] == rows * columns

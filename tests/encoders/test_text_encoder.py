@@ -6,10 +6,10 @@ import tensorflow as tf
 import tf_keras as keras
 from bert_reference import bert_forward, pack, wordpiece
 
-from vl_keras.encoders.errors import EncoderError
 from vl_keras.encoders.hub_text_layer import HubTextLayer
 from vl_keras.encoders.hub_tokenizer import HubTokenizer
 from vl_keras.encoders.text_encoder import load_text_encoder
+from vl_keras.errors import EncoderError
 
 TEXTS = ["a man in red", "", "dogs run, running tri-colored shirt", " \t\n", "dog"]
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.golden import golden_pictures
+from export.golden import golden_images
 from export.savedmodel import export_savedmodel
 from export.signatures import serving_functions
 from vl_keras.data.image_ops import decode_image, resize
-from vl_keras.training.run_dir import load_run
+from vl_keras.runs.load_run import load_run
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
 
@@ -33,15 +33,15 @@ SIGNATURES = {
     "matching": {"match": ({"image_bytes", "text"}, {"probability", "status"}), "embed_image": EMBEDDING},
     "retrieval": {"embed_image": EMBEDDING, "embed_text": ({"text"}, {"embedding", "status"})},
 }
-PICTURES = list(golden_pictures().values())[:5]
+IMAGES = list(golden_images().values())[:5]
 # Of other letters, empty, too long, and no UTF-8 at all.
 TEXTS = [b"what color is the square?", "Größe 图?".encode(), b"", b"a red star " * 40, b"a \xff\xfe star"]
-BAD = {1: b"junk", 3: b"", 4: PICTURES[0][:2000]}  # by row
+BAD = {1: b"junk", 3: b"", 4: IMAGES[0][:2000]}  # by row
 
 
 @pytest.fixture(scope="module", params=SIGNATURES)
 def exported(request, tmp_path_factory):
-    """The task's name, its exported signatures, and the same in memory with the size of its pictures."""
+    """The task's name, its exported signatures, and the same in memory with the size of its images."""
     value, overrides = request.getfixturevalue, ()
     if request.param == "consensus":
         run, overrides = value("member_runs")[1], [f"generation.memory={value('memory_folder')}"]
@@ -54,10 +54,10 @@ def exported(request, tmp_path_factory):
     return request.param, served, task.serving_signatures(model), config.data.image_size
 
 
-def _ask(signature, pictures, texts):
+def _ask(signature, contents, texts):
     """The answer as arrays; whatever beside `image_bytes` the signature takes is a text."""
     names = signature.structured_input_signature[1]
-    given = {name: tf.constant(pictures if name == "image_bytes" else texts, tf.string) for name in names}
+    given = {name: tf.constant(contents if name == "image_bytes" else texts, tf.string) for name in names}
     return {key: value.numpy() for key, value in signature(**given).items()}
 
 
@@ -84,9 +84,9 @@ def test_each_task_has_its_signatures(exported):
 
 def test_served_is_in_memory(exported):
     _, served, in_memory, size = exported
-    images = tf.stack([resize(decode_image(picture), size) for picture in PICTURES])
+    images = tf.stack([resize(decode_image(image), size) for image in IMAGES])
     for signature, how in in_memory.items():
-        answer = _ask(served[signature], PICTURES, TEXTS)
+        answer = _ask(served[signature], IMAGES, TEXTS)
         assert set(answer.pop("status")) == {b"ok"}
         inputs = {key: images if key == "image" else tf.constant(TEXTS) for key in how.inputs}
         expected = {key: value.numpy() for key, value in how.function(inputs).items()}
@@ -97,12 +97,12 @@ def test_served_is_in_memory(exported):
 
 def test_a_bad_row_fails_alone(exported):
     name, served, _, _ = exported
-    mixed = [BAD.get(number, picture) for number, picture in enumerate(PICTURES)]
+    mixed = [BAD.get(number, image) for number, image in enumerate(IMAGES)]
     for signature, (inputs, _) in SIGNATURES[name].items():
         if "image_bytes" not in inputs:
             continue
-        good, answer = (_ask(served[signature], pictures, TEXTS) for pictures in (PICTURES, mixed))
-        for number in range(len(PICTURES)):
+        good, answer = (_ask(served[signature], contents, TEXTS) for contents in (IMAGES, mixed))
+        for number in range(len(IMAGES)):
             if number not in BAD:
                 _assert_alike(_row(answer, number), _row(good, number), 1e-5)
                 continue
@@ -116,9 +116,9 @@ def test_a_bad_row_fails_alone(exported):
 def test_any_number_of_rows(exported):
     name, served, _, _ = exported
     for signature in SIGNATURES[name]:
-        whole = _ask(served[signature], PICTURES, TEXTS)
+        whole = _ask(served[signature], IMAGES, TEXTS)
         for count in (0, 1, 3):
-            answer = _ask(served[signature], PICTURES[:count], TEXTS[:count])
+            answer = _ask(served[signature], IMAGES[:count], TEXTS[:count])
             assert all(len(value) == count for value in answer.values())
             for number in range(count):
                 _assert_alike(_row(answer, number), _row(whole, number), 1e-4)
@@ -129,13 +129,13 @@ def test_an_answer_below_the_threshold_is_withheld(task_run, tmp_path, task):
     run = shutil.copytree(task_run(task), tmp_path / "run")
     answers = []
     for threshold in (0.0, 1.1):
-        measures = json.loads((run / "measures.json").read_text("utf-8"))
-        measures["best"]["measures"]["threshold"] = threshold
-        (run / "measures.json").write_text(json.dumps(measures), "utf-8")
+        metrics = json.loads((run / "measures.json").read_text("utf-8"))
+        metrics["best"]["measures"]["threshold"] = threshold
+        (run / "measures.json").write_text(json.dumps(metrics), "utf-8")
         config, loaded, model, _ = load_run(run, precision="float32")
         size, most = config.data.image_size, config.data.max_pixels
         ask = serving_functions(loaded.serving_signatures(model), size, most)["answer"]
-        answers.append({key: value.numpy() for key, value in ask(PICTURES[:3], TEXTS[:3]).items()})
+        answers.append({key: value.numpy() for key, value in ask(IMAGES[:3], TEXTS[:3]).items()})
     given, withheld = answers
     np.testing.assert_array_equal(given["answer"], given["answers"][:, 0])
     assert set(withheld.pop("answer")) == {b""}

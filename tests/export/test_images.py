@@ -1,4 +1,4 @@
-"""Picture bytes in the graph: every form is read as training reads it, a bad one costs its row."""
+"""Image bytes in the graph: every form is read as training reads it, a bad one costs its row."""
 
 import io
 
@@ -9,15 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from export.golden import golden_pictures
-from export.images import check_header, decode_images, picture_size
+from export.golden import golden_images
+from export.images import check_header, decode_images, stored_size
 from vl_keras.data import image_header
 from vl_keras.data.image_ops import decode_image, resize
 
 SIZE, MOST = (24, 40), 1_000_000
 decode = tf.function(lambda data: decode_images(data, SIZE, MOST), input_signature=[tf.TensorSpec([None], tf.string)])
-header = tf.function(picture_size, input_signature=[tf.TensorSpec([], tf.string)])
-GOLDEN = golden_pictures()
+header = tf.function(stored_size, input_signature=[tf.TensorSpec([], tf.string)])
+GOLDEN = golden_images()
 
 
 def _encode(form, height=30, width=50, mode="RGB", **options):
@@ -28,7 +28,7 @@ def _encode(form, height=30, width=50, mode="RGB", **options):
 
 
 def test_a_good_row_is_what_training_sees_whatever_its_neighbours():
-    bad = [b"", b"no picture", GOLDEN["landscape.jpg"][:900], b"\xff\xd8\xff", b"BM", b"RIFF0000WEBPVP8 "]
+    bad = [b"", b"no image", GOLDEN["landscape.jpg"][:900], b"\xff\xd8\xff", b"BM", b"RIFF0000WEBPVP8 "]
     rows, expected = [], []
     for i, data in enumerate(GOLDEN.values()):
         rows += [bad[i % len(bad)], data]
@@ -94,7 +94,7 @@ FORMS = [
 def test_the_header_tells_the_size_in_graph_and_in_python_alike(data):
     height, width, problem = (value.numpy() for value in header(data))
     assert problem == b"ok"
-    assert (height, width) == image_header.picture_size(data)
+    assert (height, width) == image_header.stored_size(data)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -103,6 +103,6 @@ def test_damaged_bytes_never_raise(data, place, patch, length):
     damaged = (data[:place] + patch + data[place + len(patch) :])[: max(length, place)]
     images, status = decode(tf.constant([damaged, GOLDEN["small.bmp"]]))
     assert status.numpy()[1] == b"ok" and images.numpy()[1].any()
-    known = image_header.picture_size(damaged)
+    known = image_header.stored_size(damaged)
     if status.numpy()[0] == b"ok":
         assert known is not None and known[0] * known[1] <= MOST

@@ -13,16 +13,16 @@ import tensorflow as tf
 from PIL import Image
 
 from export.errors import ExportError
-from export.golden import golden_pictures
+from export.golden import golden_images
 from export.inspect import format_inspection, inspect_savedmodel
 from export.parity import check_parity
 from export.savedmodel import export_savedmodel
 from export.warmup import WARMUP_FILE
-from vl_keras.training.predict import predict
-from vl_keras.training.run_dir import load_run
+from vl_keras.inference.predict import predict
+from vl_keras.runs.load_run import load_run
 
 SERVED = ["generation.method=beam", "generation.min_length=4"]
-BAD = {"junk": b"junk", "empty": b"", "cut": golden_pictures()["landscape.jpg"][:2000]}
+BAD = {"junk": b"junk", "empty": b"", "cut": golden_images()["landscape.jpg"][:2000]}
 
 
 @pytest.fixture(scope="module")
@@ -30,26 +30,26 @@ def signatures(exported):
     return tf.saved_model.load(str(exported.path)).signatures
 
 
-def _ask(signature, pictures):
-    return {key: value.numpy() for key, value in signature(image_bytes=tf.constant(list(pictures))).items()}
+def _ask(signature, images):
+    return {key: value.numpy() for key, value in signature(image_bytes=tf.constant(list(images))).items()}
 
 
 def test_it_answers_what_predict_writes(trained_run, signatures, tmp_path):
-    for name, data in golden_pictures().items():
+    for name, data in golden_images().items():
         (tmp_path / name).write_bytes(data)
     overrides = [*SERVED, "generation.num_captions=2", "generation.beam_size=2"]
     written = {row.path.rpartition("/")[2]: row for row in predict(trained_run, [tmp_path], overrides=overrides)}
-    answer = _ask(signatures["caption_candidates"], golden_pictures().values())
-    for row, name in enumerate(golden_pictures()):
+    answer = _ask(signatures["caption_candidates"], golden_images().values())
+    for row, name in enumerate(golden_images()):
         assert answer["status"][row] == b"ok"
         assert [text.decode() for text in answer["captions"][row]] == written[name].output["captions"]
         assert answer["scores"][row, 0] == pytest.approx(written[name].output["score"], abs=1e-4)
 
 
 def test_the_default_is_caption_and_all_signatures_agree(signatures):
-    pictures = list(golden_pictures().values())
-    caption, default = (_ask(signatures[name], pictures) for name in ("caption", "serving_default"))
-    explained, candidates = (_ask(signatures[f"caption_{name}"], pictures) for name in ("explain", "candidates"))
+    images = list(golden_images().values())
+    caption, default = (_ask(signatures[name], images) for name in ("caption", "serving_default"))
+    explained, candidates = (_ask(signatures[f"caption_{name}"], images) for name in ("explain", "candidates"))
     assert list(caption) == list(default) and all(np.array_equal(caption[key], default[key]) for key in caption)
     np.testing.assert_array_equal(explained["caption"], caption["caption"])
     np.testing.assert_array_equal(candidates["captions"][:, 0], caption["caption"])
@@ -64,7 +64,7 @@ def test_the_default_is_caption_and_all_signatures_agree(signatures):
 
 @pytest.mark.parametrize("name", ["caption", "caption_candidates", "caption_explain", "embed_image"])
 def test_a_bad_row_fails_alone(signatures, name):
-    good = list(golden_pictures().values())[:3]
+    good = list(golden_images().values())[:3]
     mixed = [good[0], BAD["junk"], good[1], BAD["empty"], BAD["cut"], good[2]]
     alone, answer = _ask(signatures[name], [good[0]] * 3 + good), _ask(signatures[name], mixed)
     for key, value in answer.items():
@@ -80,21 +80,21 @@ def test_a_bad_row_fails_alone(signatures, name):
                 assert not np.any(value[row] != (b"" if value.dtype == object else 0))
 
 
-@pytest.mark.parametrize("pictures", [[], list(BAD.values())], ids=["none", "only bad ones"])
-def test_batches_without_a_good_row(signatures, pictures):
-    answer = signatures["caption"](image_bytes=tf.constant(pictures, tf.string))
-    assert all(len(value) == len(pictures) for value in answer.values())
+@pytest.mark.parametrize("images", [[], list(BAD.values())], ids=["none", "only bad ones"])
+def test_batches_without_a_good_row(signatures, images):
+    answer = signatures["caption"](image_bytes=tf.constant(images, tf.string))
+    assert all(len(value) == len(images) for value in answer.values())
 
 
 def test_the_loader_of_the_server_answers_alike(exported, signatures):
     """TensorFlow Serving runs a SavedModel in a session."""
-    pictures = [*golden_pictures().values(), *BAD.values()]
-    expected = _ask(signatures["caption"], pictures)
+    images = [*golden_images().values(), *BAD.values()]
+    expected = _ask(signatures["caption"], images)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         graph = tf.compat.v1.saved_model.load(session, ["serve"], str(exported.path))
         signature = graph.signature_def["caption"]
         names = {key: info.name for key, info in signature.outputs.items()}
-        answer = session.run(names, {signature.inputs["image_bytes"].name: pictures})
+        answer = session.run(names, {signature.inputs["image_bytes"].name: images})
     np.testing.assert_array_equal(answer["caption"], expected["caption"])
     np.testing.assert_array_equal(answer["status"], expected["status"])
     np.testing.assert_allclose(answer["score"], expected["score"], atol=1e-5)
@@ -118,8 +118,8 @@ def test_the_warm_up_can_be_answered(exported, signatures):
 def test_the_manifest_tells_what_it_is(exported, trained_run):
     manifest = json.loads((exported.path / "manifest.json").read_text("utf-8"))
     assert manifest == json.loads(json.dumps(exported.manifest))
-    measures = json.loads((trained_run / "measures.json").read_text("utf-8"))
-    assert manifest["run"]["measures"] == measures and "moving average" in manifest["weights"]
+    metrics = json.loads((trained_run / "measures.json").read_text("utf-8"))
+    assert manifest["run"]["measures"] == metrics and "moving average" in manifest["weights"]
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((exported.path / name).read_bytes()).hexdigest() == digest
     assert {"saved_model.pb", "variables/variables.index", WARMUP_FILE} <= set(manifest["files"])
@@ -212,11 +212,11 @@ def test_inspect_sees_what_is_behind_a_sparse_output(tmp_path):
 def test_a_graph_that_answers_something_else_is_refused(trained_run, exported):
     _, task, captioner, _ = load_run(trained_run, overrides=SERVED, precision="float32")
     signatures = {"embed_image": task.serving_signatures(captioner)["embed_image"]}
-    size, pictures = task.config.data.image_size, golden_pictures()
-    check_parity(exported.path, signatures, size, pictures)
+    size, images = task.config.data.image_size, golden_images()
+    check_parity(exported.path, signatures, size, images)
     captioner.image_encoder.trainable_weights[-1].assign_add(captioner.image_encoder.trainable_weights[-1] + 1e-3)
     with pytest.raises(ExportError, match="`embed_image`, output `embedding`.*from the model in memory"):
-        check_parity(exported.path, signatures, size, pictures)
+        check_parity(exported.path, signatures, size, images)
     moving = io.BytesIO()
     Image.new("RGB", (9, 7)).save(moving, "GIF")
     with pytest.raises(ExportError, match="refuses moving in `embed_image`: unsupported"):

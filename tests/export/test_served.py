@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from export.client import Client
-from export.golden import golden_pictures
+from export.golden import golden_images
 
-PICTURES = [*golden_pictures().values(), b"junk", b""]
+IMAGES = [*golden_images().values(), b"junk", b""]
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def test_served_equals_in_memory(urls, exported, transport):
     url = next(url for url in urls if url.startswith(transport))
     with Client(url, model="captioner", timeout_s=120) as client:
         for name in ("caption", "caption_candidates", "caption_explain", "embed_image"):
-            expected = {key: value.numpy() for key, value in loaded[name](image_bytes=tf.constant(PICTURES)).items()}
-            answer = client.predict(name, {"image_bytes": PICTURES})
+            expected = {key: value.numpy() for key, value in loaded[name](image_bytes=tf.constant(IMAGES)).items()}
+            answer = client.predict(name, {"image_bytes": IMAGES})
             assert answer.keys() == expected.keys()
             for key, value in expected.items():
                 if value.dtype == object:

@@ -134,8 +134,8 @@ def test_three_streams():
     [
         (lambda: FUSIONS["multi_stream"](D, num_streams=1), "at least 2; got 1"),
         (lambda: FUSIONS["multi_stream"](D, num_streams=3)(*_inputs("multi_stream")), "take 6 inputs.*got 4"),
-        (lambda: FUSIONS["graph_alignment"](D, num_heads=3), "must divide by `num_heads`; got 8 and 3"),
-        (lambda: FUSIONS["cross_modal"](D, num_heads=3), "must divide by `num_heads`; got 8 and 3"),
+        (lambda: FUSIONS["graph_alignment"](D, num_heads=3), "must be divisible by `num_heads`; got 8 and 3"),
+        (lambda: FUSIONS["cross_modal"](D, num_heads=3), "must be divisible by `num_heads`; got 8 and 3"),
     ],
 )
 def test_wrong_arguments_say_so(build, says):

@@ -9,7 +9,7 @@ from vl_keras.losses.gather_replicas import replica_loss
 from vl_keras.losses.gradient_cache import cached_gradients
 from vl_keras.losses.info_nce import info_nce
 
-B, K, P, T, V, D = 12, 2, 7, 3, 11, 5  # P: features of a picture
+B, K, P, T, V, D = 12, 2, 7, 3, 11, 5  # P: features of an image
 OWNER = np.repeat(np.arange(B), K)
 
 

@@ -26,7 +26,7 @@ def test_formula(hardest):
 
 
 @pytest.mark.parametrize("hardest", [False, True])
-def test_one_picture_has_no_negative(hardest):
+def test_one_image_has_no_negative(hardest):
     logits = np.array([[[0.3], [-0.2]]], np.float32)
     found = MatchLoss(hardest, reduction="none")(np.ones((1, 2, 1)), logits)
     np.testing.assert_allclose(found, _softplus(-logits[..., 0]), rtol=1e-6)
@@ -37,15 +37,15 @@ def test_what_is_missing_is_no_negative(hardest):
     loss = MatchLoss(hardest, reduction="none")
     logits = np.random.default_rng(1).normal(0, 2, (B + 1, (B + 1) * K, 1)).astype(np.float32)
     there = np.ones((B + 1, K, 1), np.float32)
-    there[1] = 0  # a picture that could not be read
-    there[2, 1] = 0  # a picture with one text fewer
+    there[1] = 0  # an image that could not be read
+    there[2, 1] = 0  # an image with one text fewer
     found = loss(there, logits).numpy()[there[..., 0] > 0]
 
-    keep, pictures = np.flatnonzero(there.reshape(-1)), (0, 2, 3)
+    keep, images = np.flatnonzero(there.reshape(-1)), (0, 2, 3)
     expected = []
     for text in keep:
         own = text // K
-        others = [logits[i, text, 0] for i in pictures if i != own]
+        others = [logits[i, text, 0] for i in images if i != own]
         foreign = [logits[own, j, 0] for j in keep if j // K != own]
         negative = 0.5 * (_softplus(max(others)) + _softplus(max(foreign))) if hardest else _softplus(others).mean()
         expected.append(_softplus(-logits[own, text, 0]) + negative)

@@ -13,8 +13,8 @@ import numpy as np  # isort: skip
 import tensorflow as tf
 import tf_keras as keras
 
-B, K, P, Q, D = 8, 2, 7, 11, 5  # P, Q: features of a picture and of a text
-MISSING = (0, 3, 5)  # texts that some cases lack, all of them of the first replica's pictures
+B, K, P, Q, D = 8, 2, 7, 11, 5  # P, Q: features of an image and of a text
+MISSING = (0, 3, 5)  # texts that some cases lack, all of them of the first replica's images
 NAMES = ("image_kernel", "text_kernel", "log_scale", "bias")
 
 
@@ -118,6 +118,6 @@ if __name__ == "__main__":
     if int(cpus) > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(cpus))
-    from vl_keras.training.strategy import make_strategy
+    from vl_keras.runs.strategy import make_strategy
 
     np.savez(out, **steps(make_strategy(strategy_name), chosen))

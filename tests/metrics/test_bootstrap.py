@@ -41,9 +41,9 @@ def test_bleu_is_resampled_as_a_corpus():
         {j: references[i] for j, i in enumerate(drawn)}, {j: candidates[i] for j, i in enumerate(drawn)}
     )
     sums = scores.bleu_statistics[drawn].sum(axis=0)
-    assert bleu_of_sums(sums, 4) == pytest.approx(resampled.measures["BLEU-4"])
+    assert bleu_of_sums(sums, 4) == pytest.approx(resampled.metrics["BLEU-4"])
     low, high = scores.intervals()["BLEU-4"]
-    assert low < scores.measures["BLEU-4"] < high
+    assert low < scores.metrics["BLEU-4"] < high
 
 
 def test_a_thousand_resamples_are_quick():

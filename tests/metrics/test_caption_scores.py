@@ -107,13 +107,13 @@ def test_scores_equal_the_papers_formulas():
     truths = {key: [caption.split() for caption in captions] for key, captions in references.items()}
     guesses = {key: caption.split() for key, caption in candidates.items()}
     for order in range(1, 5):
-        assert scores.measures[f"BLEU-{order}"] == pytest.approx(bleu(truths, guesses, order), abs=1e-4)
+        assert scores.metrics[f"BLEU-{order}"] == pytest.approx(bleu(truths, guesses, order), abs=1e-4)
     rouge = [rouge_l(truths[key], guesses[key]) for key in scores.image_ids]
     np.testing.assert_allclose(scores.per_image["ROUGE-L"], rouge, atol=1e-12)
-    assert scores.measures["ROUGE-L"] == pytest.approx(np.mean(rouge))
+    assert scores.metrics["ROUGE-L"] == pytest.approx(np.mean(rouge))
     cider = cider_d(truths, guesses)
     np.testing.assert_allclose(scores.per_image["CIDEr-D"], [cider[key] for key in scores.image_ids], atol=1e-9)
-    assert scores.measures["CIDEr-D"] == pytest.approx(np.mean(list(cider.values())))
+    assert scores.metrics["CIDEr-D"] == pytest.approx(np.mean(list(cider.values())))
 
 
 def test_bleu_equals_pycocoevalcaps_own():
@@ -124,18 +124,18 @@ def test_bleu_equals_pycocoevalcaps_own():
     corpus, per_image = bleu_module.Bleu(4).compute_score(truths, guesses, verbose=0)
     scores = score_captions(references, candidates)
     for order in range(1, 5):
-        assert scores.measures[f"BLEU-{order}"] == pytest.approx(100 * corpus[order - 1], rel=1e-12)
+        assert scores.metrics[f"BLEU-{order}"] == pytest.approx(100 * corpus[order - 1], rel=1e-12)
         expected = 100 * np.asarray(per_image[order - 1])
         np.testing.assert_allclose(scores.per_image[f"BLEU-{order}"], expected, rtol=1e-9)
 
 
 def test_a_copied_reference_is_perfect_and_an_empty_caption_scores_nothing():
     references = {1: ["a dog runs on the grass"], 2: ["two kids with a red ball"], 3: ["a man on a bench"]}
-    copied = score_captions(references, {key: captions[0] for key, captions in references.items()}).measures
+    copied = score_captions(references, {key: captions[0] for key, captions in references.items()}).metrics
     assert copied["BLEU-4"] == pytest.approx(100) and copied["ROUGE-L"] == pytest.approx(1)
     assert copied["CIDEr-D"] == pytest.approx(10)
     empty = score_captions(references, dict.fromkeys(references, ""))
-    assert set(empty.measures.values()) == {0.0}
+    assert set(empty.metrics.values()) == {0.0}
 
 
 def test_nothing_is_printed(capfd):
@@ -148,7 +148,7 @@ def test_order_of_images_does_not_matter():
     references, candidates = small_set()
     turned = score_captions(dict(reversed(references.items())), candidates)
     straight = score_captions(references, candidates)
-    assert turned.measures == pytest.approx(straight.measures)
+    assert turned.metrics == pytest.approx(straight.metrics)
 
 
 def test_chinese_is_scored_by_character_unasked():
@@ -157,7 +157,7 @@ def test_chinese_is_scored_by_character_unasked():
     assert character_tokenize(["一只Dog, 跑。ＡＢ"]) == ["一 只 dog 跑 ab"]
     scores = score_captions(references, {1: "狗在跑。", 2: "男人骑车", 3: "狗"})
     assert scores.tokenizer == "character"
-    assert scores.measures["BLEU-1"] > 50
+    assert scores.metrics["BLEU-1"] > 50
     assert score_captions(references, {1: "狗在跑", 2: "", 3: ""}, tokenizer="ptb").tokenizer == "ptb"
 
 
@@ -175,13 +175,13 @@ def test_ids_that_do_not_agree_are_named():
 def test_without_java_a_note_says_so(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     scores = score_captions(*small_set(), with_java=True)
-    assert "METEOR" not in scores.measures and "no `java`" in scores.notes[0]
+    assert "METEOR" not in scores.metrics and "no `java`" in scores.notes[0]
 
 
 def test_meteor_has_no_interval_since_its_score_is_no_mean():
     scores = score_captions(*small_set())
-    scores.measures["METEOR"], scores.per_image["METEOR"] = 41.5, scores.per_image["CIDEr-D"]
-    assert set(scores.intervals()) == set(scores.measures) - {"METEOR"}
+    scores.metrics["METEOR"], scores.per_image["METEOR"] = 41.5, scores.per_image["CIDEr-D"]
+    assert set(scores.intervals()) == set(scores.metrics) - {"METEOR"}
 
 
 @pytest.mark.slow
@@ -191,11 +191,11 @@ def test_with_java_meteor_is_measured():
     references, candidates = small_set(images=3)
     candidates["0.jpg"], candidates["1.jpg"] = references["0.jpg"][0], ""
     scores = score_captions(references, candidates, with_java=True)
-    if "METEOR" not in scores.measures:
+    if "METEOR" not in scores.metrics:
         pytest.skip(f"METEOR cannot run here: {scores.notes}")
     meteor = scores.per_image["METEOR"]
     assert meteor[0] > meteor[2] > meteor[1] == 0
-    assert "SPICE" in scores.measures or any("SPICE" in note for note in scores.notes)
+    assert "SPICE" in scores.metrics or any("SPICE" in note for note in scores.notes)
 
 
 def test_result_files_and_signature(tmp_path):
@@ -230,8 +230,8 @@ def test_people_and_a_constant_caption_on_flickr8k(shared_dir):
         name, caption = line.split("\t")
         if name.split("#")[0] in captions:
             captions[name.split("#")[0]].append(caption)
-    people = score_captions({k: c[:4] for k, c in captions.items()}, {k: c[4] for k, c in captions.items()}).measures
+    people = score_captions({k: c[:4] for k, c in captions.items()}, {k: c[4] for k, c in captions.items()}).metrics
     assert people["CIDEr-D"] == pytest.approx(0.823, abs=0.06) and people["BLEU-4"] == pytest.approx(21.4, abs=2.5)
     constant = dict.fromkeys(captions, "a man in a red shirt is standing in the grass")
-    constant = score_captions(captions, constant).measures
+    constant = score_captions(captions, constant).metrics
     assert constant["CIDEr-D"] == pytest.approx(0.095, abs=0.01) and constant["BLEU-1"] == pytest.approx(48.0, abs=1)

@@ -89,7 +89,7 @@ def test_answers_are_normalised_where_annotators_differ():
 
 
 def test_answers_are_left_alone_where_annotators_agree():
-    """What is written in a picture should be read as it is written."""
+    """What is written in an image should be read as it is written."""
     given = ["The End"] * 10
     assert vqa_accuracy("The End", given) == vqa_accuracy(" The End\n", given) == 1
     assert vqa_accuracy("end", given) == vqa_accuracy("the end", given) == 0

@@ -68,7 +68,7 @@ def test_an_empty_context_changes_nothing_and_another_one_does(made):
     one, two = (captioner.training_model({**each, "caption_ids": ids}).numpy() for each in (inputs, other))
     np.testing.assert_array_equal(one[1], two[1])
     assert np.abs(one[0] - two[0]).max() > 1e-3
-    # The memory of a picture without context is its image tokens: cutting the masked ones off leaves the same logits.
+    # The memory of an image without context is its image tokens: cutting the masked ones off leaves the same logits.
     tokens = captioner.image_encoder(inputs["image"])["image_tokens"]
     regions = tokens.shape[1]
     reader_inputs = {name: inputs[name] for name in ("input_word_ids", "input_mask")}
@@ -77,7 +77,7 @@ def test_an_empty_context_changes_nothing_and_another_one_does(made):
     np.testing.assert_allclose(one[1], alone[1], atol=1e-5)
 
 
-def test_cached_tokens_give_the_logits_of_the_picture(made):
+def test_cached_tokens_give_the_logits_of_the_image(made):
     captioner, inputs, ids = made
     tokens = captioner.image_encoder(inputs["image"])["image_tokens"]
     written = captioner.generate(inputs, beam_size=2, max_length=L, return_attention=True)
@@ -87,7 +87,7 @@ def test_cached_tokens_give_the_logits_of_the_picture(made):
     assert again.attention.shape[-1] == tokens.shape[1]
 
 
-def test_the_model_from_tokens_is_the_model_from_pictures():
+def test_the_model_from_tokens_is_the_model_from_images():
     encoder = image_encoder()
     settings = {"hidden_dim": D, "num_heads": 2, "num_layers": 1, "intermediate_dim": 12, "max_length": L}
     whole = build_captioner(encoder, V, **settings)

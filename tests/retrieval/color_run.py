@@ -1,6 +1,6 @@
 """Stands in for a trained retrieval run, for tests of what is done with vectors: a space of colours.
 
-A picture's vector is the mean colour of its four quarters; a text's is the colour it names, everywhere.
+An image's vector is the mean colour of its four quarters; a text's is the colour it names, everywhere.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from vl_keras.config import Config, DataConfig, config_from_dict
-from vl_keras.training.errors import TrainingError
+from vl_keras.errors import RunError
 
 COLORS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
 SIZE = (24, 32)
@@ -61,7 +61,7 @@ def load_color_run(run_dir, weights="auto", overrides=(), seconds=0.0):
     """`load_run` of a folder with a file `scale`: two folders that hold the same number are one encoder."""
     path = Path(run_dir) / "scale"
     if not path.exists():
-        raise TrainingError(f"`{run_dir}` holds no run: it has no config.yaml.")
+        raise RunError(f"`{run_dir}` holds no run: it has no config.yaml.")
     if path.read_text() == "none":
         return Config(task="captioning"), PlainTask(), None, "best"
     plain = Config(data=dataclasses.replace(DataConfig(), image_size=SIZE))

@@ -1,4 +1,4 @@
-"""Pictures of one colour each, and runs that see colours."""
+"""Images of one colour each, and runs that see colours."""
 
 import os
 
@@ -10,14 +10,14 @@ from PIL import Image
 
 @pytest.fixture
 def color_run(tmp_path, monkeypatch):
-    """Folder of a run that turns pictures and names of colours into vectors."""
-    monkeypatch.setattr("vl_keras.training.picture_embedder.load_run", load_color_run)
+    """Folder of a run that turns images and names of colours into vectors."""
+    monkeypatch.setattr("vl_keras.search.image_embedder.load_run", load_color_run)
     return make_color_run(tmp_path / "run")
 
 
 @pytest.fixture
 def paint():
-    """Function of a path, a colour and a seed: writes a speckled picture; `keep_time` hides that it changed."""
+    """Function of a path, a colour and a seed: writes a speckled image; `keep_time` hides that it changed."""
 
     def paint(path, color, seed=0, keep_time=False):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def paint():
 
 @pytest.fixture
 def photos(tmp_path, paint):
-    """A folder with three pictures of each colour."""
+    """A folder with three images of each colour."""
     for color in COLORS:
         for number in range(3):
             paint(tmp_path / "photos" / color / f"{number}.bmp", color, 10 * number + len(color))

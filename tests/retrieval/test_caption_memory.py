@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from vl_keras.errors import RetrievalError
 from vl_keras.retrieval.caption_memory import CaptionMemory
-from vl_keras.retrieval.errors import RetrievalError
 
 
 @pytest.fixture

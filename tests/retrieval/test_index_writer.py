@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from write_index import FINGERPRINT, content, write
 
+from vl_keras.errors import RetrievalError
 from vl_keras.retrieval import index_writer
-from vl_keras.retrieval.errors import RetrievalError
 from vl_keras.retrieval.index_writer import IndexWriter
 from vl_keras.retrieval.vector_index import VectorIndex
 
@@ -160,7 +160,7 @@ def test_what_was_put_aside_by_another_encoder_or_is_torn_goes(tmp_path):
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
-    (tmp_path / "holiday.jpg").write_bytes(b"a picture")
+    (tmp_path / "holiday.jpg").write_bytes(b"an image")
     with pytest.raises(RetrievalError, match="not empty and holds no index"):
         write(tmp_path, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from vl_keras.errors import RetrievalError
 from vl_keras.retrieval import exact_search as exact_module
 from vl_keras.retrieval import index_writer
-from vl_keras.retrieval.errors import RetrievalError
 from vl_keras.retrieval.exact_search import exact_search
 from vl_keras.retrieval.index_writer import IndexWriter
 from vl_keras.retrieval.vector_index import VectorIndex

@@ -9,7 +9,7 @@ from PIL import Image
 
 @pytest.fixture
 def write_manifest(tmp_path):
-    """Function of the lines' dicts that writes a JSONL manifest with a picture each, brighter on its left.
+    """Function of the lines' dicts that writes a JSONL manifest with an image each, brighter on its left.
 
     Returns the override that reads it.
     """
@@ -28,15 +28,15 @@ def write_manifest(tmp_path):
 
 
 @pytest.fixture
-def break_picture():
-    """Function that makes one picture of a `Source` unreadable."""
+def break_image():
+    """Function that makes one image of a `Source` unreadable."""
 
     def broken(source, index):
         read = source.read_images
 
         def read_images(indices):
             images = read(indices)
-            images[np.asarray(indices) == index] = b"no picture"
+            images[np.asarray(indices) == index] = b"no image"
             return images
 
         source.read_images = read_images

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vl_keras.tasks.answers import Answer, answer_measures, answers_of_kinds
+from vl_keras.tasks.pairing.answers import Answer, answer_metrics, answers_of_kinds
 
 
 def answer(accuracy, *kinds):
@@ -17,10 +17,10 @@ def test_accuracy_of_a_kind_is_the_mean_over_its_questions():
         answer(0.6, "other", "what color"),
         answer(0.9, "other", "is the"),
     ]
-    measures = answer_measures(answers)
-    assert measures["accuracy"] == pytest.approx(0.56)
-    assert measures["accuracy yes/no"] == pytest.approx(0.5) and measures["accuracy other"] == pytest.approx(0.6)
-    assert "accuracy what color" not in measures  # an epoch's measures are of the broadest kinds
+    metrics = answer_metrics(answers)
+    assert metrics["accuracy"] == pytest.approx(0.56)
+    assert metrics["accuracy yes/no"] == pytest.approx(0.5) and metrics["accuracy other"] == pytest.approx(0.6)
+    assert "accuracy what color" not in metrics  # an epoch's measures are of the broadest kinds
     rows = answers_of_kinds(answers)
     assert {kind: list(of) for kind, of in rows.items()} == {
         "other": [1, 3, 4], "yes/no": [0, 2], "is the": [0, 4], "is there": [2], "what color": [1, 3],

@@ -8,17 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vl_keras.config import ConfigError, load_config
-from vl_keras.data.builders.example import DataError
+from vl_keras.config import load_config
 from vl_keras.data.pipeline import evaluation_batches
-from vl_keras.data.quarantine import QuarantineError
 from vl_keras.data.text_ops import CaptionTokenizer
-from vl_keras.encoders.errors import EncoderError
 from vl_keras.encoders.text_encoder import load_text_encoder
 from vl_keras.encoders.word_vectors import word_vectors
+from vl_keras.errors import ConfigError, DataError, EncoderError, QuarantineError
+from vl_keras.runs.load_run import load_run
 from vl_keras.tasks import TASKS
 from vl_keras.tasks.captioning import CaptioningTask
-from vl_keras.training.run_dir import load_run
 from vl_keras.training.train import train
 
 TINY = Path(__file__).resolve().parents[2] / "configs" / "captioning" / "tiny.yaml"
@@ -44,7 +42,7 @@ def test_tasks_by_name():
     assert TASKS["captioning"] is CaptioningTask
 
 
-def test_every_picture_gets_a_caption_whatever_the_batch(task, captioner):
+def test_every_image_gets_a_caption_whatever_the_batch(task, captioner):
     captions = task.caption_split(captioner, "dev")
     assert [caption.index for caption in captions] == list(range(20))
     few = task.caption_split(captioner, "dev", limit=7)
@@ -53,7 +51,7 @@ def test_every_picture_gets_a_caption_whatever_the_batch(task, captioner):
     assert few[0].captions[0] == few[0].caption and len(few[0].captions) == 1
 
 
-def test_progress_counts_pictures(task, captioner):
+def test_progress_counts_images(task, captioner):
     seen = []
     task.caption_split(captioner, "dev", limit=7, progress=seen.append)
     assert seen == [7]
@@ -76,14 +74,14 @@ def test_a_compiled_search_writes_the_same(task, captioner):
     np.testing.assert_allclose([c.score for c in ours], [c.score for c in theirs], atol=1e-4)
 
 
-def test_an_unreadable_picture_is_left_out(tiny_config):
+def test_an_unreadable_image_is_left_out(tiny_config):
     task = CaptioningTask(tiny_config("generation.method=greedy", "data.max_bad_share=0.2"))
     source = task.source("dev")
     read = source.read_images
 
     def broken(indices):
         images = read(indices)
-        images[np.asarray(indices) == 2] = b"no picture"
+        images[np.asarray(indices) == 2] = b"no image"
         return images
 
     source.read_images = broken
@@ -91,9 +89,9 @@ def test_an_unreadable_picture_is_left_out(tiny_config):
     assert [caption.index for caption in captions] == [index for index in range(20) if index != 2]
 
 
-def test_too_many_unreadable_pictures_are_said_as_such(tiny_config, break_picture):
+def test_too_many_unreadable_images_are_said_as_such(tiny_config, break_image):
     task = CaptioningTask(tiny_config("data.max_bad_share=0"))
-    break_picture(task.source("dev"), 2)
+    break_image(task.source("dev"), 2)
     with pytest.raises(QuarantineError, match="1 of 20 inputs .*data.max_bad_share"), task.quarantine_errors():
         list(evaluation_batches(task.config, task.source("dev")))
 
@@ -139,12 +137,12 @@ def test_an_lstm_on_cached_features_in_half_precision(tiny_config, tmp_path):
         "training.epochs=1",
         "generation.method=greedy",
     )
-    measures = train(config, tmp_path / "run")
-    assert measures["best"]["signature"]["generation"].startswith("greedy")
+    metrics = train(config, tmp_path / "run")
+    assert metrics["best"]["signature"]["generation"].startswith("greedy")
     _, task, captioner, which = load_run(tmp_path / "run", overrides=[f"data.data_dir={tmp_path / 'elsewhere'}"])
     assert which.startswith("best: moving average of the weights at cross_entropy epoch 1")
     scores, _ = task.measure(captioner, "dev")
-    assert scores.measures["BLEU-1"] == pytest.approx(measures["best"]["measures"]["BLEU-1"], abs=1e-3)
+    assert scores.metrics["BLEU-1"] == pytest.approx(metrics["best"]["measures"]["BLEU-1"], abs=1e-3)
 
 
 @pytest.mark.parametrize("members", [1, 2])

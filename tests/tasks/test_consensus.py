@@ -1,4 +1,4 @@
-"""Captions ranked by those that their pictures recall."""
+"""Captions ranked by those that their images recall."""
 
 import dataclasses
 
@@ -6,18 +6,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vl_keras.config import ConfigError
+from vl_keras.errors import ConfigError, RetrievalError, RunError
+from vl_keras.inference.evaluate import evaluate
+from vl_keras.inference.predict import predict
 from vl_keras.losses.cider_reward import CiderReward
 from vl_keras.retrieval.caption_memory import CaptionMemory
-from vl_keras.retrieval.errors import RetrievalError
-from vl_keras.tasks import consensus as module
-from vl_keras.tasks.consensus import Consensus
+from vl_keras.runs.load_run import load_run
+from vl_keras.search.make_memory import make_memory
 from vl_keras.tasks.described import describe_generation
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.evaluate import evaluate
-from vl_keras.training.make_memory import make_memory
-from vl_keras.training.predict import predict
-from vl_keras.training.run_dir import load_run
+from vl_keras.tasks.writing import consensus as module
+from vl_keras.tasks.writing.consensus import Consensus
 from vl_keras.training.train import train
 
 WEIGHT, BEAMS = 2.5, 3
@@ -47,7 +45,7 @@ def test_it_is_the_weighted_cider_of_what_is_recalled(loaded, batch, memory_fold
     monkeypatch.setattr(module, "_RECALLED", count)
     memory = CaptionMemory.load(memory_folder)
     consensus = Consensus(memory, task.tokenizer, task.config.text.max_length)
-    # Of other pictures' captions too: those of a captioner trained for seconds agree with nobody's.
+    # Of other images' captions too: those of a captioner trained for seconds agree with nobody's.
     captions = [[own[0], own[1], "a red circle"] for own in task.source("dev").captions[: len(batch["image"])]]
     tokens = task.tokenizer.encode(tf.reshape(tf.constant(captions), [-1]), task.config.text.max_length)
     tokens = tf.reshape(tokens, (len(captions), 3, -1))
@@ -145,13 +143,13 @@ def test_what_does_not_go_together_is_refused(member_runs, memory_folder, settin
         small_config("generation.memory=memory", "generation.method=beam", "task=vqa")
     with pytest.raises(ConfigError, match="`image_encoder.trainable_from` must be empty"):
         small_config("generation.memory=memory", "generation.method=beam", "image_encoder.trainable_from=all")
-    with pytest.raises(TrainingError, match="is a captioning run"):
+    with pytest.raises(RunError, match="is a captioning run"):
         make_memory(member_runs[0], tmp_path / "memory")
     with pytest.raises(RetrievalError, match="is there already"):
         make_memory(member_runs[0], memory_folder)
 
 
-def test_a_memory_is_named_where_measures_are_signed(loaded):
+def test_a_memory_is_named_where_metrics_are_signed(loaded):
     generation = loaded[0].generation
     assert "consensus" in describe_generation(generation)
     assert "consensus" not in describe_generation(dataclasses.replace(generation, memory=""))
@@ -161,10 +159,10 @@ def test_a_memory_is_named_where_measures_are_signed(loaded):
 @pytest.mark.parametrize("more", [["training.precision=mixed_bfloat16"], ["training.jit_compile='on'"]])
 def test_epochs_are_judged_with_it(small_config, settings, tmp_path, more):
     frozen = ["image_encoder.trainable_from=", "image_encoder.cache_features=true", "training.epochs=1"]
-    measures = train(small_config(*frozen, *settings, *more), tmp_path / "run")
-    assert "consensus" in measures["best"]["signature"]["generation"]
+    metrics = train(small_config(*frozen, *settings, *more), tmp_path / "run")
+    assert "consensus" in metrics["best"]["signature"]["generation"]
     loaded = load_run(tmp_path / "run")
-    again, _ = loaded[1].epoch_measures(loaded[2], "dev", limit=5)
-    assert again == pytest.approx(measures["best"]["measures"], abs=1e-3)
+    again, _ = loaded[1].epoch_metrics(loaded[2], "dev", limit=5)
+    assert again == pytest.approx(metrics["best"]["measures"], abs=1e-3)
     plain = load_run(tmp_path / "run", overrides=["generation.memory="])
     assert plain[1].recalling(plain[2]) is plain[2]

@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 from vl_keras.data.caption_words import swap_sides
+from vl_keras.inference.evaluate import evaluate
+from vl_keras.inference.predict import predict
 from vl_keras.metrics.vqa_accuracy import vqa_accuracy
+from vl_keras.runs.load_run import load_run
 from vl_keras.tasks.free_form_vqa import FreeFormVqaTask
-from vl_keras.training.evaluate import evaluate
-from vl_keras.training.predict import predict
-from vl_keras.training.run_dir import load_run
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def model(task):
 
 
 def test_a_batch_is_the_mean_over_answers_of_the_mean_over_their_tokens(task, model):
-    """Of the loss in NumPy float64; and what is learned of a mirrored picture is said of its mirror image."""
+    """Of the loss in NumPy float64; and what is learned of a mirrored image is said of its mirror image."""
     pairs = {(q["question"], q["answer"]) for questions in task.source("train").questions for q in questions}
     pairs |= {(swap_sides(question), swap_sides(answer)) for question, answer in pairs}
     tidy = lambda text: task.tokenizer.tidy([text]).numpy()[0].decode()  # noqa: E731
@@ -41,17 +41,17 @@ def test_a_batch_is_the_mean_over_answers_of_the_mean_over_their_tokens(task, mo
         scores = logits.numpy().astype(np.float64)
         scores -= np.log(np.exp(scores).sum(axis=-1, keepdims=True))
         wanted = []
-        for picture, question in np.ndindex(*y.shape[:2]):
-            target = y[picture, question].numpy()
+        for image, question in np.ndindex(*y.shape[:2]):
+            target = y[image, question].numpy()
             target = target[target != 0]
             if not len(target):
-                assert not weight[picture, question].numpy().any()
+                assert not weight[image, question].numpy().any()
                 continue
-            read = x["answer_ids"][picture, question].numpy()
+            read = x["answer_ids"][image, question].numpy()
             assert read[0] == task.answer_tokenizer.START and list(read[1 : len(target)]) == list(target[:-1])
-            asked = task.tokenizer.detokenize(x["text_ids"][picture, question]).numpy().decode()
+            asked = task.tokenizer.detokenize(x["text_ids"][image, question]).numpy().decode()
             assert (asked, task.answer_tokenizer.detokenize(target).numpy().decode()) in pairs
-            wanted.append(-np.mean(scores[picture, question, np.arange(len(target)), target]))
+            wanted.append(-np.mean(scores[image, question, np.arange(len(target)), target]))
         assert len(wanted) > 2
         np.testing.assert_allclose(task.loss()(y, logits, weight), np.mean(wanted), rtol=1e-5)
 
@@ -71,13 +71,13 @@ def test_the_probability_is_that_of_teacher_forcing(task, model):
 
 def test_what_is_measured_is_what_is_served(task, model):
     """Every dev question, among others, against the serving signature with the pair alone."""
-    measures, answers = task.measure(model, "dev", limit=4)
-    assert measures["accuracy"] == np.mean([vqa_accuracy(answer.answer, answer.truth) for answer in answers])
+    metrics, answers = task.measure(model, "dev", limit=4)
+    assert metrics["accuracy"] == np.mean([vqa_accuracy(answer.answer, answer.truth) for answer in answers])
     assert len(answers) == sum(bool(q["answer"]) for questions in task.source("dev").questions[:4] for q in questions)
-    pictures = np.concatenate([inputs["image"] for inputs, _ in task._picture_batches(model, "dev")])
+    images = np.concatenate([inputs["image"] for inputs, _ in task._image_batches(model, "dev")])
     serve = task.serving_signatures(model)["answer"].function
     for answer in answers[::7]:
-        said = serve({"image": pictures[answer.index][None], "question": tf.constant([answer.question])})
+        said = serve({"image": images[answer.index][None], "question": tf.constant([answer.question])})
         assert said["answer"].numpy()[0].decode() == answer.answer
         np.testing.assert_allclose(said["score"][0], answer.confidence, rtol=1e-4)
         assert said["answers"].shape == said["scores"].shape == (1, 3)
@@ -97,10 +97,10 @@ def test_a_run_answers_more_than_the_commonest_answer(task_config, tmp_path):
     answers = [q["answer"] for questions in task.source("dev").questions for q in questions if q["answer"]]
     commonest = max(answers.count(answer) for answer in set(answers)) / len(answers)
     assert result["measures"]["accuracy"]["score"] > commonest + 0.1
-    picture = tmp_path / "picture.png"
-    picture.write_bytes(task.source("dev").read_images([0])[0])
+    image = tmp_path / "image.png"
+    image.write_bytes(task.source("dev").read_images([0])[0])
     question = task.texts("dev")[0][0]
-    (said,) = predict(tmp_path / "run", [picture], questions=[question], explain=tmp_path / "look.png")
+    (said,) = predict(tmp_path / "run", [image], questions=[question], explain=tmp_path / "look.png")
     assert said.output["answer"] in said.line and (tmp_path / "look.png").stat().st_size > 5000
     more = load_config(
         "configs/free_form_vqa/tiny.yaml",
@@ -120,6 +120,6 @@ def test_answers_are_compared_in_lower_case_as_they_are_written(task_config, mon
     source = SimpleNamespace(questions=[rows], image_ids=["1.jpg"], quarantine=SimpleNamespace(rows=[]))
     task._sources = {"dev": source}
     monkeypatch.setattr(task, "_write", lambda *args: [("light blue", 0.5), ("yes", 0.25)])
-    measures, answers = task.measure(None, "dev")
-    assert [answer.accuracy for answer in answers] == [1, 0] and measures["accuracy"] == 0.5
+    metrics, answers = task.measure(None, "dev")
+    assert [answer.accuracy for answer in answers] == [1, 0] and metrics["accuracy"] == 0.5
     assert [answer.truth for answer in answers] == [["Light  Blue"], ["No"]]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from vl_keras.inference.predict import predict
 from vl_keras.tasks import TASKS
-from vl_keras.training.predict import predict
 from vl_keras.training.train import train
 
 

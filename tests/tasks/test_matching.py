@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.epoch_plan import choose_negatives
+from vl_keras.errors import DataError
 from vl_keras.metrics.match_scores import match_scores
 from vl_keras.tasks.matching import MatchingTask
 
@@ -48,27 +48,27 @@ def test_nothing_to_draw_from_is_no_negative():
 
 
 def test_training_pairs_are_own_texts_then_others(task_config, task, model):
-    """K own captions with label 1, K of other pictures with label 0."""
+    """K own captions with label 1, K of other images with label 0."""
     captions = [[_plain(task, text) for text in texts] for texts in task.texts("train")]
-    pictures = _pictures(task, model, "train")
+    images = _images(task, model, "train")
     for x, y, weight in MatchingTask(task_config("matching", *_PLAIN), task.tokenizer).training_data(model).take(4):
         np.testing.assert_array_equal(y[..., 0], np.tile([1, 1, 0, 0], (6, 1)))
         assert np.all(weight.numpy() == 1)
         texts = task.tokenizer.detokenize(x["text_ids"]).numpy()
-        for picture, row in zip(x["image"].numpy(), texts, strict=True):
-            index, mirrored = _find(pictures, picture)
+        for image, row in zip(x["image"].numpy(), texts, strict=True):
+            index, mirrored = _find(images, image)
             own = {_swap(text) if mirrored else text for text in captions[index]}
             assert {text.decode() for text in row[:2]} <= own
             others = {_swap(text) if mirrored else text for i, of in enumerate(captions) if i != index for text in of}
             assert {text.decode() for text in row[2:]} <= others
 
 
-def test_nearest_negatives_are_of_pictures_that_look_alike(task_config, task, model):
+def test_nearest_negatives_are_of_images_that_look_alike(task_config, task, model):
     nearest = MatchingTask(
         task_config("matching", "matching.negatives=nearest", "matching.neighbours=3"), task.tokenizer
     )
-    pictures = _pictures(task, model, "train")
-    tokens = model.image_encoder(pictures.astype(np.float32), training=False)["image_tokens"].numpy().astype(np.float64)
+    images = _images(task, model, "train")
+    tokens = model.image_encoder(images.astype(np.float32), training=False)["image_tokens"].numpy().astype(np.float64)
     vectors = tokens.mean(axis=1)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     similarity = vectors @ vectors.T
@@ -95,11 +95,11 @@ def test_measured_pairs_are_the_same_each_time(task, model):
     assert len({text for _, text in others}) > 10
     few = task.pairs("dev", 2)
     assert few[0] == [index for index in owners if index < 2] and few[1] == texts[: len(few[1])]
-    measures, matches = task.measure(model, "dev")
+    metrics, matches = task.measure(model, "dev")
     assert [(match.index, match.text, match.match) for match in matches] == list(zip(owners, texts, truth, strict=True))
     probability, match = [match.probability for match in matches], [match.match for match in matches]
-    assert measures == pytest.approx({**match_scores(probability, match), "best_threshold": measures["best_threshold"]})
-    best = match_scores(probability, match, measures["best_threshold"])["balanced_accuracy"]
+    assert metrics == pytest.approx({**match_scores(probability, match), "best_threshold": metrics["best_threshold"]})
+    best = match_scores(probability, match, metrics["best_threshold"])["balanced_accuracy"]
     assert best >= max(match_scores(probability, match, p)["balanced_accuracy"] for p in probability) - 1e-9
 
 
@@ -111,9 +111,9 @@ def test_all_pairs_of_a_batch_are_read_as_each_alone(task_config, task):
     assert logits.shape == (6, 12, 1) and weight.shape == (6, 2)
     regions = model.read_images(x).numpy()
     ids = x["text_ids"].numpy().reshape(12, -1)
-    for picture, text in ((0, 0), (2, 11), (5, 3)):
-        alone = model.answer(tf.constant(regions[picture][None]), tf.constant(ids[text][None]))["logits"]
-        assert logits[picture, text, 0] == pytest.approx(float(alone[0, 0]), abs=1e-5)
+    for image, text in ((0, 0), (2, 11), (5, 3)):
+        alone = model.answer(tf.constant(regions[image][None]), tf.constant(ids[text][None]))["logits"]
+        assert logits[image, text, 0] == pytest.approx(float(alone[0, 0]), abs=1e-5)
     lacking = tf.concat([x["text_ids"][:, :1], tf.zeros_like(x["text_ids"][:, 1:])], axis=1)
     fewer = model.training_model({**x, "text_ids": lacking}, training=False).numpy()
     np.testing.assert_allclose(fewer[:, ::2], logits[:, ::2], atol=1e-5)
@@ -122,24 +122,24 @@ def test_all_pairs_of_a_batch_are_read_as_each_alone(task_config, task):
     assert 0 < float(hard.loss()(y, tf.constant(fewer), tf.constant(weight))) < 20
 
 
-def test_an_unreadable_picture_costs_its_own_pairs(task_config, task, model, break_picture):
+def test_an_unreadable_image_costs_its_own_pairs(task_config, task, model, break_image):
     task = MatchingTask(task_config("matching", "data.max_bad_share=0.3"), task.tokenizer)
-    break_picture(task.source("dev"), 4)
+    break_image(task.source("dev"), 4)
     _, matches = task.measure(model, "dev")
     assert {match.index for match in matches} == {0, 1, 2, 3, 5}
 
 
 @pytest.fixture
 def labelled(tmp_path):
-    """Override that reads a file of labelled pairs: eight training pictures, two for development."""
+    """Override that reads a file of labelled pairs: eight training images, two for development."""
     lines = []
     for number in range(10):
         array = np.full((24, 32, 3), 20 * number, np.uint8)
         array[:, :16] += 50
         Image.fromarray(array).save(tmp_path / f"{number}.png")
         split = "train" if number < 8 else "dev"
-        lines += [f"{number}.png\ta picture to the left of {number}\tmatch\t{split}"]
-        lines += [f"{number}.png\tno picture of {word}\tno-match\t{split}" for word in ("one", "right")]
+        lines += [f"{number}.png\ta image to the left of {number}\tmatch\t{split}"]
+        lines += [f"{number}.png\tno image of {word}\tno-match\t{split}" for word in ("one", "right")]
     (tmp_path / "pairs.tsv").write_text("\n".join(lines) + "\n")
     return f"data.manifest={tmp_path / 'pairs.tsv'}"
 
@@ -151,14 +151,14 @@ def test_given_labels_are_learned_and_measured(task_config, labelled):
     for x, y, weight in task.training_data(model).take(4):
         texts = task.tokenizer.detokenize(x["text_ids"]).numpy().reshape(-1)
         for text, label, real in zip(texts, y.numpy().reshape(-1), weight.numpy().reshape(-1), strict=True):
-            assert real and label == text.startswith(b"a picture"), (text, label)
+            assert real and label == text.startswith(b"an image"), (text, label)
             seen.add(text.split()[4] if label else b"none")
     assert seen == {b"left", b"right", b"none"}
-    measures, matches = task.measure(model, "dev")
+    metrics, matches = task.measure(model, "dev")
     assert sorted((match.image_id, match.text, match.match) for match in matches) == sorted(
         (f"{number}.png", text, text.startswith("a"))
         for number in (8, 9)
-        for text in (f"a picture to the left of {number}", "no picture of one", "no picture of right")
+        for text in (f"an image to the left of {number}", "no image of one", "no image of right")
     )
     assert task.signature(matches, "dev", "raw")["negatives"] == "given"
 
@@ -176,10 +176,10 @@ def test_labels_that_are_not_there_are_asked_for(task_config, labelled, tmp_path
             refused()
 
 
-def test_one_picture_gives_no_pair_to_be_measured_with(task_config):
+def test_one_image_gives_no_pair_to_be_measured_with(task_config):
     task = MatchingTask(task_config("matching"))
     task._sources = {"train": SimpleNamespace(captions=[["a"], ["b"]]), "dev": SimpleNamespace(captions=[[], ["a"]])}
-    with pytest.raises(DataError, match="`dev` of shapes cannot be scored.*at least two pictures with captions"):
+    with pytest.raises(DataError, match="`dev` of shapes cannot be scored.*at least two images with captions"):
         task.check_data()
     task._sources["dev"].captions.append(["b"])
     task.check_data()
@@ -193,17 +193,17 @@ def test_cached_texts_are_the_encoded_ones(task_config, hub_bert):
     np.testing.assert_allclose([m.probability for m in ours], [m.probability for m in theirs], atol=2e-3)
 
 
-def _pictures(task, model, split):
-    return np.concatenate([inputs["image"] for inputs, _ in task._picture_batches(model, split)])
+def _images(task, model, split):
+    return np.concatenate([inputs["image"] for inputs, _ in task._image_batches(model, split)])
 
 
-def _find(pictures, picture):
-    """Which picture a training example shows, and whether mirrored."""
-    for mirrored, shown in ((False, picture), (True, picture[:, ::-1])):
-        distance = np.abs(pictures.astype(int) - shown.astype(int)).mean(axis=(1, 2, 3))
+def _find(images, image):
+    """Which image a training example shows, and whether mirrored."""
+    for mirrored, shown in ((False, image), (True, image[:, ::-1])):
+        distance = np.abs(images.astype(int) - shown.astype(int)).mean(axis=(1, 2, 3))
         if distance.min() < 1:
             return int(distance.argmin()), mirrored
-    raise AssertionError("no such picture")
+    raise AssertionError("no such image")
 
 
 def _plain(task, text):

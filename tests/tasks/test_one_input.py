@@ -1,4 +1,4 @@
-"""Models of two inputs beat whatever one of them tells: here one coloured shape a picture, asked two things."""
+"""Models of two inputs beat whatever one of them tells: here one coloured shape an image, asked two things."""
 
 import collections
 import json
@@ -20,8 +20,8 @@ RUN = ("training.epochs=6", "training.evaluate_examples=0")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Folder of 500 pictures, and of each its name, split, colour and shape."""
+def images(tmp_path_factory):
+    """Folder of 500 images, and of each its name, split, colour and shape."""
     folder, rng, rows = tmp_path_factory.mktemp("one_shape"), random.Random(0), []
     for number in range(500):
         color, shape = rng.choice(("red", "green", "blue")), rng.choice(("circle", "square", "cross"))
@@ -35,9 +35,9 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def questions(pictures):
-    """Manifest that asks for colour and shape of each picture, and the most that one input can tell."""
-    folder, rows = pictures
+def questions(images):
+    """Manifest that asks for colour and shape of each image, and the most that one input can tell."""
+    folder, rows = images
     asked = [(name, split, "what color is it?", color) for name, split, color, _ in rows]
     asked += [(name, split, "what shape is it?", shape) for name, split, _, shape in rows]
     manifest = folder / "questions.jsonl"
@@ -47,9 +47,9 @@ def questions(pictures):
 
 
 @pytest.fixture(scope="module")
-def captions(pictures):
-    """Manifest with a caption of each picture, and those of the development pictures by name."""
-    folder, rows = pictures
+def captions(images):
+    """Manifest with a caption of each image, and those of the development images by name."""
+    folder, rows = images
     manifest = folder / "captions.jsonl"
     rows = [{"image": name, "split": split, "captions": [f"a {color} {shape}"]} for name, split, color, shape in rows]
     _write(manifest, rows)
@@ -73,32 +73,32 @@ def trained(tmp_path_factory):
 )
 def test_every_fusion_answers_more_than_one_input_tells(questions, trained, fusion):
     manifest, alone = questions
-    measures = trained("vqa", manifest, "data.captions_per_image=2", f"model.fusion={fusion}")
-    assert measures["accuracy"] > alone + MARGIN
+    metrics = trained("vqa", manifest, "data.captions_per_image=2", f"model.fusion={fusion}")
+    assert metrics["accuracy"] > alone + MARGIN
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reads", ["text", "image"])
 def test_a_model_shown_one_input_answers_no_more_than_it_tells(questions, trained, reads):
     manifest, alone = questions
-    measures = trained("vqa", manifest, "data.captions_per_image=2", f"model.reads={reads}")
-    assert 0.25 < measures["accuracy"] <= alone
+    metrics = trained("vqa", manifest, "data.captions_per_image=2", f"model.reads={reads}")
+    assert 0.25 < metrics["accuracy"] <= alone
 
 
 def test_captions_say_more_than_any_caption_for_all(captions, trained):
     manifest, references = captions
-    measures = trained("captioning", manifest, "data.captions_per_image=1")
+    metrics = trained("captioning", manifest, "data.captions_per_image=1")
     constants = {caption for own in references.values() for caption in own}
     constants = [score_captions(references, dict.fromkeys(references, caption)) for caption in constants]
-    blind = max(scores.measures["CIDEr-D"] for scores in constants)
-    assert measures["CIDEr-D"] > 1.5 * blind
+    blind = max(scores.metrics["CIDEr-D"] for scores in constants)
+    assert metrics["CIDEr-D"] > 1.5 * blind
 
 
 def test_matching_tells_more_than_one_input(captions, trained):
     manifest, _ = captions
-    measures = trained("matching", manifest, "data.captions_per_image=1", "model.fusion=product")
-    # Every picture and every caption comes with a match and without: from one of them alone, it is half at best.
-    assert measures["balanced_accuracy"] > 0.5 + MARGIN
+    metrics = trained("matching", manifest, "data.captions_per_image=1", "model.fusion=product")
+    # Every image and every caption comes with a match and without: from one of them alone, it is half at best.
+    assert metrics["balanced_accuracy"] > 0.5 + MARGIN
 
 
 def _best_from_one(rows, key):

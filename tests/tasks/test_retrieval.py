@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from vl_keras.metrics.retrieval_scores import retrieval_scores
-from vl_keras.tasks.retrieval import RetrievalTask, recall_measures
+from vl_keras.tasks.retrieval import RetrievalTask, recall_metrics
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
 
@@ -27,42 +27,42 @@ def test_vectors_of_a_split_are_those_of_each_alone(task, model):
     np.testing.assert_array_equal(owner, np.repeat(np.arange(6), [len(own) for own in captions]))
     np.testing.assert_allclose(np.linalg.norm(image, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(text, axis=1), 1, atol=1e-5)
-    pictures = np.concatenate([inputs["image"] for inputs, _ in task._picture_batches(model, "dev")])
+    images = np.concatenate([inputs["image"] for inputs, _ in task._image_batches(model, "dev")])
     flat = [caption for own in captions for caption in own]
     for index in (0, 5):
-        np.testing.assert_allclose(task.embed_images(model, pictures[index][None])[0], image[index], atol=1e-5)
+        np.testing.assert_allclose(task.embed_images(model, images[index][None])[0], image[index], atol=1e-5)
         alone = task.embed_texts(model, tf.constant([flat[index]]))
         np.testing.assert_allclose(alone[0], text[index], atol=1e-5)
-    x = {"image": pictures, "text_ids": task.encode_texts([own[0] for own in captions])[:, None]}
+    x = {"image": images, "text_ids": task.encode_texts([own[0] for own in captions])[:, None]}
     vectors = model.training_model(x, training=False)
     np.testing.assert_allclose(vectors[0], image, atol=1e-5)
     first = np.unique(owner, return_index=True)[1]
     np.testing.assert_allclose(vectors[1][:, 0], text[first], atol=1e-5)
 
 
-def test_measures_are_of_the_vectors(task, model):
+def test_metrics_are_of_the_vectors(task, model):
     image, text, owner, _ = task.embed_split(model, "dev")
-    measures, scores = task.measure(model, "dev")
+    metrics, scores = task.measure(model, "dev")
     assert scores == retrieval_scores(image, text, owner)
-    recalls = [measures[f"{way} R@{k}"] for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
-    assert measures["mean_recall"] == pytest.approx(np.mean(recalls))
-    assert measures["text_to_image median_rank"] == scores["text_to_image"]["median_rank"]
+    recalls = [metrics[f"{way} R@{k}"] for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
+    assert metrics["mean_recall"] == pytest.approx(np.mean(recalls))
+    assert metrics["text_to_image median_rank"] == scores["text_to_image"]["median_rank"]
     few, _ = task.measure(model, "dev", limit=2)
-    assert few["text_to_image R@5"] == 100.0  # of two pictures
+    assert few["text_to_image R@5"] == 100.0  # of two images
     assert task.signature(scores, "dev", "raw")["texts"] == len(text)
 
 
-def test_perfect_vectors_have_perfect_measures():
+def test_perfect_vectors_have_perfect_metrics():
     vectors = np.eye(4)
-    measures = recall_measures(retrieval_scores(vectors, np.repeat(vectors, 2, axis=0), np.repeat(np.arange(4), 2)))
-    assert measures["mean_recall"] == 100.0 and measures["image_to_text mean_reciprocal_rank"] == 1.0
+    metrics = recall_metrics(retrieval_scores(vectors, np.repeat(vectors, 2, axis=0), np.repeat(np.arange(4), 2)))
+    assert metrics["mean_recall"] == 100.0 and metrics["image_to_text mean_reciprocal_rank"] == 1.0
 
 
-def test_unreadable_pictures_and_those_without_captions_are_left_out(task_config, task, model, break_picture):
+def test_unreadable_images_and_those_without_captions_are_left_out(task_config, task, model, break_image):
     task = RetrievalTask(task_config("retrieval", "data.max_bad_share=0.3"), task.tokenizer)
     whole = task.embed_split(model, "dev")
     source = task.source("dev")
-    break_picture(source, 1)
+    break_image(source, 1)
     source.captions[3] = []
     image, text, owner, kept = task.embed_split(model, "dev")
     np.testing.assert_array_equal(kept, [0, 2, 4, 5])
@@ -87,14 +87,14 @@ def test_the_fingerprint_changes_with_all_that_vectors_follow_from(task_config, 
     assert len({before, *(each.fingerprint(model) for each in (longer, larger, other))}) == 4
 
 
-def test_training_data_has_captions_of_its_pictures(task_config, task, model):
+def test_training_data_has_captions_of_its_images(task_config, task, model):
     config = task_config("retrieval", "data.augment.flip=false", "data.augment.word_swap=0")
     task = RetrievalTask(config, task.tokenizer)
-    pictures = np.concatenate([inputs["image"] for inputs, _ in task._picture_batches(model, "train")]).astype(int)
+    images = np.concatenate([inputs["image"] for inputs, _ in task._image_batches(model, "train")]).astype(int)
     for x, _, weight in task.training_data(model).take(3):
         texts = task.tokenizer.detokenize(x["text_ids"]).numpy()
-        for picture, row in zip(x["image"].numpy(), texts, strict=True):
-            index = np.abs(pictures - picture).mean(axis=(1, 2, 3)).argmin()
+        for image, row in zip(x["image"].numpy(), texts, strict=True):
+            index = np.abs(images - image).mean(axis=(1, 2, 3)).argmin()
             own = task.tokenizer.detokenize(task.encode_texts(task.texts("train")[index])).numpy()
             assert len(row) == 2 and set(row) <= set(own)
         assert np.all(weight.numpy() == 1)

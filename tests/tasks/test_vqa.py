@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vl_keras.config import ConfigError
 from vl_keras.data.caption_words import swap_sides
 from vl_keras.data.text_ops import CaptionTokenizer
+from vl_keras.errors import ConfigError
 from vl_keras.metrics.calibration import TEMPERATURES, expected_calibration_error
 from vl_keras.metrics.vqa_accuracy import soft_target, vqa_accuracy
 from vl_keras.tasks.vqa import VqaTask
@@ -42,18 +42,18 @@ def test_a_pair_is_read_alone_as_among_others_and_whatever_the_padding(task_conf
     owners, texts = [index for index, _ in asked], [question["question"] for _, question in asked]
     logits = task.pair_logits(model, "dev", owners, texts)
     assert len(set(np.round(logits[:, 0], 4))) > len(asked) / 2
-    pictures = np.concatenate([inputs["image"] for inputs, _ in task._picture_batches(model, "dev")])
+    images = np.concatenate([inputs["image"] for inputs, _ in task._image_batches(model, "dev")])
     for place in (0, 7, len(asked) - 1):
         ids = task.encode_texts([texts[place]])
-        regions = model.read_images({"image": pictures[owners[place]][None]})
+        regions = model.read_images({"image": images[owners[place]][None]})
         np.testing.assert_allclose(model.answer(regions, ids)["logits"][0], logits[place], atol=1e-5)
         short = ids[:, : int(tf.math.count_nonzero(ids))]
         np.testing.assert_allclose(model.answer(regions, short)["logits"][0], logits[place], atol=1e-5)
-    x = {"image": pictures[owners[0]][None], "text_ids": task.encode_texts(texts[:1])[None]}
+    x = {"image": images[owners[0]][None], "text_ids": task.encode_texts(texts[:1])[None]}
     np.testing.assert_allclose(model.training_model(x, training=False)[0, 0], logits[0], atol=1e-5)
 
 
-def test_a_mirrored_picture_swaps_the_sides_of_question_and_answer(task_config, write_manifest):
+def test_a_mirrored_image_swaps_the_sides_of_question_and_answer(task_config, write_manifest):
     sides = [
         ("is the dog left of the tree", "left\nleft\nright\nno"),
         ("what is on the right", "dog"),
@@ -65,10 +65,10 @@ def test_a_mirrored_picture_swaps_the_sides_of_question_and_answer(task_config, 
     data = task.training_data(task.build())
     seen = set()
     for x, y, weight in data.take(9):
-        for picture, ids, target, real in zip(
+        for image, ids, target, real in zip(
             x["image"].numpy(), x["text_ids"][:, 0], y[:, 0], weight[:, 0], strict=True
         ):
-            mirrored = picture[:, :16].mean() < picture[:, 16:].mean()
+            mirrored = image[:, :16].mean() < image[:, 16:].mean()
             question = task.tokenizer.detokenize(ids).numpy().decode()
             swap = swap_sides if mirrored else str
             ((_, answer),) = {(q, a) for q, a in sides if swap(q) == question}
@@ -95,13 +95,13 @@ def test_a_question_without_a_candidate_does_not_count(task_config):
         np.testing.assert_allclose(tf.reduce_sum(y, axis=-1), weight > 0)
         assert 0 < np.count_nonzero(weight) < 12
         assert float(tf.reduce_mean(weight)) == pytest.approx(1)
-    measures, _ = task.measure(task.build(), "dev")
+    metrics, _ = task.measure(task.build(), "dev")
     asked = [question["answer"] for _, question in _questions(task)]
-    assert measures["in_candidates"] == pytest.approx(np.mean([answer in task.answers for answer in asked]))
+    assert metrics["in_candidates"] == pytest.approx(np.mean([answer in task.answers for answer in asked]))
 
 
-def test_measures_are_those_of_the_answers(task, model):
-    measures, answers = task.measure(model, "dev")
+def test_metrics_are_those_of_the_answers(task, model):
+    metrics, answers = task.measure(model, "dev")
     asked = _questions(task)
     assert [(answer.index, answer.question, answer.kinds) for answer in answers] == [
         (index, question["question"], [question["kind"]]) for index, question in asked
@@ -111,11 +111,11 @@ def test_measures_are_those_of_the_answers(task, model):
         assert answer.accuracy == vqa_accuracy(answer.answer, answer.truth) == (answer.answer == question["answer"])
     for kind in {kind for answer in answers for kind in answer.kinds}:
         of_kind = [answer.accuracy for answer in answers if answer.kinds == [kind]]
-        assert measures[f"accuracy {kind}"] == pytest.approx(np.mean(of_kind))
-    assert measures["accuracy"] == pytest.approx(np.mean([answer.accuracy for answer in answers]))
+        assert metrics[f"accuracy {kind}"] == pytest.approx(np.mean(of_kind))
+    assert metrics["accuracy"] == pytest.approx(np.mean([answer.accuracy for answer in answers]))
     confidence = np.array([answer.confidence for answer in answers])
     accuracy = np.array([answer.accuracy for answer in answers])
-    assert measures["calibration_error"] == pytest.approx(expected_calibration_error(confidence, accuracy))
+    assert metrics["calibration_error"] == pytest.approx(expected_calibration_error(confidence, accuracy))
     few, first = task.measure(model, "dev", limit=2)
     wanted = [answer for answer in answers if answer.index < 2]
     assert [(a.index, a.question, a.answer) for a in first] == [(a.index, a.question, a.answer) for a in wanted]
@@ -150,13 +150,13 @@ def test_temperature_and_threshold_are_fitted_only_where_asked(task_config, mode
     again, _ = task.measure(model, "test")
     assert (task.temperature, task.threshold) == (best, fitted["threshold"]) and "temperature" not in again
     other = VqaTask(task.config, task.tokenizer)
-    other.use_measures(fitted)
+    other.use_metrics(fitted)
     assert [a.confidence for a in other.measure(model, "dev")[1]] == pytest.approx([a.confidence for a in calibrated])
 
 
-def test_an_unreadable_picture_costs_its_own_questions(task_config, task, model, break_picture):
+def test_an_unreadable_image_costs_its_own_questions(task_config, task, model, break_image):
     task = VqaTask(task_config("vqa", "data.max_bad_share=0.3"), task.tokenizer)
-    break_picture(task.source("dev"), 1)
+    break_image(task.source("dev"), 1)
     _, answers = task.measure(model, "dev")
     assert {answer.index for answer in answers} == {0, 2, 3, 4, 5}
 

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from small_run import SMALL, TINY
 
-from vl_keras.training.history import History
-from vl_keras.training.progress import Progress
+from vl_keras.progress import Progress
+from vl_keras.runs.history import History
 
 ROOT = Path(__file__).resolve().parents[2]
 _TIMES = ("seconds", "evaluation_seconds")

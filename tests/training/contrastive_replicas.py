@@ -10,13 +10,13 @@ import tensorflow as tf
 import tf_keras as keras
 from replicas import main
 
-B, K, P, Q, D = 8, 2, 7, 11, 5  # P, Q: features of a picture and of a text
+B, K, P, Q, D = 8, 2, 7, 11, 5  # P, Q: features of an image and of a text
 GROUP = 3  # batches that are one
 LOSSES = ("info_nce", "sigmoid_pairwise", "hardest_triplet")
 
 
 def batches(num_workers=1, worker=0):
-    """The same random batches in every process; the last picture has no text, and others lack one."""
+    """The same random batches in every process; the last image has no text, and others lack one."""
     rng = np.random.default_rng(0)
     rows = slice(worker * B // num_workers, (worker + 1) * B // num_workers)
 
@@ -38,8 +38,8 @@ def train(strategy, loss, group):
     """Weights and losses after four updates, as a dict of arrays."""
     from vl_keras.layers.similarity_scale import SimilarityScale
     from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES, INITIAL_SCALE_AND_BIAS
+    from vl_keras.tasks.embedding.contrastive_model import ContrastiveModel
     from vl_keras.training.batches import accumulated, distributed
-    from vl_keras.training.contrastive_model import ContrastiveModel
     from vl_keras.training.optimizer import build_optimizer
 
     with strategy.scope():
@@ -57,7 +57,7 @@ def train(strategy, loss, group):
 
 
 def everything(strategy_name):
-    from vl_keras.training.strategy import make_strategy
+    from vl_keras.runs.strategy import make_strategy
 
     strategy = make_strategy(strategy_name)  # one: the collectives of a second would be taken for those of the first
     return {

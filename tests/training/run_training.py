@@ -27,7 +27,7 @@ def main():
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * options.cpus)
 
     from vl_keras.config import load_config
-    from vl_keras.training import phase
+    from vl_keras.training import fit_phase as phase
     from vl_keras.training.train import train
 
     if options.kill_at:

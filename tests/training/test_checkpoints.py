@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from vl_keras.training.checkpoints import Checkpoints, dropout_generators
-from vl_keras.training.errors import TrainingError
+from vl_keras.errors import RunError
+from vl_keras.runs.checkpoints import Checkpoints, dropout_generators
+from vl_keras.runs.strategy import keras_settings
 from vl_keras.training.optimizer import build_optimizer, weight_averages
-from vl_keras.training.strategy import keras_settings
 from vl_keras.training.training_model import TrainingModel
 
 BATCH = (np.ones((4, 3), "float32"), np.ones((4, 5), "float32"), np.ones((4,), "float32"))
@@ -75,7 +75,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     saved = checkpoints_of(model, tmp_path)
     saved.save(6)
     model.trainable_variables[0].assign(model.trainable_variables[0] * np.nan)
-    with pytest.raises(TrainingError, match=r"no finite numbers at step 8.*ckpt-6.*learning_rate"):
+    with pytest.raises(RunError, match=r"no finite numbers at step 8.*ckpt-6.*learning_rate"):
         saved.save(8)
     assert saved.restore() == 6 and saved.is_finite()
 
@@ -87,7 +87,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # no file may grow beyond 100 bytes
     try:
-        with pytest.raises(TrainingError, match=r"step 4 cannot be written.*Make room.*ckpt-2"):
+        with pytest.raises(RunError, match=r"step 4 cannot be written.*Make room.*ckpt-2"):
             saved.save(4)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -108,13 +108,13 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
     assert "ckpt-2 cannot be read" in lines[0]
     for path in tmp_path.glob("ckpt-1.data*"):
         path.write_bytes(b"")
-    with pytest.raises(TrainingError, match="None of the checkpoints"):
+    with pytest.raises(RunError, match="None of the checkpoints"):
         checkpoints_of(make_model(seed=2), tmp_path).restore(lines.append)
 
 
 def test_the_checkpoint_of_another_model_is_refused(tmp_path):
     checkpoints_of(make_model(), tmp_path).save(1)
-    with pytest.raises(TrainingError, match="ckpt-1 is of another model"):
+    with pytest.raises(RunError, match="ckpt-1 is of another model"):
         checkpoints_of(make_model(units=6), tmp_path).restore()
 
 

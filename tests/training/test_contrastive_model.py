@@ -1,4 +1,4 @@
-"""Which pictures and texts of a batch count in a contrastive loss, and that replicas train as one device does."""
+"""Which images and texts of a batch count in a contrastive loss, and that replicas train as one device does."""
 
 import os
 import subprocess
@@ -12,13 +12,13 @@ import tensorflow as tf
 import tf_keras as keras
 
 from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES
-from vl_keras.training.contrastive_model import ContrastiveModel
+from vl_keras.tasks.embedding.contrastive_model import ContrastiveModel
 
 B, K, D = 5, 3, 4
 
 
 @pytest.mark.parametrize("name", CONTRASTIVE_LOSSES)
-def test_a_picture_that_cannot_be_read_changes_nothing_for_the_others(name):
+def test_an_image_that_cannot_be_read_changes_nothing_for_the_others(name):
     vector = keras.Input((D,))
     model = ContrastiveModel(vector, vector)
     model.compile(loss=CONTRASTIVE_LOSSES[name])

@@ -1,4 +1,4 @@
-from vl_keras.training.curves_figure import curves_figure
+from vl_keras.drawing.curves_figure import curves_figure
 
 # As a CSV file gives them back: what an epoch did not measure is an empty text.
 ROWS = [
@@ -28,7 +28,7 @@ def test_the_best_epoch_has_a_ring_and_stands_in_the_title():
     assert measure.get_title() == "CIDEr-D, best 0.750 in epoch 3"
 
 
-def test_a_training_without_measures_yet(tmp_path):
+def test_a_training_without_metrics_yet(tmp_path):
     figure = curves_figure(ROWS[:1], "CIDEr-D")
     assert [axes.get_title() for axes in figure.axes] == ["loss"]
     figure.savefig(tmp_path / "curves.png")

@@ -9,11 +9,11 @@ import tf_keras as keras
 
 from vl_keras.config import load_config
 from vl_keras.data.text_ops import CaptionTokenizer
+from vl_keras.errors import RunError
+from vl_keras.inference.evaluate import evaluate
+from vl_keras.runs.load_run import load_run
 from vl_keras.training import ensemble as module
 from vl_keras.training.ensemble import ensemble
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.evaluate import evaluate
-from vl_keras.training.run_dir import load_run
 from vl_keras.training.train import train
 
 
@@ -45,9 +45,9 @@ def test_captioners_that_read_a_context_are_joined(small_config, hub_bert, tmp_p
 
 
 def test_it_is_measured_and_says_what_it_joins(member_runs, ensemble_run):
-    measures = json.loads((ensemble_run / "measures.json").read_text())
-    assert [member["run"] for member in measures["members"]] == [str(run) for run in member_runs]
-    best, result = measures["best"]["measures"], evaluate(ensemble_run)
+    metrics = json.loads((ensemble_run / "measures.json").read_text())
+    assert [member["run"] for member in metrics["members"]] == [str(run) for run in member_runs]
+    best, result = metrics["best"]["measures"], evaluate(ensemble_run)
     assert {name: row["score"] for name, row in result["measures"].items()} == pytest.approx(best)
     assert best["ROUGE-L"] > 0
     assert result["weights"] == f"best: 2 captioners together, CIDEr-D {best['CIDEr-D']:.4f}"
@@ -66,9 +66,9 @@ def test_training_starts_from_it_and_moves_all_members(small_config, ensemble_ru
 
 
 def test_it_cannot_be_resumed(small_config, ensemble_run):
-    with pytest.raises(TrainingError, match="nothing to resume"):
+    with pytest.raises(RunError, match="nothing to resume"):
         train(load_config(ensemble_run / "config.yaml"), ensemble_run, resume=True)
-    with pytest.raises(TrainingError, match="no last weights; it has only best ones"):
+    with pytest.raises(RunError, match="no last weights; it has only best ones"):
         load_run(ensemble_run, "last")
 
 
@@ -102,13 +102,13 @@ def test_runs_that_do_not_go_together_are_refused(member_runs, trained_run, tmp_
             of.text_encoder = types.SimpleNamespace(model=words)
     loaded["two"] = config, task, model, which
     monkeypatch.setattr(module, "load_run", lambda path, *_, **__: loaded[path])
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(RunError, match=message):
         ensemble(["one", "two"], tmp_path / "run")
 
 
 def test_one_run_is_no_ensemble_and_a_full_folder_is_kept(member_runs, ensemble_run, tmp_path):
     for runs in (member_runs[:1], [member_runs[0], f"{member_runs[1]}/../one"]):
-        with pytest.raises(TrainingError, match="two different runs or more; got .*one"):
+        with pytest.raises(RunError, match="two different runs or more; got .*one"):
             ensemble(runs, tmp_path / "run")
-    with pytest.raises(TrainingError, match="is not empty"):
+    with pytest.raises(RunError, match="is not empty"):
         ensemble(member_runs, ensemble_run)

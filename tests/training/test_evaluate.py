@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from vl_keras.config import GenerationConfig
+from vl_keras.errors import RunError
+from vl_keras.inference.evaluate import evaluate, format_evaluation
 from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.metrics.coco_results import read_coco_results
+from vl_keras.runs.load_run import load_run, weights_name
 from vl_keras.tasks.described import describe_generation
-from vl_keras.training.contact_sheet import _band
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.evaluate import evaluate, format_evaluation
-from vl_keras.training.explain import Explanation
-from vl_keras.training.run_dir import load_run, weights_name
+from vl_keras.tasks.writing.caption_sheet import _band
+from vl_keras.tasks.writing.explain_captions import Explanation
 
 LONGER = ["generation.min_length=5", "generation.no_repeat_ngram=2"]
 
@@ -40,7 +40,7 @@ def test_the_scores_are_those_of_the_captions_that_were_written(run, result):
     assert set(captions) == set(source.image_ids)
     wanted = score_captions(dict(zip(source.image_ids, source.captions, strict=True)), captions)
     scores = {name: row["score"] for name, row in result["measures"].items()}
-    assert {name: scores[name] for name in wanted.measures} == pytest.approx(wanted.measures)
+    assert {name: scores[name] for name in wanted.metrics} == pytest.approx(wanted.metrics)
     for name, row in result["measures"].items():
         if name == "METEOR":  # which has no interval
             continue
@@ -74,14 +74,14 @@ def test_the_report_counts_what_was_not_read_and_says_where_the_rest_is(result):
     assert lines[place + 11] == f"  and 2 more, in {result['files']['scores']}"
 
 
-def test_the_report_names_every_measure_and_file(run, result):
+def test_the_report_names_every_metric_and_file(run, result):
     text = format_evaluation(result)
     for name in ("BLEU-4", "ROUGE-L", "CIDEr-D", "95% interval", "shapes test", *result["files"].values()):
         assert name in text
     assert set(result["pointing_game"]) in (set(), {"words", "hits", "area", "ratio"})
 
 
-def test_the_contact_sheet_shows_every_picture(run, result):
+def test_the_contact_sheet_shows_every_image(run, result):
     sheet = Image.open(run / "evaluation" / "test.png")
     assert sheet.height > 6 * 170
 
@@ -97,17 +97,17 @@ def test_the_contact_sheet_has_letters_beyond_ascii(one, other):
     assert len({drawn(one, one, one), drawn(other, one, one), drawn(one, other, one), drawn(one, one, other)}) == 4
 
 
-def test_java_measures_run_or_say_why_not(result):
+def test_java_metrics_run_or_say_why_not(result):
     assert "METEOR" in result["measures"] or any("METEOR" in note for note in result["notes"])
 
 
-def test_pictures_without_captions_cannot_be_scored(run, monkeypatch):
+def test_images_without_captions_cannot_be_scored(run, monkeypatch):
     bare = SimpleNamespace(captions=[[], []], __len__=lambda self: 2)
     config = SimpleNamespace(task="captioning", data=SimpleNamespace(manifest="mine.jsonl"))
     task = SimpleNamespace(source=lambda split: bare, config=config, quarantine_errors=contextlib.nullcontext)
     loaded = (config, task, None, "best: these")
-    monkeypatch.setattr("vl_keras.training.evaluate.load_run", lambda *args: loaded)
-    with pytest.raises(TrainingError, match="`dev` of mine has no captions to score against"):
+    monkeypatch.setattr("vl_keras.inference.evaluate.load_run", lambda *args: loaded)
+    with pytest.raises(RunError, match="`dev` of mine has no captions to score against"):
         evaluate(run, "dev")
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vl_keras.drawing.reliability_figure import reliability_figure
+from vl_keras.errors import RunError
+from vl_keras.inference.evaluate import evaluate, format_evaluation
 from vl_keras.metrics.bootstrap import bootstrap_interval
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.evaluate import evaluate, format_evaluation
-from vl_keras.training.reliability_figure import reliability_figure
-from vl_keras.training.run_dir import load_run
+from vl_keras.runs.load_run import load_run
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
 
@@ -46,15 +46,15 @@ def test_every_question_is_listed_the_worst_answers_first(run, rows):
     assert order == sorted(order)
 
 
-def test_measures_and_intervals_are_of_the_listed_answers(result, rows):
-    measures = result["measures"]
+def test_metrics_and_intervals_are_of_the_listed_answers(result, rows):
+    metrics = result["measures"]
     images = sorted({row["image"] for row in rows})
     of_image = [[row["accuracy"] for row in rows if row["image"] == image] for image in images]
     statistics = np.array([(sum(own), len(own)) for own in of_image], float)
     low, high = bootstrap_interval(statistics, lambda sums, count: sums[:, 0] / sums[:, 1])
-    assert measures["accuracy"]["score"] == pytest.approx(statistics[:, 0].sum() / statistics[:, 1].sum())
-    assert (measures["accuracy"]["low"], measures["accuracy"]["high"]) == pytest.approx((low, high))
-    for row in measures.values():
+    assert metrics["accuracy"]["score"] == pytest.approx(statistics[:, 0].sum() / statistics[:, 1].sum())
+    assert (metrics["accuracy"]["low"], metrics["accuracy"]["high"]) == pytest.approx((low, high))
+    for row in metrics.values():
         assert row["low"] <= row["score"] <= row["high"] or row["high"] == pytest.approx(row["low"])
     assert result["wrong"] == sum(row["accuracy"] == 0 for row in rows)
 
@@ -78,7 +78,7 @@ def test_it_says_what_it_was_measured_with(run, result):
     )
 
 
-def test_the_report_lists_measures_and_wrong_answers(result, rows):
+def test_the_report_lists_metrics_and_wrong_answers(result, rows):
     text = format_evaluation(result)
     for name in (*result["measures"], *result["files"].values(), "95% interval", "fitted to dev", result["weights"]):
         assert name in text
@@ -140,9 +140,9 @@ def test_withheld_answers_are_counted(run, tmp_path):
 def test_what_cannot_be_scored_is_said(run, tmp_path):
     Image.new("RGB", (32, 24)).save(tmp_path / "a.png")
     (tmp_path / "mine.jsonl").write_text('{"image": "a.png", "captions": ["a dog"], "split": "dev"}\n')
-    with pytest.raises(TrainingError, match="`dev` of mine has no questions with answers"):
+    with pytest.raises(RunError, match="`dev` of mine has no questions with answers"):
         evaluate(run, "dev", overrides=[f"data.manifest={tmp_path / 'mine.jsonl'}"])
-    with pytest.raises(TrainingError, match="--java.*is a vqa run"):
+    with pytest.raises(RunError, match="--java.*is a vqa run"):
         evaluate(run, "dev", with_java=True)
 
 

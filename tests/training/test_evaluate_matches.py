@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vl_keras.errors import RunError
+from vl_keras.inference.evaluate import evaluate, format_evaluation
 from vl_keras.metrics.match_scores import match_scores
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.evaluate import evaluate, format_evaluation
-from vl_keras.training.run_dir import load_run
+from vl_keras.runs.load_run import load_run
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
 
@@ -40,7 +40,7 @@ def test_every_pair_is_listed_the_most_wrong_first(run, rows):
     np.testing.assert_allclose(errors, sorted(errors, reverse=True), atol=1e-6)
 
 
-def test_measures_are_of_the_listed_pairs(result, rows):
+def test_metrics_are_of_the_listed_pairs(result, rows):
     wanted = match_scores([row["probability"] for row in rows], [row["match"] for row in rows])
     assert {name: row["score"] for name, row in result["measures"].items()} == pytest.approx(wanted, abs=1e-3)
     for row in result["measures"].values():
@@ -67,5 +67,5 @@ def test_what_cannot_be_scored_is_said(run, tmp_path):
     Image.new("RGB", (32, 24)).save(tmp_path / "a.png")
     row = {"image": "a.png", "question": "what?", "answer": "a dog", "split": "dev"}
     (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(TrainingError, match="`dev` of mine has no texts to pair"):
+    with pytest.raises(RunError, match="`dev` of mine has no texts to pair"):
         evaluate(run, "dev", overrides=[f"data.manifest={tmp_path / 'mine.jsonl'}"])

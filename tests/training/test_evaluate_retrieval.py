@@ -11,14 +11,13 @@ import pytest
 from PIL import Image
 
 from vl_keras.config import DataConfig, config_from_dict
-from vl_keras.data.builders.example import DataError
+from vl_keras.errors import DataError, RunError
+from vl_keras.inference.evaluate import evaluate, format_evaluation
+from vl_keras.inference.rerank import Reranker
 from vl_keras.metrics.retrieval_scores import scores_of_ranks
-from vl_keras.training import evaluate_retrieval as module
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.evaluate import evaluate, format_evaluation
-from vl_keras.training.querybank import Querybank
-from vl_keras.training.rerank import Reranker
-from vl_keras.training.run_dir import load_run
+from vl_keras.retrieval.querybank import Querybank
+from vl_keras.runs.load_run import load_run
+from vl_keras.tasks.embedding import evaluate_retrieval as module
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
 
@@ -57,12 +56,12 @@ def test_every_query_is_listed_with_its_rank_and_what_came_first(run, result):
         assert (row["first"][0] in own) == (row["rank"] == 1) or captions.count(row["first"][0]) > 1
 
 
-def test_measures_are_of_the_ranks(run, result):
-    measures = {name: row["score"] for name, row in result["measures"].items()}
+def test_metrics_are_of_the_ranks(run, result):
+    metrics = {name: row["score"] for name, row in result["measures"].items()}
     for query, way in WAYS.items():
         scores = scores_of_ranks([row["rank"] for row in _rows(run) if row["query"] == query])
         for name, score in scores.items():
-            assert measures[f"{way} {name.replace('recall_at_', 'R@')}"] == pytest.approx(score)
+            assert metrics[f"{way} {name.replace('recall_at_', 'R@')}"] == pytest.approx(score)
     for row in result["measures"].values():
         assert row["low"] <= row["score"] + 1e-9 and row["score"] <= row["high"] + 1e-9
     assert result["measures"]["mean_recall"]["low"] < result["measures"]["mean_recall"]["high"]
@@ -109,10 +108,10 @@ def test_a_matching_run_orders_the_first_candidates_anew(run, result, task_run, 
         ordered = [first[place] for place in np.argsort(-logits)]
         assert new["first"] == ordered
         assert new["rank"] == (1 + ordered.index(old["image"]) if old["image"] in first else old["rank"])
-    measures = reranked["measures"]
-    assert {name: row for name, row in measures.items() if "reranked" not in name} == result["measures"]
+    metrics = reranked["measures"]
+    assert {name: row for name, row in metrics.items() if "reranked" not in name} == result["measures"]
     ranks = scores_of_ranks([row["rank"] for row in after])
-    assert measures["reranked text_to_image R@1"]["score"] == pytest.approx(ranks["recall_at_1"])
+    assert metrics["reranked text_to_image R@1"]["score"] == pytest.approx(ranks["recall_at_1"])
     assert f"the first 3 answers, by scaled similarity and, added, {matching}, best" in format_evaluation(reranked)
 
 
@@ -135,7 +134,7 @@ def test_a_querybank_changes_scores_as_it_says(run, result, tmp_path):
 
 
 def test_a_split_by_itself_is_scored_with_the_captions_that_the_run_keeps(run, result, tmp_path):
-    """As where somebody else measures the run, whose folder holds the pictures of one split only."""
+    """As where somebody else measures the run, whose folder holds the images of one split only."""
     copy = shutil.copytree(run, tmp_path / "run")
     _, task, model, _ = load_run(run)
     source = task.source("test")
@@ -165,16 +164,16 @@ def test_a_split_by_itself_is_scored_with_the_captions_that_the_run_keeps(run, r
 
 
 def test_only_a_matching_run_of_the_same_data_can_rerank(run, task_run, tmp_path):
-    with pytest.raises(TrainingError, match="rerank_with` is a matching run; .* is one of vqa"):
+    with pytest.raises(RunError, match="rerank_with` is a matching run; .* is one of vqa"):
         evaluate(run, "test", [f"retrieval.rerank_with={task_run('vqa')}"])
-    with pytest.raises(TrainingError, match="holds no run"):
+    with pytest.raises(RunError, match="holds no run"):
         evaluate(run, "test", [f"retrieval.rerank_with={tmp_path}"])
 
 
 def test_it_is_written_and_reported(run, result):
     assert json.loads((run / "evaluation" / "test.json").read_text("utf-8")) == json.loads(json.dumps(result))
     text = format_evaluation(result)
-    for name in ("mean_recall", "text_to_image R@10", "searched: 6 pictures", *result["files"].values()):
+    for name in ("mean_recall", "text_to_image R@10", "searched: 6 images", *result["files"].values()):
         assert name in text
     sheet = np.asarray(Image.open(run / "evaluation" / "test.png")).astype(int)
     framed = sum(row["rank"] <= 6 for row in _rows(run) if row["query"] == "text")
@@ -185,13 +184,13 @@ def test_what_cannot_be_scored_is_said(run, tmp_path):
     Image.new("RGB", (32, 24)).save(tmp_path / "a.png")
     row = {"image": "a.png", "question": "what?", "answer": "a dog", "split": "dev"}
     (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(TrainingError, match="`dev` of mine has no captions to find"):
+    with pytest.raises(RunError, match="`dev` of mine has no captions to find"):
         evaluate(run, "dev", overrides=[f"data.manifest={tmp_path / 'mine.jsonl'}"])
     file = io.BytesIO()
     Image.effect_noise((64, 48), 50).save(file, "JPEG")
     (tmp_path / "cut.jpg").write_bytes(file.getvalue()[:-300])
     (tmp_path / "cut.jsonl").write_text(json.dumps({"image": "cut.jpg", "captions": ["a dog"], "split": "dev"}))
-    with pytest.raises(TrainingError, match="No picture of split `dev` of cut that has captions can be read"):
+    with pytest.raises(RunError, match="No image of split `dev` of cut that has captions can be read"):
         evaluate(run, "dev", overrides=[f"data.manifest={tmp_path / 'cut.jsonl'}", "data.max_bad_share=1"])
 
 
@@ -205,6 +204,6 @@ def test_the_matching_run_reads_the_same_data_whatever_its_path(monkeypatch):
         assert (read.max_examples, read.max_pixels, read.max_bad_share) == (3, 7, 0.5)
         return SimpleNamespace(task="vqa"), None, None, ""
 
-    monkeypatch.setattr("vl_keras.training.rerank.load_run", load_run)
-    with pytest.raises(TrainingError, match="is one of vqa"):
+    monkeypatch.setattr("vl_keras.inference.rerank.load_run", load_run)
+    with pytest.raises(RunError, match="is one of vqa"):
         Reranker("run", SimpleNamespace(config=SimpleNamespace(data=data)), "dev")

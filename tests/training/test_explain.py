@@ -1,4 +1,4 @@
-"""Where the model looked: attention and Grad-CAM against transcriptions, and the pictures drawn of them."""
+"""Where the model looked: attention and Grad-CAM against transcriptions, and the images drawn of them."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,10 @@ import tensorflow as tf
 from PIL import Image
 
 from vl_keras.data.text_ops import CaptionTokenizer
-from vl_keras.training.attention_drawing import draw_explanation, fit, overlay
-from vl_keras.training.explain import Explainer, Explanation, by_word, words_of_tokens
-from vl_keras.training.pointing import play_pointing_game
-from vl_keras.training.run_dir import load_run
+from vl_keras.drawing.attention_drawing import draw_explanation, fit, overlay
+from vl_keras.runs.load_run import load_run
+from vl_keras.tasks.writing.explain_captions import Explainer, Explanation, by_word, words_of_tokens
+from vl_keras.tasks.writing.pointing import play_pointing_game
 
 BATCH = 3
 
@@ -37,7 +37,7 @@ def explained(loaded, batch):
 
 def test_attention_is_a_share_of_every_grid_cell(explained):
     for explanation in explained[0]:
-        assert explanation.attention.shape == (len(explanation.words), 3, 4)  # pictures of 24 x 32, cells of 8 pixels
+        assert explanation.attention.shape == (len(explanation.words), 3, 4)  # images of 24 x 32, cells of 8 pixels
         np.testing.assert_allclose(explanation.attention.sum(axis=(1, 2)), 1.0, atol=1e-5)
         assert "".join(explanation.words) == explanation.caption.replace(" ", "")  # "a ," is written "a,"
 
@@ -125,15 +125,15 @@ def test_the_overlay_of_no_attention_at_all_is_dark():
 @pytest.mark.parametrize(
     "size, fitted", [((30, 40), (75, 100)), ((40, 30), (100, 75)), ((2, 400), (25, 100)), ((1, 1), (100, 100))]
 )
-def test_a_picture_keeps_its_shape_but_never_gets_too_narrow(size, fitted):
+def test_an_image_keeps_its_shape_but_never_gets_too_narrow(size, fitted):
     assert fit(np.zeros((*size, 3), np.uint8), 100).size == fitted[::-1]
 
 
 def test_explanations_are_drawn(explained, tmp_path):
     explanation = explained[0][0]
-    picture = np.full((36, 48, 3), 200, np.uint8)
-    draw_explanation(explanation, picture, tmp_path / "both.png", "name")
-    draw_explanation(explanation._replace(grad_cam=None, probabilities=None), picture, tmp_path / "one.png")
-    draw_explanation(Explanation("", [], np.zeros((0, 3, 4))), picture, tmp_path / "empty.png")
+    image = np.full((36, 48, 3), 200, np.uint8)
+    draw_explanation(explanation, image, tmp_path / "both.png", "name")
+    draw_explanation(explanation._replace(grad_cam=None, probabilities=None), image, tmp_path / "one.png")
+    draw_explanation(Explanation("", [], np.zeros((0, 3, 4))), image, tmp_path / "empty.png")
     both, one, empty = (Image.open(tmp_path / f"{name}.png") for name in ("both", "one", "empty"))
     assert both.width == one.width and both.height > one.height > empty.height

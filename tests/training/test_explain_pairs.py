@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from vl_keras.encoders.hub_tokenizer import HubTokenizer
 from vl_keras.tasks.matching import MatchingTask
+from vl_keras.tasks.pairing.explain_pairs import PairExplainer
 from vl_keras.tasks.vqa import VqaTask
-from vl_keras.training.explain_pairs import PairExplainer
-from vl_keras.training.sample_pictures import SAMPLE_PICTURES
+from vl_keras.tasks.writing.sample_captions import SAMPLE_IMAGES
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
 
@@ -17,7 +17,7 @@ TASKS = {"vqa": VqaTask, "matching": MatchingTask}
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     return np.random.default_rng(0).integers(0, 256, (1, 24, 32, 3), np.uint8)
 
 
@@ -27,13 +27,13 @@ def _built(task_config, name, fusion):
 
 
 @pytest.mark.parametrize("fusion", ["cross_modal", "early"])
-def test_words_have_the_attention_of_their_tokens(task_config, picture, fusion):
+def test_words_have_the_attention_of_their_tokens(task_config, image, fusion):
     task, model = _built(task_config, "vqa", fusion)
     text = "what is tothel left of the starring star?"  # some words are several pieces
-    found = PairExplainer(task, model)(picture, text, "yes", "asked")
+    found = PairExplainer(task, model)(image, text, "yes", "asked")
     assert found.words == text.split() and found.grad_cam is None and found.caption == "asked"
     ids = task.encode_texts([text])
-    outputs = model.answer(model.read_images({"image": picture}), ids)
+    outputs = model.answer(model.read_images({"image": image}), ids)
     weights = outputs["attention"].numpy()[0].reshape(-1, 3, 4)
     pieces = [task.tokenizer.tokenize([word])[0].shape[0] for word in text.split()]
     assert max(pieces) > 1
@@ -45,13 +45,13 @@ def test_words_have_the_attention_of_their_tokens(task_config, picture, fusion):
 
 
 @pytest.mark.parametrize("name, fusion", [("vqa", "product"), ("vqa", "late"), ("matching", "gated")])
-def test_without_attention_it_is_grad_cam_of_the_log_odds(task_config, picture, name, fusion):
+def test_without_attention_it_is_grad_cam_of_the_log_odds(task_config, image, name, fusion):
     """From the gradient on in float64; the gradient itself against differences of the log-odds."""
     task, model = _built(task_config, name, fusion)
     explainer = PairExplainer(task, model)
-    found = explainer(picture, QUESTION, "said", "asked")
+    found = explainer(image, QUESTION, "said", "asked")
     assert found.attention is None and found.words == ["said"] and fusion in explainer.note
-    regions = model.read_images({"image": picture})
+    regions = model.read_images({"image": image})
     ids = task.encode_texts([QUESTION])
 
     def log_odds(regions):
@@ -75,9 +75,9 @@ def test_without_attention_it_is_grad_cam_of_the_log_odds(task_config, picture, 
     np.testing.assert_allclose(found.grad_cam[0], wanted, atol=0.02 * wanted.max())
 
 
-def test_a_model_that_reads_no_picture_has_no_bright_place(task_config, picture):
+def test_a_model_that_reads_no_image_has_no_bright_place(task_config, image):
     task = VqaTask(task_config("vqa", "model.fusion=product", "model.reads=text"))
-    found = PairExplainer(task, task.build())(picture, QUESTION, "said", "asked")
+    found = PairExplainer(task, task.build())(image, QUESTION, "said", "asked")
     np.testing.assert_array_equal(found.grad_cam, np.zeros((1, 3, 4)))
 
 
@@ -106,10 +106,10 @@ def test_words_of_a_hub_module_are_those_that_spaces_part():
 @pytest.mark.parametrize("name", TASKS)
 def test_samples_for_the_board_follow_the_weights(task_config, name):
     task, model = _built(task_config, name, "interactive")
-    sample = SAMPLE_PICTURES[name](task, model, "dev")
-    pictures, lines = sample()
-    assert len(pictures) == len(lines) == 4
-    assert all(picture.dtype == np.uint8 and picture.std() > 10 for picture in pictures)
+    sample = SAMPLE_IMAGES[name](task, model, "dev")
+    images, lines = sample()
+    assert len(images) == len(lines) == 4
+    assert all(image.dtype == np.uint8 and image.std() > 10 for image in images)
     first = task.texts("dev")[0][0]
     assert lines[0].startswith(f"{first}: ")
     (bias,) = [weight for weight in model.pair_reader.weights if "logits/bias" in weight.name]

@@ -1,6 +1,6 @@
 import math
 
-from vl_keras.training.history import History
+from vl_keras.runs.history import History
 
 
 def rows():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from vl_keras.data.text_ops import CaptionTokenizer
+from vl_keras.errors import RunError
 from vl_keras.tasks import TASKS
 from vl_keras.tasks.captioning import CaptioningTask
-from vl_keras.training.errors import TrainingError
 from vl_keras.training.initialise import Start
 from vl_keras.training.train import train
 
@@ -50,16 +50,16 @@ def test_a_full_vocabulary_is_kept_and_said_so(start, small_config):
 
 def test_a_vocabulary_file_is_refused(start, small_config, trained_run):
     task = NewCaptions(small_config(f"text.vocabulary={trained_run}/vocabulary.txt"))
-    with pytest.raises(TrainingError, match="keeps that vocabulary"):
+    with pytest.raises(RunError, match="keeps that vocabulary"):
         start.give_vocabularies(task, print)
 
 
 def test_another_model_is_refused(start, small_config):
     task = NewCaptions(small_config("model.num_layers=2"), tokenizer=start._task.tokenizer)
-    with pytest.raises(TrainingError, match=r"its decoder has \d+ weights.*model\.\*"):
+    with pytest.raises(RunError, match=r"its decoder has \d+ weights.*model\.\*"):
         start.fill(task, task.build(), print)
     task = NewCaptions(small_config("model.hidden_dim=16"), tokenizer=start._task.tokenizer)
-    with pytest.raises(TrainingError, match="of its reader is"):
+    with pytest.raises(RunError, match="of its reader is"):
         start.fill(task, task.build(), print)
 
 

@@ -1,4 +1,4 @@
-"""Captions for anybody's pictures."""
+"""Captions for anybody's images."""
 
 import io
 import json
@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from vl_keras.data.builders.shapes_scene import draw_scene, sample_scene
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.picture_files import drawing_paths, find_pictures
-from vl_keras.training.predict import format_failures, predict
-from vl_keras.training.run_dir import load_run
+from vl_keras.data.image_files import drawing_paths, find_images
+from vl_keras.errors import RunError
+from vl_keras.inference.predict import format_failures, predict
+from vl_keras.runs.load_run import load_run
 
 # A run of seconds writes next to nothing by itself.
 SETTINGS = ["generation.min_length=5", "generation.no_repeat_ngram=2"]
@@ -24,9 +24,9 @@ def _scene(number, height=40, width=56):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """A folder with pictures of all kinds, and with files that are none."""
-    folder = tmp_path_factory.mktemp("pictures")
+def photos(tmp_path_factory):
+    """A folder with images of all kinds, and with files that are none."""
+    folder = tmp_path_factory.mktemp("images")
     (folder / "deeper").mkdir()
     _scene(0).save(folder / "color.jpg")
     _scene(8).save(folder / "deeper" / "color.jpg")
@@ -42,7 +42,7 @@ def pictures(tmp_path_factory):
     whole = (folder / "color.jpg").read_bytes()
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "empty.png").write_bytes(b"")
-    (folder / "words.jpg").write_text("no picture")
+    (folder / "words.jpg").write_text("no image")
     (folder / "notes.txt").write_text("not looked at")
     scene = _scene(7, 48, 64)
     scene.save(folder / "deeper" / "upright.jpg", quality=95, subsampling=0)
@@ -55,13 +55,13 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def predicted(trained_run, pictures, tmp_path_factory):
+def predicted(trained_run, photos, tmp_path_factory):
     """Predictions by path below the folder, the rows of the JSONL file, and the folder of the explanations."""
     out = tmp_path_factory.mktemp("out")
     seen = []
     predictions = predict(
         trained_run,
-        [pictures, pictures / "absent.jpg"],
+        [photos, photos / "absent.jpg"],
         out=out / "new" / "captions.jsonl",
         explain=out / "drawn" / "all.png",
         overrides=SETTINGS,
@@ -69,11 +69,11 @@ def predicted(trained_run, pictures, tmp_path_factory):
     )
     assert seen == predictions
     lines = (out / "new" / "captions.jsonl").read_text("utf-8").splitlines()
-    by_name = {prediction.path.removeprefix(f"{pictures}/"): prediction for prediction in predictions}
+    by_name = {prediction.path.removeprefix(f"{photos}/"): prediction for prediction in predictions}
     return by_name, [json.loads(line) for line in lines], out / "drawn"
 
 
-def test_every_kind_of_picture_gets_a_caption_and_a_bad_one_costs_itself(predicted):
+def test_every_kind_of_image_gets_a_caption_and_a_bad_one_costs_itself(predicted):
     status = {name: prediction.status for name, prediction in predicted[0].items()}
     bad = {name: status.pop(name) for name in ("cut.jpg", "empty.png", "words.jpg", "absent.jpg")}
     assert list(status) == [
@@ -83,7 +83,7 @@ def test_every_kind_of_picture_gets_a_caption_and_a_bad_one_costs_itself(predict
     assert set(status.values()) == {"ok"}
     assert "cut short" in bad["cut.jpg"] and "no bytes" in bad["empty.png"] and "No such file" in bad["absent.jpg"]
     listed = format_failures(list(predicted[0].values()))
-    assert listed.startswith("4 of 16 pictures could not be read:")
+    assert listed.startswith("4 of 16 images could not be read:")
     assert all(name in listed for name in bad)
 
 
@@ -112,14 +112,14 @@ def test_a_name_that_is_not_utf8_can_be_read_back(trained_run, tmp_path):
     assert json.loads(line)["image"] == str(path) and json.loads(line)["status"] == "ok"
 
 
-def test_a_picture_is_turned_as_its_exif_orientation_says(predicted):
+def test_an_image_is_turned_as_its_exif_orientation_says(predicted):
     upright, turned, stored = (predicted[0][f"deeper/{name}.jpg"] for name in ("upright", "turned", "as_stored"))
     assert turned.line == upright.line
     scores = [prediction.output["score"] for prediction in (upright, turned, stored)]
     assert abs(scores[1] - scores[0]) < 0.2 * abs(scores[2] - scores[0])
 
 
-def test_explanations_are_named_after_their_pictures(predicted):
+def test_explanations_are_named_after_their_images(predicted):
     drawn = {name: prediction.explanation for name, prediction in predicted[0].items()}
     assert drawn["color.jpg"] == str(predicted[2] / "all-color.png")
     assert drawn["deeper/color.jpg"] == str(predicted[2] / "all-color-2.png")
@@ -129,9 +129,9 @@ def test_explanations_are_named_after_their_pictures(predicted):
         assert np.asarray(Image.open(path)).std() > 10
 
 
-def test_alone_it_is_as_among_others(trained_run, pictures, predicted, tmp_path):
+def test_alone_it_is_as_among_others(trained_run, photos, predicted, tmp_path):
     drawing = tmp_path / "new" / "one.png"
-    (alone,) = predict(trained_run, [pictures / "palette.gif"], explain=drawing, overrides=SETTINGS)
+    (alone,) = predict(trained_run, [photos / "palette.gif"], explain=drawing, overrides=SETTINGS)
     among = predicted[0]["palette.gif"]
     assert alone.output["captions"] == among.output["captions"]
     assert alone.output["score"] == pytest.approx(among.output["score"], abs=1e-4)
@@ -139,7 +139,7 @@ def test_alone_it_is_as_among_others(trained_run, pictures, predicted, tmp_path)
 
 
 def test_what_is_predicted_is_what_was_measured(trained_run, tmp_path):
-    """A file gets the caption that its picture gets as an example of the development split."""
+    """A file gets the caption that its image gets as an example of the development split."""
     _, task, captioner, _ = load_run(trained_run, overrides=SETTINGS)
     captions = task.caption_split(captioner, "dev", limit=4)
     for caption in captions:
@@ -153,7 +153,7 @@ def test_what_is_predicted_is_what_was_measured(trained_run, tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"images": []}, "no picture"),
+        ({"images": []}, "no image"),
         ({"explain": "out.jpg"}, "does not end in .png"),
         ({"context": "at the sea"}, "has no text encoder"),
         ({"questions": ["what?"]}, "is a captioning run: it takes --context, not --question"),
@@ -161,26 +161,26 @@ def test_what_is_predicted_is_what_was_measured(trained_run, tmp_path):
         ({"overrides": ["training.epochs=2"]}, "retrieval.rerank_… and retrieval.querybank can"),
     ],
 )
-def test_what_cannot_be_done_is_said(trained_run, pictures, arguments, message):
-    images = arguments.pop("images", [pictures / "color.jpg"])
-    with pytest.raises(TrainingError, match=message):
+def test_what_cannot_be_done_is_said(trained_run, photos, arguments, message):
+    images = arguments.pop("images", [photos / "color.jpg"])
+    with pytest.raises(RunError, match=message):
         predict(trained_run, images, **arguments)
 
 
-def test_a_folder_without_pictures_is_an_error(trained_run, tmp_path):
+def test_a_folder_without_images_is_an_error(trained_run, tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(TrainingError, match="no picture"):
+    with pytest.raises(RunError, match="no image"):
         predict(trained_run, [tmp_path])
 
 
-def test_a_folder_gives_its_pictures_by_every_usual_ending_and_nothing_else(tmp_path):
+def test_a_folder_gives_its_images_by_every_usual_ending_and_nothing_else(tmp_path):
     # Phones' HEIC and the like cannot be read, but a folder of them must not look empty: they are listed as not read.
     names = ["a.JPG", "b.jfif", "c.png", "d/e.webp", "d/f.gif", "i.HEIC", "j.tif"]
     for name in [*names, "g.txt", "h", "d/i.json"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.jpg").mkdir()
-    assert find_pictures([tmp_path]) == [tmp_path / name for name in names]
+    assert find_images([tmp_path]) == [tmp_path / name for name in names]
 
 
 def test_links_to_folders_are_followed_and_no_folder_is_searched_twice(tmp_path):
@@ -191,13 +191,13 @@ def test_links_to_folders_are_followed_and_no_folder_is_searched_twice(tmp_path)
     (photos / "more").symlink_to(elsewhere)
     (photos / "again").symlink_to(photos / "2024")
     (elsewhere / "round").symlink_to(photos)
-    assert find_pictures([photos]) == [photos / "2024/a.jpg", photos / "more/deep/a.jpg"]
+    assert find_images([photos]) == [photos / "2024/a.jpg", photos / "more/deep/a.jpg"]
 
 
-def test_no_picture_is_drawn_over(tmp_path):
-    picture, link = tmp_path / "dog.png", tmp_path / "link.png"
-    link.symlink_to(picture)
-    for explain in (picture, link, tmp_path / "sub" / ".." / "dog.png"):
-        with pytest.raises(TrainingError, match="is one of the pictures and would be drawn over"):
-            drawing_paths(explain, [picture])
-    assert drawing_paths(picture, [picture], count=2) == [tmp_path / "dog-1.png", tmp_path / "dog-2.png"]
+def test_no_image_is_drawn_over(tmp_path):
+    image, link = tmp_path / "dog.png", tmp_path / "link.png"
+    link.symlink_to(image)
+    for explain in (image, link, tmp_path / "sub" / ".." / "dog.png"):
+        with pytest.raises(RunError, match="is one of the images and would be drawn over"):
+            drawing_paths(explain, [image])
+    assert drawing_paths(image, [image], count=2) == [tmp_path / "dog-1.png", tmp_path / "dog-2.png"]

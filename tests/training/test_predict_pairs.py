@@ -1,4 +1,4 @@
-"""Answers and matches for anybody's pictures."""
+"""Answers and matches for anybody's images."""
 
 import json
 
@@ -8,9 +8,9 @@ import tensorflow as tf
 from PIL import Image
 
 from vl_keras.data.builders.shapes_scene import draw_scene, sample_scene
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.predict import format_failures, predict
-from vl_keras.training.run_dir import load_run
+from vl_keras.errors import RunError
+from vl_keras.inference.predict import format_failures, predict
+from vl_keras.runs.load_run import load_run
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
 
@@ -18,42 +18,42 @@ TEXTS = ["is there a red circle?", "what shape is to the left of the star?", "Gr
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """A folder with pictures of the run's size, so that a file is what the model sees, and with one that is none."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    """A folder with images of the run's size, so that a file is what the model sees, and with one that is none."""
+    folder = tmp_path_factory.mktemp("images")
     for number in range(3):
         draw_scene(sample_scene(f"predict {number}", 24, 32)).save(folder / f"{number}.png")
-    (folder / "bad.jpg").write_text("no picture")
+    (folder / "bad.jpg").write_text("no image")
     return folder
 
 
 @pytest.fixture(scope="module", params=["vqa", "matching"])
-def predicted(request, task_run, pictures, tmp_path_factory):
+def predicted(request, task_run, images, tmp_path_factory):
     """Task's name, predictions, rows of the JSONL file, folder of the explanations."""
     out = tmp_path_factory.mktemp("out")
     seen = []
     texts = {"questions" if request.param == "vqa" else "texts": TEXTS}
     settings = {"out": out / "new" / "said.jsonl", "explain": out / "drawn" / "x.png", "report": seen.append}
-    predictions = predict(task_run(request.param), [pictures], **texts, **settings)
+    predictions = predict(task_run(request.param), [images], **texts, **settings)
     assert seen == predictions
     lines = (out / "new" / "said.jsonl").read_text("utf-8").splitlines()
     return request.param, predictions, [json.loads(line) for line in lines], out / "drawn"
 
 
-def test_each_picture_with_each_text_and_a_bad_one_costs_itself(predicted, pictures):
+def test_each_image_with_each_text_and_a_bad_one_costs_itself(predicted, images):
     name, predictions, rows, _ = predicted
     key = "question" if name == "vqa" else "text"
-    good = [(str(pictures / f"{number}.png"), text) for number in range(3) for text in TEXTS]
+    good = [(str(images / f"{number}.png"), text) for number in range(3) for text in TEXTS]
     assert [(p.path, p.output[key]) for p in predictions if p.status == "ok"] == good
     (bad,) = [p for p in predictions if p.status != "ok"]
-    assert bad.path == str(pictures / "bad.jpg") and bad.line == "" and bad.output == {}
-    assert format_failures(predictions).startswith("1 of 4 pictures could not be read:\n  ")
+    assert bad.path == str(images / "bad.jpg") and bad.line == "" and bad.output == {}
+    assert format_failures(predictions).startswith("1 of 4 images could not be read:\n  ")
     for prediction, row in zip(predictions, rows, strict=True):
         assert row == {"image": prediction.path, "status": prediction.status, **prediction.output}
 
 
 def test_it_says_what_is_served(predicted, task_run):
-    """Line and output against the serving signature's function, a picture alone."""
+    """Line and output against the serving signature's function, an image alone."""
     name, predictions, _, _ = predicted
     _, task, model, _ = load_run(task_run(name))
     served = task.serving_signatures(model)["answer" if name == "vqa" else "match"]
@@ -77,22 +77,22 @@ def test_it_says_what_is_served(predicted, task_run):
         assert prediction.line == f"{text}\t{said}"
 
 
-def test_explanations_are_named_after_picture_and_text(predicted, pictures):
+def test_explanations_are_named_after_image_and_text(predicted, images):
     _, predictions, _, folder = predicted
     drawn = [p.explanation for p in predictions if p.status == "ok"]
-    wanted = [str(folder / f"x-{picture}-{text}.png") for picture in range(3) for text in (1, 2, 3)]
+    wanted = [str(folder / f"x-{image}-{text}.png") for image in range(3) for text in (1, 2, 3)]
     assert drawn == wanted and sorted(map(str, folder.iterdir())) == sorted(wanted)
     for path in drawn:
         assert np.asarray(Image.open(path)).std() > 10
 
 
-def test_an_answer_below_the_threshold_is_withheld(task_run, pictures, monkeypatch):
+def test_an_answer_below_the_threshold_is_withheld(task_run, images, monkeypatch):
     from vl_keras.tasks.vqa import VqaTask
 
-    plain = predict(task_run("vqa"), [pictures / "0.png"], questions=TEXTS[:1])[0]
-    own = VqaTask.use_measures
-    monkeypatch.setattr(VqaTask, "use_measures", lambda task, measures: own(task, {**measures, "threshold": 1.0}))
-    withheld = predict(task_run("vqa"), [pictures / "0.png"], questions=TEXTS[:1])[0]
+    plain = predict(task_run("vqa"), [images / "0.png"], questions=TEXTS[:1])[0]
+    own = VqaTask.use_metrics
+    monkeypatch.setattr(VqaTask, "use_measures", lambda task, metrics: own(task, {**metrics, "threshold": 1.0}))
+    withheld = predict(task_run("vqa"), [images / "0.png"], questions=TEXTS[:1])[0]
     assert withheld.output == {**plain.output, "answer": ""}
     assert withheld.line == f"{TEXTS[0]}\tno answer ({plain.output['answer']} {plain.output['score']:.2f})"
 
@@ -104,9 +104,9 @@ def test_an_answer_below_the_threshold_is_withheld(task_run, pictures, monkeypat
         ("matching", {"texts": ["a red circle", " "]}, "is a matching run: give it something to read with --text"),
         ("vqa", {"questions": TEXTS, "texts": ["a"]}, "is a vqa run: it takes --question, not --text"),
         ("matching", {"questions": TEXTS, "context": "a"}, "it takes --text, not --context or --question"),
-        ("retrieval", {}, "is a retrieval run, which finds pictures.*vl-keras index .*vl-keras search"),
+        ("retrieval", {}, "is a retrieval run, which finds images.*vl-keras index .*vl-keras search"),
     ],
 )
-def test_what_does_not_belong_to_the_task_is_said(task_run, pictures, task, arguments, message):
-    with pytest.raises(TrainingError, match=message):
-        predict(task_run(task), [pictures / "0.png"], **arguments)
+def test_what_does_not_belong_to_the_task_is_said(task_run, images, task, arguments, message):
+    with pytest.raises(RunError, match=message):
+        predict(task_run(task), [images / "0.png"], **arguments)

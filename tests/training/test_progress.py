@@ -1,5 +1,5 @@
-from vl_keras.training import progress
-from vl_keras.training.progress import Progress
+from vl_keras import progress
+from vl_keras.progress import Progress
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys):

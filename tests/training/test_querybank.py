@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vl_keras.training.querybank import Querybank
+from vl_keras.retrieval.querybank import Querybank
 
 
 def _unit(count, seed):
@@ -22,8 +22,8 @@ def test_the_score_is_that_of_the_formula():
             np.testing.assert_allclose(scores[i, j], v @ t - (near_v + near_t) / 2 / 27, atol=1e-5)
 
 
-def test_a_picture_that_every_text_finds_gives_way():
-    """A hub: a little nearer to the second's text than its own picture, and as near to all other texts."""
+def test_an_image_that_every_text_finds_gives_way():
+    """A hub: a little nearer to the second's text than its own image, and as near to all other texts."""
     bank_texts = np.eye(3, dtype="float32")
     hub = np.full((1, 3), 3**-0.5, "float32")
     own = np.array([[0.1, 0.57, -0.8155]], "float32")
@@ -34,11 +34,11 @@ def test_a_picture_that_every_text_finds_gives_way():
     assert (bank.of_images(images) @ bank.of_texts(text).T).argmax() == 1
 
 
-def test_without_pictures_texts_keep_what_they_have():
+def test_without_images_texts_keep_what_they_have():
     images, texts, bank_texts = _unit(5, 0), _unit(7, 1), _unit(30, 3)
     whole, half = Querybank(_unit(40, 2), bank_texts, 27.0), Querybank(None, bank_texts, 27.0)
     ours, theirs = (bank.of_images(images) @ bank.of_texts(texts).T for bank in (half, whole))
-    # A text's own part is the same for all pictures, a picture's for all texts.
+    # A text's own part is the same for all images, an image's for all texts.
     np.testing.assert_allclose(ours - ours[:1], theirs - theirs[:1], atol=1e-5)
     cosine = images @ texts.T
     np.testing.assert_allclose(ours - ours[:, :1], cosine - cosine[:, :1], atol=1e-5)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vl_keras.training.errors import TrainingStopped
+from vl_keras.errors import TrainingStopped
 from vl_keras.training.train import train
 
 pytestmark = pytest.mark.slow  # each trains a run of its task

@@ -9,9 +9,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vl_keras.config import load_config, save_config
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.history import History
-from vl_keras.training.run_dir import RunDir, check_same_run, load_run
+from vl_keras.errors import RunError
+from vl_keras.runs.history import History
+from vl_keras.runs.load_run import load_run
+from vl_keras.runs.run_dir import RunDir, check_same_run
 from vl_keras.training.train import train
 
 
@@ -31,7 +32,7 @@ def test_a_run_explains_itself(trained_run, small_config):
     assert "epoch 2/2: loss" in (trained_run / "train.log").read_text()
 
 
-def test_the_curves_show_losses_measures_and_pictures(trained_run):
+def test_the_curves_show_losses_metrics_and_images(trained_run):
     events = EventAccumulator(str(trained_run / "tensorboard"), size_guidance={"tensors": 0})
     events.Reload()
     assert {"loss", "CIDEr-D", "BLEU-4", "learning_rate", "dev", "dev/0", "dev/3"} <= set(events.Tags()["tensors"])
@@ -39,13 +40,13 @@ def test_the_curves_show_losses_measures_and_pictures(trained_run):
 
 
 def test_a_run_directory_is_not_written_over(trained_run, small_config):
-    with pytest.raises(TrainingError, match="is not empty.*--resume"):
+    with pytest.raises(RunError, match="is not empty.*--resume"):
         train(small_config(), trained_run)
 
 
 def test_a_folder_of_other_things_is_not_said_to_be_a_run(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(TrainingError, match="is not empty. It holds no run: empty it, or give another run directory"):
+    with pytest.raises(RunError, match="is not empty. It holds no run: empty it, or give another run directory"):
         RunDir(tmp_path).open(resume=False)
 
 
@@ -67,7 +68,7 @@ def files_of_at_most(size):
 
 def test_what_a_full_disk_stopped_before_the_first_step_is_started_again(tmp_path, small_config, trained_run):
     """Nothing of it may be taken up, not even a whole checkpoint: it can be of another model."""
-    with files_of_at_most(10_000), pytest.raises(TrainingError, match="step 0 cannot be written.*room.*start again"):
+    with files_of_at_most(10_000), pytest.raises(RunError, match="step 0 cannot be written.*room.*start again"):
         train(small_config(), tmp_path)
     stale = tmp_path / "checkpoints" / "cross_entropy" / "stale"
     stale.touch()
@@ -80,7 +81,7 @@ def test_what_a_full_disk_stopped_before_the_first_step_is_started_again(tmp_pat
 def test_settings_that_a_full_disk_cut_short_are_no_settings(tmp_path, small_config):
     run = RunDir(tmp_path)
     task = SimpleNamespace(save_vocabularies=lambda folder: (folder / "vocabulary.txt").write_text("a" * 2000))
-    with files_of_at_most(1000), pytest.raises(TrainingError, match="cannot be written.*room.*start again"):
+    with files_of_at_most(1000), pytest.raises(RunError, match="cannot be written.*room.*start again"):
         run.write_settings(task, None)
     assert not run.config_file.exists()
 
@@ -93,7 +94,7 @@ def test_a_run_that_lost_its_settings_is_not_taken_for_a_failed_start(trained_ru
             if path.name not in kept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = sorted(run_dir.rglob("*"))
-    with pytest.raises(TrainingError, match="is not empty. It holds no run"):
+    with pytest.raises(RunError, match="is not empty. It holds no run"):
         RunDir(run_dir).open(resume=False)
     assert sorted(run_dir.rglob("*")) == before
 
@@ -102,7 +103,7 @@ def test_a_run_that_lost_its_settings_is_not_taken_for_a_failed_start(trained_ru
 def test_what_only_looks_like_a_failed_start_is_kept(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "mine").touch()
-    with pytest.raises(TrainingError, match="is not empty. It holds no run"):
+    with pytest.raises(RunError, match="is not empty. It holds no run"):
         RunDir(tmp_path).open(resume=False)
     assert (tmp_path / name / "mine").exists() and not (tmp_path / ".lock").exists()
 
@@ -110,7 +111,7 @@ def test_what_only_looks_like_a_failed_start_is_kept(tmp_path, name):
 def test_a_folder_of_published_models_is_no_failed_start(tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / "1").mkdir()
-    with pytest.raises(TrainingError, match="is not empty"):
+    with pytest.raises(RunError, match="is not empty"):
         RunDir(tmp_path).open(resume=False)
 
 
@@ -119,7 +120,7 @@ def test_weights_of_another_model_are_said(trained_run, tmp_path, weights):
     run_dir = shutil.copytree(trained_run, tmp_path / "run")
     words = (run_dir / "vocabulary.txt").read_text("utf-8").splitlines(keepends=True)
     (run_dir / "vocabulary.txt").write_text("".join(words[:-1]), "utf-8")
-    with pytest.raises(TrainingError, match=r"ckpt-\d+ is not of the model that this run's config.yaml and vocabulary"):
+    with pytest.raises(RunError, match=r"ckpt-\d+ is not of the model that this run's config.yaml and vocabulary"):
         load_run(run_dir, weights)
 
 
@@ -128,7 +129,7 @@ def test_weights_cut_short_are_said(trained_run, tmp_path, weights):
     run = RunDir(shutil.copytree(trained_run, tmp_path / "run"))
     for path in run.path.glob("**/ckpt-*.data*"):
         path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(TrainingError, match=r"The checkpoint .*ckpt-\d+ cannot be read"):
+    with pytest.raises(RunError, match=r"The checkpoint .*ckpt-\d+ cannot be read"):
         load_run(run.path, weights)
 
 
@@ -136,17 +137,17 @@ def test_weights_cut_short_are_said(trained_run, tmp_path, weights):
 def test_a_half_written_file_of_a_run_is_named(trained_run, tmp_path, small_config, name, use):
     run_dir = shutil.copytree(trained_run, tmp_path / "run")
     (run_dir / name).write_text('{"be')
-    with pytest.raises(TrainingError, match=rf"run/{name}` is no JSON \(.*put a whole copy in its place"):
+    with pytest.raises(RunError, match=rf"run/{name}` is no JSON \(.*put a whole copy in its place"):
         load_run(run_dir) if use == "load" else train(small_config(), run_dir, resume=True)
 
 
 def test_nothing_to_resume(tmp_path, small_config):
-    with pytest.raises(TrainingError, match="holds no run to resume"):
+    with pytest.raises(RunError, match="holds no run to resume"):
         train(small_config(), tmp_path, resume=True)
 
 
 def test_resuming_another_run_names_what_differs(trained_run, small_config):
-    with pytest.raises(TrainingError) as raised:
+    with pytest.raises(RunError) as raised:
         train(small_config("training.learning_rate=0.5", "model.num_layers=2"), trained_run, resume=True)
     message = str(raised.value)
     assert "training.learning_rate: 0.003 there, 0.5 now" in message and "model.num_layers: 1 there, 2 now" in message
@@ -159,14 +160,14 @@ def test_resuming_on_changed_data_is_refused(trained_run, tmp_path, small_config
     data = json.loads((run_dir / "data.json").read_text())
     data["dev"]["fingerprint"] = "0"
     (run_dir / "data.json").write_text(json.dumps(data))
-    with pytest.raises(TrainingError, match="The data of split dev is not"):
+    with pytest.raises(RunError, match="The data of split dev is not"):
         train(small_config(), run_dir, resume=True)
 
 
 def test_two_trainings_do_not_share_a_directory(tmp_path):
     first = RunDir(tmp_path)
     first.open(resume=False)
-    with pytest.raises(TrainingError, match="Another process trains"):
+    with pytest.raises(RunError, match="Another process trains"):
         RunDir(tmp_path).open(resume=False)
     first.close()
     RunDir(tmp_path).open(resume=False)
@@ -175,8 +176,8 @@ def test_two_trainings_do_not_share_a_directory(tmp_path):
 def test_a_finished_run_is_resumed_to_no_effect(trained_run, tmp_path, small_config, checkpoint_values):
     run_dir = tmp_path / "run"
     shutil.copytree(trained_run, run_dir)
-    measures = train(small_config(), run_dir, resume=True)
-    assert measures == json.loads((trained_run / "measures.json").read_text())
+    metrics = train(small_config(), run_dir, resume=True)
+    assert metrics == json.loads((trained_run / "measures.json").read_text())
     assert (run_dir / "history.csv").read_text() == (trained_run / "history.csv").read_text()
 
 
@@ -196,34 +197,34 @@ def test_load_run_takes_the_weights_that_are_asked_for(trained_run, checkpoint_v
     assert len(captions) == 6 and captions[0].references
 
 
-def test_best_weights_give_the_measures_that_were_written_down(trained_run):
+def test_best_weights_give_the_metrics_that_were_written_down(trained_run):
     _, task, captioner, _ = load_run(trained_run, "best")
     written = json.loads((trained_run / "measures.json").read_text())["best"]["measures"]
     scores, _ = task.measure(captioner, "dev", limit=5)
-    assert scores.measures == pytest.approx(written, abs=1e-6)
+    assert scores.metrics == pytest.approx(written, abs=1e-6)
 
 
 def test_load_run_sets_data_and_generation_only(trained_run):
     config, _, _, _ = load_run(trained_run, overrides=["generation.method=beam", "data.batch_size=3"])
     assert (config.generation.method, config.data.batch_size) == ("beam", 3)
-    with pytest.raises(TrainingError, match=r"Only data.…, generation.…, retrieval.rerank_… and retrieval.querybank"):
+    with pytest.raises(RunError, match=r"Only data.…, generation.…, retrieval.rerank_… and retrieval.querybank"):
         load_run(trained_run, overrides=["model.hidden_dim=64"])
-    with pytest.raises(TrainingError, match="must be auto, best, last or ema"):
+    with pytest.raises(RunError, match="must be auto, best, last or ema"):
         load_run(trained_run, weights="first")
 
 
 def test_load_run_without_a_run(tmp_path):
-    with pytest.raises(TrainingError, match="holds no run"):
+    with pytest.raises(RunError, match="holds no run"):
         load_run(tmp_path)
 
 
 def test_a_written_answer_is_no_longer_than_its_model_is_made_for(tmp_path, task_config):
     save_config(task_config("free_form_vqa"), tmp_path / "config.yaml")
-    with pytest.raises(TrainingError, match="`generation.max_length` of a free_form_vqa run .* 6 in .*; got 9"):
+    with pytest.raises(RunError, match="`generation.max_length` of a free_form_vqa run .* 6 in .*; got 9"):
         load_run(tmp_path, overrides=["generation.max_length=9"])
 
 
-def test_a_run_is_resumed_with_another_share_of_bad_pictures(tmp_path, small_config):
+def test_a_run_is_resumed_with_another_share_of_bad_images(tmp_path, small_config):
     """As the message of too many of them advises."""
     save_config(small_config(), tmp_path / "config.yaml")
     source = type("Source", (list,), {"fingerprint": "f"})()
@@ -232,5 +233,5 @@ def test_a_run_is_resumed_with_another_share_of_bad_pictures(tmp_path, small_con
     )
     for setting, same in (("data.max_bad_share=0.5", True), ("data.batch_size=4", False)):
         task = SimpleNamespace(config=small_config(setting), source=lambda split: source)
-        with contextlib.nullcontext() if same else pytest.raises(TrainingError, match="data.batch_size: 6 there, 4"):
+        with contextlib.nullcontext() if same else pytest.raises(RunError, match="data.batch_size: 6 there, 4"):
             check_same_run(RunDir(tmp_path), task)

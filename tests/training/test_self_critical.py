@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.losses.cider_reward import CiderReward
+from vl_keras.runs.history import History
 from vl_keras.tasks import TASKS
-from vl_keras.training.history import History
-from vl_keras.training.self_critical import SelfCriticalModel, _reference_ids
+from vl_keras.tasks.writing.self_critical import SelfCriticalModel, _reference_ids
 from vl_keras.training.train import train
 
 
@@ -92,7 +92,7 @@ def test_cross_entropy_is_added_by_its_weight(made):
         )
 
 
-def test_features_are_missing_from_the_whole_picture_and_the_rest_makes_up_for_them(made):
+def test_features_are_missing_from_the_whole_image_and_the_rest_makes_up_for_them(made):
     _, captioner, model, (x, y) = made
     with_dropout = SelfCriticalModel(captioner, model._reward, 3, model._settings, 0.5, seed=5, image_dropout=0.4)
     with_dropout.optimizer = type("Optimizer", (), {"iterations": tf.constant(4)})
@@ -129,7 +129,7 @@ def test_a_step_sees_some_of_the_regions_and_other_ones_the_next_time(made):
     assert model._drop_regions(x) is x
 
 
-def test_a_step_without_regions_is_one_on_pictures_that_never_had_them(small_config):
+def test_a_step_without_regions_is_one_on_images_that_never_had_them(small_config):
     """Samples, gradient and cross-entropy see the same ones."""
     off = ("model.dropout=0", "model.word_dropout=0", "model.image_dropout=0")
     config = small_config("image_encoder.cache_features=true", "image_encoder.trainable_from=", *off)
@@ -160,7 +160,7 @@ def test_a_step_without_regions_is_one_on_pictures_that_never_had_them(small_con
         np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
-def test_a_picture_without_captions_is_no_document_of_the_reward(small_config):
+def test_an_image_without_captions_is_no_document_of_the_reward(small_config):
     captions = [["a red circle.", "one shape"], [], ["a star"]]
     task = SimpleNamespace(
         config=small_config(),

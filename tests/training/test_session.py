@@ -2,9 +2,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from vl_keras.runs.history import History
 from vl_keras.tasks.captioning import CaptioningTask
-from vl_keras.training.history import History
-from vl_keras.training.session import Phase, Session
+from vl_keras.training.phase import Phase
+from vl_keras.training.session import Session
 
 
 @pytest.fixture
@@ -51,12 +52,12 @@ def test_no_patience_no_end(is_over, small_config):
     assert not is_over(0.3, 0.2, 0.1, 0.1, config=small_config("training.epochs=9"))
 
 
-def test_of_measures_that_are_all_0_the_last_weights_are_kept(small_config, tmp_path):
+def test_of_metrics_that_are_all_0_the_last_weights_are_kept(small_config, tmp_path):
     saved, scores = [], iter([0.0, 0.0, 0.25, 0.0, 0.25, 0.5])
     task = SimpleNamespace(
-        judge="CIDEr-D",
+        monitor="CIDEr-D",
         source=lambda split: range(3),
-        epoch_measures=lambda *arguments: ({"CIDEr-D": next(scores)}, {}),
+        epoch_metrics=lambda *arguments: ({"CIDEr-D": next(scores)}, {}),
     )
     session = SimpleNamespace(
         config=small_config(),
@@ -70,6 +71,6 @@ def test_of_measures_that_are_all_0_the_last_weights_are_kept(small_config, tmp_
     )
     model = SimpleNamespace(optimizer=SimpleNamespace(use_ema=False), trainable_variables=[])
     for epoch in range(1, 7):
-        measures = Session._measure(session, Phase("cross_entropy", model, None, 1, 9), epoch, epoch)
-        session.history.append({"phase": "cross_entropy", "epoch": epoch, "step": epoch, **measures})
+        metrics = Session._metric(session, Phase("cross_entropy", model, None, 1, 9), epoch, epoch)
+        session.history.append({"phase": "cross_entropy", "epoch": epoch, "step": epoch, **metrics})
     assert saved == [1, 2, 3, 6]

@@ -12,8 +12,8 @@ import pytest
 import replicas
 import tensorflow as tf
 
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.strategy import check_batch_size, is_chief, keras_settings, make_strategy, use_jit
+from vl_keras.errors import RunError
+from vl_keras.runs.strategy import check_batch_size, is_chief, keras_settings, make_strategy, use_jit
 
 
 def free_ports(count):
@@ -103,7 +103,7 @@ def test_auto_is_one_device_without_two_gpus():
 
 def test_workers_that_cannot_be_joined(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["127.0.0.1:1"]}, "task": {"type": "driver", "index": 0}}')
-    with pytest.raises(TrainingError, match="TF_CONFIG"):
+    with pytest.raises(RunError, match="TF_CONFIG"):
         make_strategy("multi_worker")
 
 
@@ -111,7 +111,7 @@ def test_a_batch_that_replicas_cannot_share():
     class Three:
         num_replicas_in_sync = 3
 
-    with pytest.raises(TrainingError, match="`data.batch_size` must divide by the number of replicas; got 8 and 3"):
+    with pytest.raises(RunError, match="`data.batch_size` must be divisible by the number of replicas; got 8 and 3"):
         check_batch_size(8, Three)
 
 

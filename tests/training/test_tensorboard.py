@@ -36,9 +36,9 @@ def test_a_resumed_board_neither_loses_nor_doubles(tmp_path, half_written):
     assert read(tmp_path)["loss"] == list(enumerate(expected))
 
 
-def test_pictures_and_their_captions(tmp_path):
+def test_images_and_their_captions(tmp_path):
     board = Board(tmp_path)
-    board.pictures(3, "dev", [np.zeros((24, 40, 3), np.uint8), np.zeros((30, 17, 3), np.uint8)], ["a", "b"])
+    board.images(3, "dev", [np.zeros((24, 40, 3), np.uint8), np.zeros((30, 17, 3), np.uint8)], ["a", "b"])
     board.close()
     events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
     events.Reload()
@@ -51,6 +51,6 @@ def test_pictures_and_their_captions(tmp_path):
 def test_no_folder_no_files():
     board = Board(None)
     board.scalars(1, {"loss": 1.0})
-    board.pictures(1, "dev", [], [])
+    board.images(1, "dev", [], [])
     board.flush()
     board.close()

@@ -1,4 +1,4 @@
-"""What is in each batch, before any picture is read: indices, caption ids, contexts, seeds."""
+"""What is in each batch, before any image is read: indices, caption ids, contexts, seeds."""
 
 import functools
 
@@ -29,7 +29,7 @@ class BatchRows:
         source: a `Source`.
         tokenizer: a `CaptionTokenizer`, which tells how long captions are; or a `HubTokenizer`.
         training: rows of an endless shuffled stream; or each image once, in order.
-        features: a `FeatureCache`, or None: it has views of each picture to choose among, some of them mirrored.
+        features: a `FeatureCache`, or None: it has views of each image to choose among, some of them mirrored.
         texts: list of strings an image, to stand for the source's captions.
         negatives, neighbours: texts of other images, as in `PlanRules`.
     """
@@ -43,7 +43,7 @@ class BatchRows:
         mirrors = features.flipped.any() if features is not None else data.augment.flip
         texts, self._mirrored = _with_mirrored(self._captions) if training and mirrors else (self._captions, None)
         self.texts = texts
-        # Tokenizing is a good part of what a small picture's decoding costs, so captions are tokenized once.
+        # Tokenizing is a good part of what a small image's decoding costs, so captions are tokenized once.
         self._tokens, self._first, self._size = _tokenize(tokenizer, texts)
         self._rules = PlanRules(
             seed=config.training.seed,
@@ -68,13 +68,13 @@ class BatchRows:
 
         Args:
             step: scalar int64.
-            mine: slice of the batch whose pictures are wanted.
+            mine: slice of the batch whose images are wanted.
 
         Returns:
             Dict. Of the images in `mine`: "index" and "view" `(B,)` int64, "flip" `(B,)` bool, "seed" `(B, 2)` int32,
             "context" `(B,)` strings. Of the whole batch: "target" `(B, K, L)` int32, captions with their end token,
             padded; a missing caption is all padding; "number" `(B, K)` int64, which captions these are, -1 for none;
-            of mirrored pictures as many after all others.
+            of mirrored images as many after all others.
         """
         rows = dict(zip(_TYPES, tf.numpy_function(self._rows, [step], list(_TYPES.values())), strict=True))
         size = self._rules.batch_size if self._training else None

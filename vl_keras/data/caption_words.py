@@ -1,4 +1,4 @@
-"""The content words of captions, which can serve as a picture's context, and what a mirrored picture's captions say."""
+"""The content words of captions, which can serve as an image's context, and what a mirrored image's captions say."""
 
 import hashlib
 import re
@@ -42,7 +42,7 @@ def set_aside_caption(image_id, caption_count):
 
 
 def swap_sides(text):
-    """`text` with the whole words "left" and "right" exchanged, as a mirrored picture needs; capitals are kept."""
+    """`text` with the whole words "left" and "right" exchanged, as a mirrored image needs; capitals are kept."""
 
     def other(match):
         word = match.group()

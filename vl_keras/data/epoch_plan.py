@@ -15,9 +15,9 @@ class PlanRules:
     Attributes:
         batch_size, captions_per_image: images per step and captions of each (K).
         lengths: rising caption lengths that batches are padded to; the last is the longest allowed.
-        views: cached versions of each picture to choose among.
-        flip: mirror half of the pictures.
-        view_flips: `(images, views)` bool, which cached pictures are mirrored; then `flip` is not asked.
+        views: cached versions of each image to choose among.
+        flip: mirror half of the images.
+        view_flips: `(images, views)` bool, which cached images are mirrored; then `flip` is not asked.
         set_aside: one caption of each image that has two or more becomes its context, not a target.
         context_dropout: chance that an image is shown an empty context.
         negatives: texts of other images that follow an image's own K.

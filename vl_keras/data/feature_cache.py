@@ -12,26 +12,23 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from vl_keras.data.image_batches import check_quarantine, load_images
+from vl_keras.errors import FeatureCacheError
 
 _FORMAT = 1
-_SHARD_BYTES, _SHARD_PICTURES = 2**26, 1024  # at most, of a shard: a kill costs little, and few files are open
+_SHARD_BYTES, _SHARD_IMAGES = 2**26, 1024  # at most, of a shard: a kill costs little, and few files are open
 _VIEW_SEED = 20160  # of the augmented views; fixed, so that runs with other seeds share a cache
 _IMAGE_AUGMENTS = ("crop_min_area", "flip", "rotation", "color")
 
 
-class FeatureCacheError(RuntimeError):
-    """A cache that does not belong to this run, is damaged, or cannot be written; the message says what to do."""
-
-
 class FeatureCache:
-    """Image tokens of every picture of a source, in `views` versions: the plain picture, then augmented ones.
+    """Image tokens of every image of a source, in `views` versions: the plain image, then augmented ones.
 
     On disk: `cache.json` (what the tokens were made from), `flipped.npy`, and for each view float16 shards
-    `view-0-00000.npy` of shape (rows, R, D), each with a `.json` that lists its unreadable pictures. Made by
+    `view-0-00000.npy` of shape (rows, R, D), each with a `.json` that lists its unreadable images. Made by
     `build_or_open`.
 
     Attributes:
-        views: versions of each picture; view 0 is the plain one.
+        views: versions of each image; view 0 is the plain one.
         token_shape: `(R, D)`.
         flipped: `(images, views)` bool: mirrored, so that "left" and "right" in captions must be swapped.
         readable: `(images,)` bool; the tokens of the others are zeros.
@@ -60,7 +57,7 @@ class FeatureCache:
         """Opens the cache in `folder`, first writing what is not there yet.
 
         A build that was stopped, by whatever means, goes on with the shards it had not finished. Two processes that
-        build the same folder take turns. Pictures that cannot be read go to `source.quarantine`.
+        build the same folder take turns. Images that cannot be read go to `source.quarantine`.
 
         Args:
             folder: of this one cache; made where absent.
@@ -69,13 +66,13 @@ class FeatureCache:
                 on its neighbours.
             fingerprint: string that changes with the encoder's architecture, weights and preprocessing.
             data: `DataConfig`: `image_size`, `augment`, `max_pixels`, `max_bad_share`.
-            views: versions of each picture; 1 is the plain one alone.
-            batch_size: pictures encoded at once.
+            views: versions of each image; 1 is the plain one alone.
+            batch_size: images encoded at once.
 
         Raises:
-            FeatureCacheError: the folder holds another encoder's or other pictures' tokens, the disk is full, or the
+            FeatureCacheError: the folder holds another encoder's or other images' tokens, the disk is full, or the
                 encoder gives values that are no numbers.
-            QuarantineError: more pictures than `data.max_bad_share` cannot be read.
+            QuarantineError: more images than `data.max_bad_share` cannot be read.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,14 +93,14 @@ class FeatureCache:
         return cache
 
     def read(self, indices, views):
-        """Tokens of pictures.
+        """Tokens of images.
 
         Args:
             indices: `(n,)` image indices.
             views: `(n,)` view of each, or one for all.
 
         Returns:
-            `(n, R, D)` float16; zeros for a picture that could not be read.
+            `(n, R, D)` float16; zeros for an image that could not be read.
         """
         indices = np.asarray(indices)
         views = np.broadcast_to(views, indices.shape)
@@ -115,7 +112,7 @@ class FeatureCache:
         return tokens
 
     def read_with_faults(self, indices, views):
-        """`read`, and `(n,)` bool: False for a picture that could not be read."""
+        """`read`, and `(n,)` bool: False for an image that could not be read."""
         return self.read(indices, views), self.readable[indices]
 
     @staticmethod
@@ -135,7 +132,7 @@ class FeatureCache:
         _check_space(folder, sum(shapes[shard] for _, shard in missing), description["token_shape"])
         wanted = sum(shapes[shard] for _, shard in missing)
         total = images * description["key"]["views"]
-        with tqdm(total=total, initial=total - wanted, unit="picture", desc="encoding pictures") as progress:
+        with tqdm(total=total, initial=total - wanted, unit="image", desc="encoding images") as progress:
             for augment in (None, data.augment):
                 shards = [(view, shard) for view, shard in missing if (view > 0) == (augment is not None)]
                 if shards:
@@ -143,7 +140,7 @@ class FeatureCache:
 
 
 def _write_shards(folder, description, shards, source, encode_fn, data, augment, batch_size, progress):
-    """Writes the `(view, shard)`s in turn, from one stream of pictures."""
+    """Writes the `(view, shard)`s in turn, from one stream of images."""
     flipped = np.load(folder / "flipped.npy")
     plan = []  # of each batch: view, shard, rows that count, whether it ends the shard
     rows = {"index": [], "seed": [], "flip": []}
@@ -169,7 +166,7 @@ def _write_shards(folder, description, shards, source, encode_fn, data, augment,
         index, ok = index.numpy()[:count], ok.numpy()[:count]
         if not np.isfinite(encoded[ok].sum(dtype=np.float64)):
             raise FeatureCacheError(
-                f"The encoder gives values that are no finite numbers for some of the pictures "
+                f"The encoder gives values that are no finite numbers for some of the images "
                 f"{[source.image_ids[i] for i in index[:3]]}...; check its weights and preprocessing."
             )
         limit = np.finfo(np.float16).max
@@ -225,11 +222,9 @@ def _start(folder, key, encode_fn, data, batch_size):
     blank = tf.zeros((batch_size, *data.image_size, 3))
     shape = np.asarray(encode_fn(blank)).shape
     if len(shape) != 3 or shape[0] != batch_size:
-        raise FeatureCacheError(
-            f"`encode_fn` must give ({batch_size}, R, D) for {batch_size} pictures; it gave {shape}."
-        )
+        raise FeatureCacheError(f"`encode_fn` must give ({batch_size}, R, D) for {batch_size} images; it gave {shape}.")
     row_bytes = 2 * shape[1] * shape[2]
-    shard_rows = max(1, min(_SHARD_BYTES // row_bytes, _SHARD_PICTURES) // batch_size) * batch_size
+    shard_rows = max(1, min(_SHARD_BYTES // row_bytes, _SHARD_IMAGES) // batch_size) * batch_size
     flipped = np.zeros((key["images"], key["views"]), bool)
     for view in range(1, key["views"]):
         flipped[:, view] = (

@@ -1,4 +1,4 @@
-"""Batches of image indices become batches of pictures, where a picture that cannot be read costs itself only."""
+"""Batches of image indices become batches of images, where an image that cannot be read costs itself only."""
 
 import functools
 import re
@@ -7,15 +7,15 @@ import numpy as np
 import tensorflow as tf
 
 from vl_keras.data import image_ops
-from vl_keras.data.image_header import find_fault, has_exif, picture_size
+from vl_keras.data.image_header import find_fault, has_exif, stored_size
 
 _BATCHES_AT_ONCE = 16  # the most batches decoded side by side; each takes one thread
 
 
 def load_images(rows, source, data, augment=None):
-    """Reads, decodes, crops, augments and resizes pictures in parallel, in order.
+    """Reads, decodes, crops, augments and resizes images in parallel, in order.
 
-    A picture that is empty, broken, cut short or over `data.max_pixels` (told by its header, before it is decoded)
+    An image that is empty, broken, cut short or over `data.max_pixels` (told by its header, before it is decoded)
     becomes zeros with `image_ok` False, and goes to `source.quarantine` with its id and the reason.
 
     Args:
@@ -23,22 +23,22 @@ def load_images(rows, source, data, augment=None):
             `(B,)` bool; B may differ from batch to batch; whatever else is in them is passed on.
         source: where the bytes come from.
         data: `DataConfig`: `image_size`, `max_pixels`, `max_bad_share`.
-        augment: `AugmentConfig`, or None for the plain picture.
+        augment: `AugmentConfig`, or None for the plain image.
 
     Returns:
         The dataset with "image" `(B, height, width, 3)` uint8 and "image_ok" `(B,)` bool added. Its iterator raises
-        where more than `data.max_bad_share` of the source's pictures cannot be used.
+        where more than `data.max_bad_share` of the source's images cannot be used.
     """
     height, width = data.image_size
 
-    def picture(content, seed, flip):
+    def read_one(content, seed, flip):
         if augment is None:
             return image_ops.resize_uint8(image_ops.decode_image(content), (height, width))
         image = image_ops.decode_and_crop(content, seed, augment.crop_min_area)
         image = image_ops.resize_uint8(image, (height, width))
         return image_ops.augment(image, seed[::-1], flip, augment.rotation, augment.color)
 
-    def stored_pictures(contents):
+    def stored_images(contents):
         decode = functools.partial(image_ops.decode_stored, size=(height, width))
         return tf.map_fn(decode, contents, fn_output_signature=tf.TensorSpec((height, width, 3), tf.uint8))
 
@@ -53,20 +53,20 @@ def load_images(rows, source, data, augment=None):
         count = tf.shape(content)[0]
         seed = row.get("seed", tf.zeros((count, 2), tf.int32))
         flip = row.get("flip", tf.zeros((count,), tf.bool))
-        pictures = tf.data.Dataset.from_tensor_slices((tf.range(count), content, seed, flip))
-        pictures = pictures.map(lambda place, *args: (place, picture(*args))).ignore_errors()
+        decoded = tf.data.Dataset.from_tensor_slices((tf.range(count), content, seed, flip))
+        decoded = decoded.map(lambda place, *args: (place, read_one(*args))).ignore_errors()
         none = (tf.zeros((0,), tf.int32), tf.zeros((0, height, width, 3), tf.uint8))
-        pictures = pictures.batch(tf.cast(count, tf.int64)).concatenate(tf.data.Dataset.from_tensors(none))
+        decoded = decoded.batch(tf.cast(count, tf.int64)).concatenate(tf.data.Dataset.from_tensors(none))
         if augment is None:
-            # Pictures that need decoding only are decoded by one call: starting one for each costs a tenth of decoding.
+            # Images that need decoding only are decoded by one call: starting one for each costs a tenth of decoding.
             # Where that fails, the batch is read one by one.
             whole = tf.data.Dataset.from_tensors(content).take(tf.cast(tf.reshape(stored, ()), tf.int64))
-            whole = whole.map(lambda content: (tf.range(count), stored_pictures(content))).ignore_errors()
-            pictures = whole.concatenate(pictures)
-        return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(row), pictures.take(1)))
+            whole = whole.map(lambda content: (tf.range(count), stored_images(content))).ignore_errors()
+            decoded = whole.concatenate(decoded)
+        return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(row), decoded.take(1)))
 
-    def complete(row, pictures):
-        places, images = pictures
+    def complete(row, decoded):
+        places, images = decoded
         count = tf.shape(row["index"])[0]
 
         def with_gaps():
@@ -89,7 +89,7 @@ def load_images(rows, source, data, augment=None):
 
 
 def load_image(content, data):
-    """One picture's bytes, read as `load_images` reads them, at once.
+    """One image's bytes, read as `load_images` reads them, at once.
 
     Args:
         content: bytes.
@@ -98,7 +98,7 @@ def load_image(content, data):
     Returns:
         `(height, width, 3)` uint8 and an empty string; or None and why it cannot be read.
     """
-    reason = find_fault(content, picture_size(content), data.max_pixels) if content else "no bytes"
+    reason = find_fault(content, stored_size(content), data.max_pixels) if content else "no bytes"
     if reason is None:
         try:
             return image_ops.resize_uint8(image_ops.decode_image(tf.constant(content)), data.image_size), ""
@@ -108,23 +108,23 @@ def load_image(content, data):
 
 
 def undecodable(error):
-    """Why a picture cannot be decoded, in its decoder's words, without those that mean nothing to a reader."""
+    """Why an image cannot be decoded, in its decoder's words, without those that mean nothing to a reader."""
     words = str(getattr(error, "message", error)).strip() or type(error).__name__
     return "cannot be decoded: " + re.sub(r"^\{\{.*?\}\} | \[Op:.*| <_io\.BytesIO.*?>", "", words.splitlines()[0])
 
 
 def _read(source, data, indices, plain):
-    """Bytes of pictures, b"" for those that must not be decoded; and whether all need decoding only."""
+    """Bytes of images, b"" for those that must not be decoded; and whether all need decoding only."""
     contents, stored = np.empty(len(indices), object), plain
     for place, content in enumerate(source.read_images(indices)):
-        size = picture_size(content)
+        size = stored_size(content)
         contents[place] = content if content and find_fault(content, size, data.max_pixels) is None else b""
         stored = stored and size == data.image_size and not has_exif(content)
     return contents, np.bool_(stored)
 
 
 def _quarantine(source, data, indices):
-    """Says of each image that gave no picture why; raises above the share that is allowed."""
+    """Says of each image that gave no image why; raises above the share that is allowed."""
     known = {name for name, _ in source.quarantine.rows}
     indices = [index for index in indices if source.image_ids[index] not in known]
     for index, content in zip(indices, source.read_images(indices), strict=True):

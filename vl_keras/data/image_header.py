@@ -1,4 +1,4 @@
-"""What a picture's bytes tell without decoding: a bomb of 100,000 x 100,000 pixels must not be decoded to find out."""
+"""What an image's bytes tell without decoding: a bomb of 100,000 x 100,000 pixels must not be decoded to find out."""
 
 import struct
 
@@ -6,14 +6,14 @@ _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start 
 _JPEG_BARE_MARKERS = frozenset(range(0xD0, 0xD8)) | {0x01}  # restart markers and TEM carry no length
 
 
-def picture_size(data):
+def stored_size(data):
     """`(height, width)` in stored pixels from the header of a JPEG, PNG, GIF, BMP or WebP file.
 
     Args:
         data: `bytes` of the file; only its headers are looked at.
 
     Returns:
-        `(height, width)`, or None where the bytes are no such picture or end before they say.
+        `(height, width)`, or None where the bytes are no such image or end before they say.
     """
     try:
         if data[:3] == b"\xff\xd8\xff":
@@ -56,7 +56,7 @@ def has_color_table(data):
 def find_fault(data, size, max_pixels):
     """Why `data`, whose header gives `size`, must not be decoded, or None."""
     if size is None:
-        return "no JPEG, PNG, BMP, GIF or WebP picture, or its header is cut short"
+        return "no JPEG, PNG, BMP, GIF or WebP image, or its header is cut short"
     if size[0] * size[1] > max_pixels:
         return f"{size[0]} x {size[1]} pixels are more than `data.max_pixels` ({max_pixels})"
     if is_cut_short(data):

@@ -1,4 +1,4 @@
-"""Pictures in the graph: decode, crop, resize, augment. The same code runs in training and in the served model.
+"""Images in the graph: decode, crop, resize, augment. The same code runs in training and in the served model.
 
 TensorFlow operations only, so all of it works eagerly, in tf.data and in a SavedModel. What is random follows from a
 stateless seed.
@@ -22,21 +22,21 @@ def decode_image(data):
         data: scalar string.
 
     Raises:
-        tf.errors.InvalidArgumentError: the bytes are no such picture, or are cut short.
+        tf.errors.InvalidArgumentError: the bytes are no such image, or are cut short.
     """
     return orient(_decode(data), exif_orientation(data))
 
 
 def decode_stored(data, size):
-    """`decode_image` of a picture known to be upright and of `size` (height, width) as stored, and so ready for use."""
+    """`decode_image` of an image known to be upright and of `size` (height, width) as stored, and so ready for use."""
     return tf.ensure_shape(_decode(data), (*size, 3))
 
 
 def decode_and_crop(data, seed, min_area):
-    """Decodes a random part of a picture; of a JPEG, only that part is decompressed.
+    """Decodes a random part of an image; of a JPEG, only that part is decompressed.
 
     The part keeps `min_area` to 1 of the area at an aspect ratio of 3:4 to 4:3 (the random resized crop of Szegedy et
-    al., 2015, without the resize); a picture too narrow for any such part stays whole.
+    al., 2015, without the resize); an image too narrow for any such part stays whole.
 
     Args:
         data: scalar string, as for `decode_image`.
@@ -69,7 +69,7 @@ def resize(image, size):
     """`(h, w, 3)` or `(B, h, w, 3)` of 0..255 -> the same rank, `size` (height, width), float32 of 0..255.
 
     Bilinear with antialiasing (each output pixel averages all the input it covers), aspect ratio not kept. Values are
-    rounded to whole levels, as image libraries store them, so that pictures can travel as bytes.
+    rounded to whole levels, as image libraries store them, so that images can travel as bytes.
     """
     return tf.cast(resize_uint8(image, size), tf.float32)
 
@@ -86,7 +86,7 @@ def resize_uint8(image, size):
 
 
 def augment(image, seed, flip, rotation=0.0, color=0.0):
-    """Randomly changed picture of the same size.
+    """Randomly changed image of the same size.
 
     Args:
         image: `(h, w, 3)` of 0..255, any number type.
@@ -130,7 +130,7 @@ def rotate(image, angle):
 def change_color(image, brightness, contrast, saturation):
     """`(h, w, 3)` float32 with its saturation, then its contrast (about its mean grey), then its brightness scaled.
 
-    All three are linear, so they are one 3x3 matrix and an offset per picture; the result is not clipped.
+    All three are linear, so they are one 3x3 matrix and an offset per image; the result is not clipped.
     """
     grey = tf.constant(_GREY)
     mix = saturation * tf.eye(3) + (1.0 - saturation) * tf.tile(grey[:, tf.newaxis], (1, 3))

@@ -1,4 +1,4 @@
-"""Pictures that are in two splits: by name, by content, or so alike that one is a copy of the other."""
+"""Images that are in two splits: by name, by content, or so alike that one is a copy of the other."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from vl_keras.data.open_picture import open_picture
+from vl_keras.data.open_image import open_image
 
 _THUMBNAIL = 16  # pixels each way
 _MAX_BITS = 3  # of the 64 of the difference hash
@@ -14,8 +14,8 @@ _MAX_MEAN, _MAX_ANY = 4.0, 32  # levels of 0..255 between thumbnails that count 
 
 
 @dataclass(frozen=True)
-class PictureMark:
-    """What is kept of a picture for comparisons; height and width in pixels as stored, size in bytes."""
+class ImageMark:
+    """What is kept of an image for comparisons; height and width in pixels as stored, size in bytes."""
 
     height: int
     width: int
@@ -26,30 +26,30 @@ class PictureMark:
     thumbnail: np.ndarray  # (16, 16, 3) uint8
 
 
-def mark_picture(content, size):
-    """The `PictureMark` of a file's bytes, which it decodes; `size` is (height, width). Raises as `open_picture`."""
-    kind, picture = open_picture(content, 4 * _THUMBNAIL)
-    small = picture.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
-    return PictureMark(
+def mark_image(content, size):
+    """The `ImageMark` of a file's bytes, which it decodes; `size` is (height, width). Raises as `open_image`."""
+    kind, image = open_image(content, 4 * _THUMBNAIL)
+    small = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
+    return ImageMark(
         *size, len(content), kind, hashlib.sha256(content).digest(), difference_hash(small), np.asarray(small)
     )
 
 
-def difference_hash(picture):
-    """64 bits, one a pair of horizontal neighbours of the 9x8 grey picture: is the right one brighter?"""
-    grey = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BILINEAR), np.int16)
+def difference_hash(image):
+    """64 bits, one a pair of horizontal neighbours of the 9x8 grey image: is the right one brighter?"""
+    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR), np.int16)
     return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes())
 
 
 def find_leaks(splits):
-    """Pictures of one split that are in another as well.
+    """Images of one split that are in another as well.
 
     Args:
-        splits: dict from name to `(image ids, marks)`; the mark of an unreadable picture is None.
+        splits: dict from name to `(image ids, marks)`; the mark of an unreadable image is None.
 
     Returns:
         Rows `(split, name, other split, other name, how)`, `how` being "same id", "same file" or "near-identical". Two
-        pictures are near-identical where their difference hashes are within 3 bits and their 16x16 thumbnails alike.
+        images are near-identical where their difference hashes are within 3 bits and their 16x16 thumbnails alike.
     """
     names, leaks = list(splits), []
     for i, first in enumerate(names):

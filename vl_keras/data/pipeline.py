@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.config import ConfigError
 from vl_keras.data.batch_rows import BatchRows
 from vl_keras.data.caption_words import content_words, set_aside_caption
 from vl_keras.data.image_batches import load_images
+from vl_keras.errors import ConfigError
 
 
 def steps_per_epoch(config, source):
@@ -32,11 +32,11 @@ def caption_dataset(
     num_workers=1,
     worker=0,
 ):
-    """Batches of pictures with their captions.
+    """Batches of images with their captions.
 
     In training an endless stream: step `n` is batch `n % steps_per_epoch` of epoch `n // steps_per_epoch`, whichever
     step the stream begins with, augmentation included. Otherwise one pass in the order of `source`, nothing random, the
-    last batch smaller. A picture that cannot be read is zeros with weight 0.
+    last batch smaller. An image that cannot be read is zeros with weight 0.
 
     Args:
         config: `Config`; the order follows from `training.seed`.
@@ -44,7 +44,7 @@ def caption_dataset(
         tokenizer: a `CaptionTokenizer`.
         training: shuffled, augmented and endless; or plain.
         first_step: step that a training stream begins with.
-        features: a `FeatureCache` of `source`: its tokens are read, and no picture is.
+        features: a `FeatureCache` of `source`: its tokens are read, and no image is.
         prepare_context: `(B,)` context strings -> dict of tensors for the text encoder.
         num_workers, worker: each worker of several gets its rows of every batch.
 
@@ -54,7 +54,7 @@ def caption_dataset(
         "caption_ids" `(B, K, L)` int32, start token and caption; what `prepare_context` gives. y: `(B, K, L)` int32,
         caption and end token, then padding. weight: `(B, K, L)` float32, 0 on padding, scaled so that the mean of
         weight * loss over all workers' elements is the mean loss of the tokens of the whole batch. Across several
-        workers an unreadable picture's tokens still count in that mean, since the others do not know of it.
+        workers an unreadable image's tokens still count in that mean, since the others do not know of it.
 
     Raises:
         ConfigError: the batch size suits neither the source nor the number of workers.
@@ -72,14 +72,14 @@ def caption_dataset(
         target = row["target"]
         weight = _mean_weights(target != 0, row["image_ok"], mine)
         target = target[mine]
-        x = {**_picture(row), "caption_ids": _shift(tokenizer, target)}
+        x = {**_image(row), "caption_ids": _shift(tokenizer, target)}
         if prepare_context is not None:
             x.update(prepare_context(row["context"]))
         return x, target, weight
 
     rows = steps.map(lambda step: batch_rows.at(step, mine))
     augment = _image_augment(config) if training else None
-    return _batches(_with_pictures(rows, config, source, features, augment), batch)
+    return _batches(_with_images(rows, config, source, features, augment), batch)
 
 
 def text_dataset(
@@ -94,12 +94,12 @@ def text_dataset(
     num_workers=1,
     worker=0,
 ):
-    """Endless training batches of pictures with K texts each, in an order that follows from `(seed, step)`.
+    """Endless training batches of images with K texts each, in an order that follows from `(seed, step)`.
 
     Args:
         config: `Config`.
         source: a `Source`.
-        batch_rows: `BatchRows` of the source's pictures and of the texts.
+        batch_rows: `BatchRows` of the source's images and of the texts.
         label: `(number (B, K)) -> (y, real (B, K) bool)`: what is to be learned about the texts with these numbers, and
             which of them count.
         first_step, features, num_workers, worker: as in `caption_dataset`.
@@ -107,7 +107,7 @@ def text_dataset(
 
     Returns:
         Dataset of `(x, y, weight)`. x: "image" or "image_tokens" as in `caption_dataset`; "text_ids" `(B, K, T)` int32,
-        or "text_tokens" and "text_mask". weight: `(B, K)` float32, 0 where there is no text or its picture cannot be
+        or "text_tokens" and "text_mask". weight: `(B, K)` float32, 0 where there is no text or its image cannot be
         read, scaled so that the mean of weight * loss over all workers is the mean loss of the texts that count.
     """
     mine = _rows_of(config.data.batch_size, num_workers, worker)
@@ -116,7 +116,7 @@ def text_dataset(
     def batch(row):
         y, real = label(row["number"])
         weight = _mean_weights(real, row["image_ok"], mine)
-        x = _picture(row)
+        x = _image(row)
         if read_tokens is None:
             x["text_ids"] = row["target"][mine]
         else:
@@ -124,14 +124,14 @@ def text_dataset(
         return x, tf.nest.map_structure(lambda value: value[mine], y), weight
 
     rows = tf.data.Dataset.counter(first_step).map(lambda step: batch_rows.at(step, mine))
-    return _batches(_with_pictures(rows, config, source, features, _image_augment(config)), batch)
+    return _batches(_with_images(rows, config, source, features, _image_augment(config)), batch)
 
 
 def _rows_of(batch_size, num_workers, worker):
     """The slice of every batch that a worker reads."""
     if batch_size % num_workers:
         raise ConfigError(
-            f"`data.batch_size` must divide by the number of workers; got {batch_size} and {num_workers}."
+            f"`data.batch_size` must be divisible by the number of workers; got {batch_size} and {num_workers}."
         )
     share = batch_size // num_workers
     return slice(worker * share, (worker + 1) * share) if num_workers > 1 else slice(None)
@@ -147,9 +147,9 @@ def _batches(rows, batch):
 
 
 def evaluation_batches(config, source, *, features=None, prepare_context=None, batch_size=0):
-    """Every picture once, in the order of `source`: dataset of `(x, indices)`, the last batch smaller.
+    """Every image once, in the order of `source`: dataset of `(x, indices)`, the last batch smaller.
 
-    x is as in `caption_dataset` without "caption_ids", indices `(B,)` int64. A picture that cannot be read is zeros,
+    x is as in `caption_dataset` without "caption_ids", indices `(B,)` int64. An image that cannot be read is zeros,
     and is named in `source.quarantine`.
     """
     _, contexts = references(config, source)
@@ -158,17 +158,17 @@ def evaluation_batches(config, source, *, features=None, prepare_context=None, b
     )
     rows = rows.batch(batch_size or config.data.batch_size)
     rows = rows.map(lambda row: {**row, "view": tf.zeros_like(row["index"])})
-    rows = _with_pictures(rows, config, source, features, None)
+    rows = _with_images(rows, config, source, features, None)
 
     def batch(row):
         context = prepare_context(row["context"]) if prepare_context is not None else {}
-        return {**_picture(row), **context}, row["index"]
+        return {**_image(row), **context}, row["index"]
 
     return rows.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def references(config, source):
-    """What candidates are scored against, and what models are shown beside the picture.
+    """What candidates are scored against, and what models are shown beside the image.
 
     With `data.context` caption_words, the content words of one caption of each image are its context, and that caption
     is no reference, also where `data.show_context` is false, so that both are scored against the same captions.
@@ -193,7 +193,7 @@ def _image_augment(config):
     return augment if augment.crop_min_area < 1 or augment.flip or augment.rotation or augment.color else None
 
 
-def _with_pictures(rows, config, source, features, augment):
+def _with_images(rows, config, source, features, augment):
     """Adds "image" (uint8) and "image_ok", or "image_tokens" and "image_ok"."""
     if features is None:
         return load_images(rows, source, config.data, augment)
@@ -208,7 +208,7 @@ def _with_pictures(rows, config, source, features, augment):
     return rows.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _picture(row):
+def _image(row):
     return {name: row[name] for name in ("image", "image_tokens") if name in row}
 
 

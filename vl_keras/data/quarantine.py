@@ -4,9 +4,7 @@ import json
 import threading
 from pathlib import Path
 
-
-class QuarantineError(RuntimeError):
-    """More inputs were unreadable than `data.max_bad_share` allows."""
+from vl_keras.errors import QuarantineError
 
 
 class Quarantine:

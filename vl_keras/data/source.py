@@ -13,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from vl_keras.data.builders import BUILDERS
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.builders.example_builder import skipped_lines
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.data.records import RecordReader
+from vl_keras.errors import DataError
 
 _INDEX_VERSION = 1
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 class Source:
     """One split of a prepared dataset.
 
-    Captions and names are in memory; pictures stay in the record files and are read by number.
+    Captions and names are in memory; images stay in the record files and are read by number.
 
     Args:
         split: name of the split.
@@ -37,7 +37,7 @@ class Source:
     Attributes:
         fingerprint: hex digest of the content of all records, in order; the same wherever they were prepared.
         image_ids, captions, contexts: one entry an image, in record order; captions are lists of strings.
-        objects: list an image of `{"label", "bbox"}`, the box ymin, xmin, ymax, xmax as shares of the picture.
+        objects: list an image of `{"label", "bbox"}`, the box ymin, xmin, ymax, xmax as shares of the image.
         questions, dialogues: list an image of `{"question", "answer"}`, questions with their `kind` as well.
         quarantine: what could not be used, the builder's skipped inputs included.
     """
@@ -66,7 +66,7 @@ class Source:
         return len(self.image_ids)
 
     def read_images(self, indices):
-        """The encoded pictures of these examples.
+        """The encoded images of these examples.
 
         Args:
             indices: `(n,)` integers.
@@ -193,7 +193,7 @@ def _rows(features, key, names):
 
 
 def _read_texts(records):
-    """Where each record's picture lies in it, `(n, 2)` start and end; digests; names, captions and contexts.
+    """Where each record's image lies in it, `(n, 2)` start and end; digests; names, captions and contexts.
 
     The digest is of the content: the bytes of equal records differ in the order of their features.
     """

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as wordpiece_learner
 
-from vl_keras.config import ConfigError
+from vl_keras.errors import ConfigError
 
 # Chinese and Japanese are written without spaces, so each of these characters is a word of its own: radicals, CJK
 # punctuation, kana, ideographs with their extensions, full-width forms (RE2 syntax). Marks stay with their character.

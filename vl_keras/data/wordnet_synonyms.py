@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-# A caption that changes one of these says something else about the picture, or is no longer a sentence.
+# A caption that changes one of these says something else about the image, or is no longer a sentence.
 _NEVER = frozenset(
     """
     red orange yellow green blue purple violet pink brown black white gray grey beige tan golden gold silver
@@ -60,7 +60,7 @@ def synonyms(word, wordnet=None):
     A word is replaced only where one part of speech makes up at least four fifths of its uses in WordNet's tagged
     texts, in its first sense, by a word whose own first sense is the same one. Plural and third person -s and -ing are
     carried over where they are regular; other inflected words are left alone. So are colours, numbers, sides, and
-    function words, and words whose first sense is not what a picture shows. The replacement begins with a vowel where
+    function words, and words whose first sense is not what an image shows. The replacement begins with a vowel where
     `word` does, so that "a" and "an" stay right.
 
     Args:
@@ -144,7 +144,7 @@ def _table(path):
         if part != "adverb" and most and most >= 0.8 * uses.total():
             offset = next(offset for p, offset, number, _ in entries if p == part and number == 1)
             count = next(count for p, _, number, count in entries if p == part and number == 1)
-            if count >= max(3, 0.6 * most):  # rarer words have senses that no picture shows
+            if count >= max(3, 0.6 * most):  # rarer words have senses that no image shows
                 first[lemma] = (part, offset)
                 groups[part, offset].append(lemma)
     table = {}

@@ -15,7 +15,7 @@ _NEVER = -1e9  # the score of a token that must not be chosen; finite, so that s
 
 
 class Generated(NamedTuple):
-    """Captions of a batch of pictures, best first.
+    """Captions of a batch of images, best first.
 
     Attributes:
         tokens: `(B, K, L)` int32, the end token included, zeros after it.
@@ -52,12 +52,12 @@ def generate(
     forbidden_ids=(0, 1, 2),
     return_attention=False,
 ):
-    """Writes captions for pictures.
+    """Writes captions for images.
 
     Beam search keeps the `beam_size` best captions, finished or not, by length-normalised log-probability. A finished
     one keeps its place and its score until better ones push it out; the search ends when `num_captions` finished ones
-    are kept that no unfinished one can still beat. All captions of a picture begin alike, so the first step runs once
-    for each picture, whatever the number of beams.
+    are kept that no unfinished one can still beat. All captions of an image begin alike, so the first step runs once
+    for each image, whatever the number of beams.
 
     Args:
         decoder: its `vocab_size`, `initial_state`, `step` and `reorder` are used.
@@ -245,7 +245,7 @@ def _beam_choice(num_beams, length_penalty):
 
 
 def _beam_is_over(num_captions, length_penalty, max_length):
-    """Whether the best `num_captions` of each picture are finished and can no longer be beaten.
+    """Whether the best `num_captions` of each image are finished and can no longer be beaten.
 
     A log-probability only falls, so an unfinished caption ends with no better a score than it has now, at the length
     that is kindest to it.

@@ -1,4 +1,4 @@
-"""An LSTM that looks at the picture at every step."""
+"""An LSTM that looks at the image at every step."""
 
 import tensorflow as tf
 import tf_keras as keras

@@ -65,7 +65,7 @@ class TransformerDecoder:
         Args:
             image_tokens: `(B, R, D)`.
             image_mask: `(B, R)` bool.
-            num_beams: K captions that will be written side by side for each picture.
+            num_beams: K captions that will be written side by side for each image.
             max_length: L tokens at most.
 
         Returns:
@@ -114,5 +114,5 @@ class TransformerDecoder:
         return tf.reshape(logits, (-1, num_beams, logits.shape[-1])), after, looked
 
     def reorder(self, state, parents):
-        """The state once beam `k` of each picture continues what beam `parents[:, k]` `(B, num_beams)` was."""
+        """The state once beam `k` of each image continues what beam `parents[:, k]` `(B, num_beams)` was."""
         return {**state, "ancestors": tf.gather(state["ancestors"], parents, batch_dims=1)}

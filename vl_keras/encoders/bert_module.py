@@ -6,11 +6,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from vl_keras.encoders.bert_checkpoint import read_checkpoint, read_json
 from vl_keras.encoders.bert_network import build_bert, randomize_weights, set_weights
 from vl_keras.encoders.bert_preprocessor import build_preprocessor
-from vl_keras.encoders.bert_preset import WEIGHTS_FILE, read_preset
-from vl_keras.encoders.errors import EncoderError
+from vl_keras.encoders.checkpoints.bert_checkpoint import read_checkpoint, read_json
+from vl_keras.encoders.checkpoints.bert_preset import WEIGHTS_FILE, read_preset
+from vl_keras.errors import EncoderError
 
 
 def make_bert(source, out, lower_case=None, seed=0):

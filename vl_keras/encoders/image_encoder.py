@@ -1,4 +1,4 @@
-"""Pictures to grid tokens and one vector: any backbone of `tf_keras.applications`, or the small CNN."""
+"""Images to grid tokens and one vector: any backbone of `tf_keras.applications`, or the small CNN."""
 
 import difflib
 import hashlib
@@ -10,9 +10,9 @@ import h5py
 import tensorflow as tf
 import tf_keras as keras
 
-from vl_keras.encoders.errors import EncoderError
 from vl_keras.encoders.image_preprocessing import ImagePreprocessing
 from vl_keras.encoders.small_cnn import small_cnn
+from vl_keras.errors import EncoderError
 
 SMALL_CNN = "SmallCNN"
 GRID_LAYER = "image_grid"  # the layer that holds the feature map (B, rows, columns, D)
@@ -28,7 +28,7 @@ def build_image_encoder(backbone, weights, trainable_from="", image_size=None):
         trainable_from: `""`: frozen; `"all"`; or the name of the first layer that is trained. Unless the weights are
             random and trained, the network runs in inference mode (batch norm with its stored statistics, no stochastic
             depth) in training too.
-        image_size: `(height, width)` if fixed; None: pictures of any size.
+        image_size: `(height, width)` if fixed; None: images of any size.
 
     Returns:
         Functional `keras.Model`: `"image"` `(B, height, width, 3)` RGB, 0 to 255 -> dict of `"image_tokens"`
@@ -53,11 +53,11 @@ def build_image_encoder(backbone, weights, trainable_from="", image_size=None):
 
 
 def grid_shape(model, image_size):
-    """Rows and columns of an image encoder's grid, `rows * columns = R`, for pictures of `(height, width)`."""
+    """Rows and columns of an image encoder's grid, `rows * columns = R`, for images of `(height, width)`."""
     grid_model = keras.Model(model.inputs, model.get_layer(GRID_LAYER).output)
-    picture = tf.TensorSpec((1, *image_size, 3), tf.float32)
+    spec = tf.TensorSpec((1, *image_size, 3), tf.float32)
     function = tf.function(lambda image: grid_model(image, training=False), autograph=False)
-    shape = function.get_concrete_function(picture).output_shapes
+    shape = function.get_concrete_function(spec).output_shapes
     return tuple(shape[1:3].as_list())
 
 
@@ -110,11 +110,11 @@ def _random_network(backbone, input_shape):
     if (
         backbone.startswith("NASNet") and None in input_shape
     ):  # Keras computes its cropping from the size it is built for
-        raise EncoderError(f"`{backbone}` is built for one picture size; give its height and width, none of them open.")
+        raise EncoderError(f"`{backbone}` is built for one image size; give its height and width, none of them open.")
     try:
         return getattr(keras.applications, backbone)(include_top=False, weights=None, input_shape=input_shape)
     except ValueError as error:
-        raise EncoderError(f"`{backbone}` cannot be built for pictures of {input_shape[:2]}: {error}") from error
+        raise EncoderError(f"`{backbone}` cannot be built for images of {input_shape[:2]}: {error}") from error
 
 
 def _imagenet_network(backbone, input_shape):

@@ -1,4 +1,4 @@
-"""A small convolutional network for small, clean pictures: tests, the demo, one's own quick trials."""
+"""A small convolutional network for small, clean images: tests, the demo, one's own quick trials."""
 
 import tensorflow as tf
 import tf_keras as keras

@@ -7,8 +7,8 @@ import tensorflow_hub as hub
 import tensorflow_text  # noqa: F401  registers the ops that preprocessing modules are made of
 import tf_keras as keras
 
-from vl_keras.encoders.errors import EncoderError
 from vl_keras.encoders.hub_text_layer import HubTextLayer
+from vl_keras.errors import EncoderError
 
 INPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
 

@@ -35,7 +35,7 @@ class CausalSelfAttention(keras.layers.Layer):
     def __init__(self, hidden_dim, num_heads, **kwargs):
         super().__init__(**kwargs)
         if hidden_dim % num_heads:
-            raise ValueError(f"`hidden_dim` must divide by `num_heads`; got {hidden_dim} and {num_heads}.")
+            raise ValueError(f"`hidden_dim` must be divisible by `num_heads`; got {hidden_dim} and {num_heads}.")
         self.hidden_dim = hidden_dim
         self.num_heads = num_heads
         self._projection = keras.layers.Dense(3 * hidden_dim, name="query_key_value", dtype=self.dtype_policy)

@@ -39,7 +39,7 @@ class CrossModalAttention(keras.layers.Layer):
     def __init__(self, hidden_dim, num_heads, **kwargs):
         super().__init__(**kwargs)
         if hidden_dim % num_heads:
-            raise ValueError(f"`hidden_dim` must divide by `num_heads`; got {hidden_dim} and {num_heads}.")
+            raise ValueError(f"`hidden_dim` must be divisible by `num_heads`; got {hidden_dim} and {num_heads}.")
         self.hidden_dim = hidden_dim
         self.num_heads = num_heads
         self._query = keras.layers.Dense(hidden_dim, name="query", dtype=self.dtype_policy)
@@ -79,7 +79,7 @@ class CrossModalAttention(keras.layers.Layer):
         return tf.linalg.matrix_transpose(key), value * any_region[:, None, None, None]
 
     def read(self, rows, num_beams, memory, mask):
-        """As `attend`, for one token `(B*K, D)` of K captions of each picture.
+        """As `attend`, for one token `(B*K, D)` of K captions of each image.
 
         Args:
             rows: `(B*K, D)` float.

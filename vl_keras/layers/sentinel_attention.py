@@ -8,11 +8,11 @@ from vl_keras.layers.cross_modal_attention import CrossModalAttention
 
 @keras.saving.register_keras_serializable("vl_keras")
 class SentinelAttention(keras.layers.Layer):
-    """Reads the picture, or the decoder's own memory, in a learned proportion.
+    """Reads the image, or the decoder's own memory, in a learned proportion.
 
     `c = beta * s + (1 - beta) * attention(h, V)`, after Lu et al. (2017), section 2.2, equation 11. There `beta` is one
     entry of a single-head softmax over regions and sentinel; here the regions are read by several heads, so `beta`
-    is a sigmoid gate of output and sentinel. Where a picture has no region at all, its part is zero.
+    is a sigmoid gate of output and sentinel. Where an image has no region at all, its part is zero.
 
     Args:
         hidden_dim: D; divides by `num_heads`.
@@ -45,7 +45,7 @@ class SentinelAttention(keras.layers.Layer):
         return beta * sentinel + (1.0 - beta) * read, looked
 
     def step(self, output, sentinel, num_beams, image, image_mask):
-        """As `call`, for one token of each of K captions of a picture.
+        """As `call`, for one token of each of K captions of an image.
 
         Args:
             output, sentinel: `(B*K, D)`.

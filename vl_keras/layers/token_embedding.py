@@ -13,7 +13,7 @@ class TokenEmbedding(keras.layers.Layer):
         hidden_dim: D.
         max_length: positions with a learned vector of their own; zero: positions are not marked (LSTM).
         word_dropout: chance in training that a word other than the first is hidden, as the unknown token (Bowman et
-            al., 2016, section 3.1), so that the decoder leans on the picture.
+            al., 2016, section 3.1), so that the decoder leans on the image.
         unknown_id: id of the unknown token.
 
     Args of call:

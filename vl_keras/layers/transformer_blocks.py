@@ -97,10 +97,10 @@ class TransformerEncoderBlock(_Block):
 
 @keras.saving.register_keras_serializable("vl_keras")
 class TransformerDecoderBlock(_Block):
-    """Caption tokens read their own past, then the picture.
+    """Caption tokens read their own past, then the image.
 
     Args of call:
-        tokens: `(B, K, L, hidden_dim)` float: K captions of one picture, each L tokens.
+        tokens: `(B, K, L, hidden_dim)` float: K captions of one image, each L tokens.
         image_tokens: `(B, R, D)` float, read by all K captions without being repeated.
         image_mask: `(B, R)` bool, True = real region.
 

@@ -29,7 +29,7 @@ class CaptionScores:
         notes: plain lines about measures that could not be run.
     """
 
-    measures: dict
+    metrics: dict
     per_image: dict
     image_ids: list
     bleu_statistics: np.ndarray
@@ -80,10 +80,10 @@ def score_captions(references, candidates, tokenizer="auto", with_java=False):
     image_ids = list(references)
     truths = {key: tokenize(references[key]) for key in image_ids}
     guesses = {key: tokenize([candidates[key]]) for key in image_ids}
-    measures, per_image, notes = {}, {}, []
+    metrics, per_image, notes = {}, {}, []
     statistics = bleu_statistics(truths, guesses)
     for order in range(1, 5):
-        measures[f"BLEU-{order}"] = float(bleu_of_sums(statistics.sum(axis=0), order))
+        metrics[f"BLEU-{order}"] = float(bleu_of_sums(statistics.sum(axis=0), order))
         per_image[f"BLEU-{order}"] = bleu_of_sums(statistics, order)
     for measure, scorer in _scorers(with_java, tokenizer, notes):
         try:
@@ -94,8 +94,8 @@ def score_captions(references, candidates, tokenizer="auto", with_java=False):
                 raise
             notes.append(f"{measure} was not measured: its Java program failed ({type(error).__name__}: {error}).")
             continue
-        measures[measure], per_image[measure] = float(score), np.asarray(scores, np.float64)
-    return CaptionScores(measures, per_image, image_ids, statistics, tokenizer, notes)
+        metrics[measure], per_image[measure] = float(score), np.asarray(scores, np.float64)
+    return CaptionScores(metrics, per_image, image_ids, statistics, tokenizer, notes)
 
 
 def bleu_statistics(references, candidates):

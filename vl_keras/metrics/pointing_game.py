@@ -11,13 +11,13 @@ def peak(weights):
 
 
 def points_at(point, boxes):
-    """True where the point (y, x) lies in any of the boxes (ymin, xmin, ymax, xmax), all in shares of the picture."""
+    """True where the point (y, x) lies in any of the boxes (ymin, xmin, ymax, xmax), all in shares of the image."""
     y, x = point
     return any(y0 <= y <= y1 and x0 <= x <= x1 for y0, x0, y1, x1 in boxes)
 
 
 def covered_area(boxes):
-    """Share of the picture that the boxes (ymin, xmin, ymax, xmax) cover together: what a random point would hit."""
+    """Share of the image that the boxes (ymin, xmin, ymax, xmax) cover together: what a random point would hit."""
     ys = np.unique([edge for box in boxes for edge in (box[0], box[2])])
     xs = np.unique([edge for box in boxes for edge in (box[1], box[3])])
     covered = np.zeros((max(len(ys) - 1, 0), max(len(xs) - 1, 0)), bool)
@@ -31,7 +31,7 @@ def boxes_of_word(words, place, objects):
 
     An object's label ends in its noun. The word names it where it is that noun, singular or plural, and where the
     label has every one of the adjectives just before the word: of "a small red circle" not a blue circle, but any that
-    is red and small. Adjectives are words that some label in the picture has before its noun.
+    is red and small. Adjectives are words that some label in the image has before its noun.
 
     Args:
         words: the caption's words, as they were written.
@@ -39,7 +39,7 @@ def boxes_of_word(words, place, objects):
         objects: dicts `label`, e.g. "small red circle", and `bbox` (ymin, xmin, ymax, xmax).
 
     Returns:
-        List of boxes; empty where the word names nothing in the picture.
+        List of boxes; empty where the word names nothing in the image.
     """
     words = [word.lower().strip(".,;:!?") for word in words]
     labels = [item["label"].lower().split() for item in objects]
@@ -65,7 +65,7 @@ def pointing_game(trials):
 
     Returns:
         Dict: `words`, the number of trials; `hits`, share of the maps whose peak lies in a box; `area`, mean share of
-        the picture that the boxes cover, which is what pointing blindly would hit; `ratio` of the two.
+        the image that the boxes cover, which is what pointing blindly would hit; `ratio` of the two.
     """
     trials = list(trials)
     if not trials:

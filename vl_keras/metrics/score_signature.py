@@ -15,8 +15,8 @@ class ScoreSignature:
         tokenizer: ptb or character.
         generation: how the captions were written, e.g. "beam 3, length penalty 0.7".
         weights: which weights wrote them: last, best or ema; empty where no model did.
-        image_size: that pictures were read at, "288x288" (height, width); empty where no model read them.
-        context: what was shown beside the picture, e.g. "caption words"; empty where nothing could be.
+        image_size: that images were read at, "288x288" (height, width); empty where no model read them.
+        context: what was shown beside the image, e.g. "caption words"; empty where nothing could be.
     """
 
     dataset: str

@@ -1,4 +1,4 @@
-"""A model that writes the answer to a question about a picture, word by word."""
+"""A model that writes the answer to a question about an image, word by word."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ class AnswerWriter(NamedTuple):
     """The models of one writer of answers; they share their layers.
 
     Attributes:
-        training_model: pictures, K questions of each, and the answers' tokens before each place, to next-token logits
+        training_model: images, K questions of each, and the answers' tokens before each place, to next-token logits
             `(B, K, L, V)`. Inputs: `image` `(B, height, width, 3)`, 0 to 255, or `image_tokens` `(B, R, Dv)`;
             `text_ids` `(B, K, T)` int32; `answer_ids` `(B, K, L)` int32.
         text_encoder: `text_ids` `(P, T)` to `(P, T, Dt)`.
-        captioner: the `Captioner` whose context is the question: P pictures, one question each.
+        captioner: the `Captioner` whose context is the question: P images, one question each.
     """
 
     training_model: keras.Model
@@ -34,7 +34,7 @@ class AnswerWriter(NamedTuple):
         return self.image_encoder(inputs["image"], training=False)["image_tokens"]
 
     def write(self, image_tokens, text_ids, **settings):
-        """`Generated` for P pictures, a question each, `(P, R, Dv)` and `(P, T)`; settings as of `generate`."""
+        """`Generated` for P images, a question each, `(P, R, Dv)` and `(P, T)`; settings as of `generate`."""
         return self.captioner.generate(_question(image_tokens, text_ids), **settings)
 
 
@@ -70,12 +70,12 @@ def build_answer_writer(image_encoder, text_encoder, vocab_size, *, from_image_t
         "answer_ids": keras.Input((None, None), dtype="int32", name="answer_ids"),
     }
     tokens = inputs[image_name] if from_image_tokens else image_encoder(inputs[image_name])["image_tokens"]
-    pictures, texts, length = tf.unstack(tf.shape(inputs["text_ids"]))
-    ids = tf.reshape(inputs["text_ids"], (pictures * texts, length))
+    images, texts, length = tf.unstack(tf.shape(inputs["text_ids"]))
+    ids = tf.reshape(inputs["text_ids"], (images * texts, length))
     memory = captioner.reader(_question(tf.repeat(tokens, texts, axis=0), ids))
-    answers = tf.reshape(inputs["answer_ids"], (pictures * texts, 1, tf.shape(inputs["answer_ids"])[2]))
+    answers = tf.reshape(inputs["answer_ids"], (images * texts, 1, tf.shape(inputs["answer_ids"])[2]))
     logits = captioner.decoder.model([answers, memory["memory"], memory["memory_mask"]])
-    logits = tf.reshape(logits, (pictures, texts, tf.shape(answers)[2], vocab_size))
+    logits = tf.reshape(logits, (images, texts, tf.shape(answers)[2], vocab_size))
     training_model = keras.Model(inputs, logits, name="answer_writer")
     return AnswerWriter(training_model, text_encoder, captioner)
 

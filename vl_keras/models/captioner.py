@@ -22,7 +22,7 @@ class Captioner(NamedTuple):
             `(B, S)`: first the R image tokens, then the context's. Of an ensemble of M members `(B, S, M D)`.
         decoder: of `DECODERS`, or an `EnsembleDecoder` of several.
         consensus: function of `image_tokens` and of captions' ids `(B, K, L)` to `(B, K)`, how well these agree with
-            captions of such pictures; None: captions are not ranked by it.
+            captions of such images; None: captions are not ranked by it.
     """
 
     training_model: keras.Model

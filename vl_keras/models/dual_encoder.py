@@ -1,4 +1,4 @@
-"""Two encoders into one space, where a picture lies near the texts about it."""
+"""Two encoders into one space, where an image lies near the texts about it."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class DualEncoder(NamedTuple):
     """The models of one dual encoder; they share their layers.
 
     Attributes:
-        training_model: pictures and K texts of each to vectors `(B, E)` and `(B, K, E)`, L2-normalised, and the scalars
+        training_model: images and K texts of each to vectors `(B, E)` and `(B, K, E)`, L2-normalised, and the scalars
             log scale and bias of their similarity. Inputs as of a `PairClassifier`'s.
         image_encoder: `image` `(B, height, width, 3)` to `image_tokens` and `image_vector`.
         text_encoder: `text_ids` `(M, T)` to `(M, T, Dt)`.
@@ -101,10 +101,10 @@ def build_dual_encoder(
         inputs["text_ids"] = keras.Input((None, None), dtype="int32", name="text_ids")
         mask = inputs["text_ids"] != 0
         words = text_encoder(tf.reshape(inputs["text_ids"], (-1, tf.shape(mask)[2])))
-    pictures, texts, length = tf.unstack(tf.shape(mask))
-    words = tf.reshape(words, (pictures * texts, length, text_encoder.output_shape[-1]))
-    text = text_head({"text_tokens": words, "text_mask": tf.reshape(mask, (pictures * texts, length))})
-    text = tf.reshape(text, (pictures, texts, embedding_dim))
+    images, texts, length = tf.unstack(tf.shape(mask))
+    words = tf.reshape(words, (images * texts, length, text_encoder.output_shape[-1]))
+    text = text_head({"text_tokens": words, "text_mask": tf.reshape(mask, (images * texts, length))})
+    text = tf.reshape(text, (images, texts, embedding_dim))
     image = image_head(tokens)
     vectors = keras.Input((embedding_dim,), name="image_vector")
     scale = keras.Model(vectors, SimilarityScale(log_scale, bias, name="scale")(vectors), name="scale")

@@ -1,4 +1,4 @@
-"""Models that read a picture together with a text: an answer among candidates, or match and no match."""
+"""Models that read an image together with a text: an answer among candidates, or match and no match."""
 
 import inspect
 from typing import NamedTuple
@@ -14,10 +14,10 @@ _NO_TEXT = -1e9  # logit
 
 
 class PairClassifier(NamedTuple):
-    """The models of one classifier of picture-text pairs; they share their layers.
+    """The models of one classifier of image-text pairs; they share their layers.
 
     Attributes:
-        training_model: pictures and K texts of each to `(B, K, A)` float32 logits. Inputs: `image`
+        training_model: images and K texts of each to `(B, K, A)` float32 logits. Inputs: `image`
             `(B, height, width, 3)`, 0 to 255, or `image_tokens` `(B, R, Dv)`; `text_ids` `(B, K, T)` int32, or
             `text_tokens` `(B, K, T, Dt)` with `text_mask` `(B, K, T)` bool.
         image_encoder: `image` to `image_tokens` and `image_vector`.
@@ -79,7 +79,7 @@ def build_pair_classifier(
         image_layers: Transformer encoder blocks over the image tokens.
         image_dropout: on the encoder's features; a dropped feature is missing from all R tokens.
         from_image_tokens, from_text_tokens: the training model takes an encoder's tokens from a cache.
-        all_pairs: the training model pairs every text with every picture: logits `(B, B*K, A)`, very low where there
+        all_pairs: the training model pairs every text with every image: logits `(B, B*K, A)`, very low where there
             is no text.
 
     Returns:
@@ -111,22 +111,22 @@ def build_pair_classifier(
         mask = inputs["text_ids"] != 0
         ids = tf.reshape(inputs["text_ids"], (-1, tf.shape(mask)[2]))
         words = text_encoder(ids)
-    pictures, texts, length = tf.unstack(tf.shape(mask))
-    words = tf.reshape(words, (pictures * texts, length, text_encoder.output_shape[-1]))
-    mask = tf.reshape(mask, (pictures * texts, length))
+    images, texts, length = tf.unstack(tf.shape(mask))
+    words = tf.reshape(words, (images * texts, length, text_encoder.output_shape[-1]))
+    mask = tf.reshape(mask, (images * texts, length))
     if FUSIONS[fusion].reads != "tokens":  # a fusion of means reads the same of the mean alone, which is less to repeat
         words = masked_mean(words, mask)[:, None]
         mask = tf.reduce_any(mask, axis=1, keepdims=True)
         regions = masked_mean(regions, tf.ones_like(regions[..., 0], dtype=tf.bool))[:, None]
     if all_pairs:
-        regions = tf.repeat(regions, pictures * texts, axis=0)
-        words, mask, texts = tf.tile(words, (pictures, 1, 1)), tf.tile(mask, (pictures, 1)), pictures * texts
+        regions = tf.repeat(regions, images * texts, axis=0)
+        words, mask, texts = tf.tile(words, (images, 1, 1)), tf.tile(mask, (images, 1)), images * texts
     else:
         regions = tf.repeat(regions, texts, axis=0)
     logits = pair_reader({"image_regions": regions, "text_tokens": words, "text_mask": mask})["logits"]
-    if all_pairs:  # where a picture has fewer than K texts, what stands for the others is nobody's negative
+    if all_pairs:  # where an image has fewer than K texts, what stands for the others is nobody's negative
         logits = tf.where(tf.reduce_any(mask, axis=1)[:, None], logits, _NO_TEXT)
-    logits = tf.reshape(logits, (pictures, texts, num_outputs))
+    logits = tf.reshape(logits, (images, texts, num_outputs))
     training_model = keras.Model(inputs, logits, name="pair_classifier")
     return PairClassifier(training_model, image_encoder, text_encoder, image_reader, pair_reader)
 

@@ -1,4 +1,4 @@
-"""Captions of training pictures and where they lie in a retrieval run's space, to be recalled by a picture."""
+"""Captions of training images and where they lie in a retrieval run's space, to be recalled by an image."""
 
 import hashlib
 import json
@@ -10,21 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vl_keras.retrieval.errors import RetrievalError
+from vl_keras.errors import RetrievalError
 
 _FORMAT = 1
 _META, _ROWS, _VECTORS, _HEAD = "memory.json", "captions.jsonl", "vectors.npy", "image_head.npz"
 
 
 class CaptionMemory(NamedTuple):
-    """N captions, and the head that brings a picture's tokens into their space.
+    """N captions, and the head that brings an image's tokens into their space.
 
     Attributes:
         image_ids: list of N: whose a caption is.
         captions: list of N strings.
         vectors: `(N, E)` float32, L2-normalised.
-        scale: what the cosine of a picture and a caption is multiplied by.
-        image_encoder: dict that is the same for the same picture tokens: backbone, weights, picture size.
+        scale: what the cosine of an image and a caption is multiplied by.
+        image_encoder: dict that is the same for the same image tokens: backbone, weights, image size.
         head: arguments of `build_image_head`.
         head_weights: list of its arrays.
     """

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vl_keras.errors import RetrievalError
 from vl_keras.retrieval import hnsw
-from vl_keras.retrieval.errors import RetrievalError
 from vl_keras.retrieval.exact_search import exact_search
 
 FORMAT = 1

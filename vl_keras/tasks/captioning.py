@@ -1,28 +1,27 @@
-"""Captioning: pictures, with a context beside them or not, to sentences."""
+"""Captioning: images, with a context beside them or not, to sentences."""
 
 import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
-from vl_keras.config import ConfigError
 from vl_keras.data.pipeline import caption_dataset, evaluation_batches, references
 from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.encoders.text_encoder import load_text_encoder
 from vl_keras.encoders.word_vectors import word_vectors
+from vl_keras.errors import ConfigError, RetrievalError
 from vl_keras.losses.caption_loss import CaptionLoss
 from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.metrics.score_signature import ScoreSignature
 from vl_keras.models.captioner import build_captioner
 from vl_keras.retrieval.caption_memory import CaptionMemory
-from vl_keras.retrieval.errors import RetrievalError
-from vl_keras.tasks.caption_signatures import caption_signatures
-from vl_keras.tasks.caption_writer import CaptionWriter
-from vl_keras.tasks.consensus import Consensus
 from vl_keras.tasks.described import describe_data, describe_generation
 from vl_keras.tasks.task import Task
+from vl_keras.tasks.writing.caption_signatures import caption_signatures
+from vl_keras.tasks.writing.caption_writer import CaptionWriter
+from vl_keras.tasks.writing.consensus import Consensus
 
-_WRITTEN_AT_ONCE = 64  # pictures whose captions are written side by side
+_WRITTEN_AT_ONCE = 64  # images whose captions are written side by side
 _WORD_PIECES = 16  # of a word that a BERT reads alone
 MODEL_SETTINGS = (  # of the decoder and of what stands before it
     "decoder",
@@ -38,7 +37,7 @@ MODEL_SETTINGS = (  # of the decoder and of what stands before it
 
 
 class Caption(NamedTuple):
-    """What was written for one picture.
+    """What was written for one image.
 
     Attributes:
         image_id: of the source.
@@ -46,7 +45,7 @@ class Caption(NamedTuple):
         score: its length-normalised log-probability, with `generation.memory` its weighted consensus added.
         captions: all `generation.num_captions`, best first.
         references: people's captions that it is scored against.
-        context: what the model was shown beside the picture.
+        context: what the model was shown beside the image.
         index: place in the source.
     """
 
@@ -62,7 +61,7 @@ class Caption(NamedTuple):
 class CaptioningTask(Task):
     """The captioning job of one `Config`; see `Task`."""
 
-    judge = "CIDEr-D"
+    monitor = "CIDEr-D"
 
     def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
         super().__init__(config, tokenizer, encoder_weights, jit_compile)
@@ -172,7 +171,7 @@ class CaptioningTask(Task):
         )
 
     def evaluation_data(self, captioner, split, batch_size=_WRITTEN_AT_ONCE):
-        """Dataset of `(x, indices)`: every picture of a split once, in order."""
+        """Dataset of `(x, indices)`: every image of a split once, in order."""
         return evaluation_batches(
             self.config,
             self.source(split),
@@ -195,17 +194,17 @@ class CaptioningTask(Task):
         return writing_settings(generation)
 
     def caption_split(self, captioner, split, generation=None, limit=0, progress=None):
-        """Writes a caption for each picture of a split.
+        """Writes a caption for each image of a split.
 
         Args:
             captioner: a `Captioner` that `build` made.
             split: name.
             generation: `GenerationConfig`; None: the config's.
-            limit: only the first so many pictures; 0: all.
-            progress: called with the number of pictures that are done.
+            limit: only the first so many images; 0: all.
+            progress: called with the number of images that are done.
 
         Returns:
-            List of `Caption`, without the pictures that could not be read.
+            List of `Caption`, without the images that could not be read.
         """
         source = self.source(split)
         count = min(limit, len(source)) if limit else len(source)
@@ -233,10 +232,10 @@ class CaptioningTask(Task):
         )
         return scores, captions
 
-    def epoch_measures(self, captioner, split, limit=0, progress=None, weights=""):
+    def epoch_metrics(self, captioner, split, limit=0, progress=None, weights=""):
         """Measures of a split as a dict, and how they were taken; see `Task`."""
         scores, captions = self.measure(captioner, split, limit=limit, progress=progress)
-        return scores.measures, self.signature(captions, scores, split, weights).as_dict()
+        return scores.metrics, self.signature(captions, scores, split, weights).as_dict()
 
     def signature(self, captions, scores, split, weights):
         """`ScoreSignature` of what `measure` returned.

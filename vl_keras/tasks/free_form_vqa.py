@@ -11,30 +11,30 @@ from vl_keras.data.text_ops import CaptionTokenizer, normalise
 from vl_keras.losses.caption_loss import CaptionLoss
 from vl_keras.metrics.vqa_accuracy import vqa_accuracy
 from vl_keras.models.answer_writer import build_answer_writer
-from vl_keras.tasks.answers import (
+from vl_keras.tasks.captioning import MODEL_SETTINGS, writing_settings
+from vl_keras.tasks.pairing.answers import (
     Answer,
-    answer_measures,
+    answer_metrics,
     answers_signature,
     asked_questions,
     check_training_answers,
     training_answers,
 )
-from vl_keras.tasks.captioning import MODEL_SETTINGS, writing_settings
-from vl_keras.tasks.text_signatures import said_answers, text_signatures
-from vl_keras.tasks.text_task import TextTask
+from vl_keras.tasks.pairing.text_signatures import said_answers, text_signatures
+from vl_keras.tasks.pairing.text_task import TextTask
 
 _ANSWER_VOCABULARY = "answer_vocabulary.txt"
 _WRITTEN_AT_ONCE = 64  # answers
 
 
 class FreeFormVqaTask(TextTask):
-    """Question answering by a caption decoder that reads the picture and the question; see `TextTask`.
+    """Question answering by a caption decoder that reads the image and the question; see `TextTask`.
 
     It is trained on each question's most agreed answer, written with a vocabulary of the training answers' own, and
     answers what `generate` finds. An answer's confidence is its probability, word by word.
     """
 
-    judge = "accuracy"
+    monitor = "accuracy"
     reads = "questions with answers"
 
     def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
@@ -65,8 +65,8 @@ class FreeFormVqaTask(TextTask):
     def vocabulary_sizes(self):
         return [*super().vocabulary_sizes(), self.answer_tokenizer.vocab_size]
 
-    def use_measures(self, measures):
-        self.threshold = measures.get("threshold", 0.0)
+    def use_metrics(self, metrics):
+        self.threshold = metrics.get("threshold", 0.0)
 
     def has_examples(self, split):
         return bool(asked_questions(self.source(split)))
@@ -120,12 +120,12 @@ class FreeFormVqaTask(TextTask):
         Args:
             model: an `AnswerWriter`.
             split: name.
-            limit: only the questions of the first so many pictures; 0: all.
-            progress: called with the number of pictures that are done.
+            limit: only the questions of the first so many images; 0: all.
+            progress: called with the number of images that are done.
             fit: fit the threshold for `vqa.target_accuracy` to this split, and use it.
 
         Returns:
-            Dict of measures, those of `answer_measures`, and list of `Answer`. What is written is in lower case, so
+            Dict of measures, those of `answer_metrics`, and list of `Answer`. What is written is in lower case, so
             the annotators' answers are compared with it in lower case as well.
         """
         source = self.source(split)
@@ -142,14 +142,14 @@ class FreeFormVqaTask(TextTask):
             for (index, question, truth), judges, (answer, confidence) in zip(rows, comparable, written, strict=True)
             if source.image_ids[index] not in unreadable
         ]  # fmt: skip
-        measures = answer_measures(answers, self.config.vqa.target_accuracy if fit else 0)
+        metrics = answer_metrics(answers, self.config.vqa.target_accuracy if fit else 0)
         if fit:
-            self.threshold = measures.get("threshold", self.threshold)
-        return measures, answers
+            self.threshold = metrics.get("threshold", self.threshold)
+        return metrics, answers
 
-    def epoch_measures(self, model, split, limit=0, progress=None, weights=""):
-        measures, answers = self.measure(model, split, limit, progress, fit=True)
-        return measures, self.signature(answers, split, weights)
+    def epoch_metrics(self, model, split, limit=0, progress=None, weights=""):
+        metrics, answers = self.measure(model, split, limit, progress, fit=True)
+        return metrics, self.signature(answers, split, weights)
 
     def signature(self, answers, split, weights):
         """Dict that says what measures were taken with."""
@@ -198,7 +198,7 @@ class FreeFormVqaTask(TextTask):
         return label
 
     def _write(self, model, split, owners, questions, progress):
-        """List of (answer, its probability) for questions about a split's pictures, their `owners` in rising order."""
+        """List of (answer, its probability) for questions about a split's images, their `owners` in rising order."""
         of, answer = self._writer
         if of is not model:
             answer = tf.function(
@@ -207,7 +207,7 @@ class FreeFormVqaTask(TextTask):
             self._writer = (model, answer)
         ids = self.encode_texts(tf.constant(questions, tf.string))
         written = []
-        for inputs, indices in self._picture_batches(model, split):
+        for inputs, indices in self._image_batches(model, split):
             tokens = model.read_images(inputs)
             first, last = np.searchsorted(owners, (indices[0], indices[-1] + 1))
             for start in range(first, last, _WRITTEN_AT_ONCE):

@@ -1,4 +1,4 @@
-"""Image-text matching: whether a text is about a picture."""
+"""Image-text matching: whether a text is about an image."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,13 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.epoch_plan import choose_negatives
+from vl_keras.errors import DataError
 from vl_keras.losses.match_loss import MatchLoss
 from vl_keras.metrics.match_scores import best_threshold, match_scores
 from vl_keras.tasks.described import dataset_name, describe_data
-from vl_keras.tasks.pair_task import PairTask
-from vl_keras.tasks.text_signatures import text_signatures
+from vl_keras.tasks.pairing.pair_task import PairTask
+from vl_keras.tasks.pairing.text_signatures import text_signatures
 
 _PAIR_SEED = 20201  # of the negatives that a split is measured with; fixed, so that runs are compared on the same pairs
 
@@ -21,7 +21,7 @@ class Match(NamedTuple):
     """What was said of one pair.
 
     Attributes:
-        index: of the picture in the source.
+        index: of the image in the source.
         image_id: its name.
         text: that it was paired with.
         probability: that they match, as the model says.
@@ -36,9 +36,9 @@ class Match(NamedTuple):
 
 
 class MatchingTask(PairTask):
-    """Binary classification of picture-text pairs; the negatives are chosen as `matching.negatives` says."""
+    """Binary classification of image-text pairs; the negatives are chosen as `matching.negatives` says."""
 
-    judge = "balanced_accuracy"
+    monitor = "balanced_accuracy"
 
     def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
         super().__init__(config, tokenizer, encoder_weights, jit_compile)
@@ -62,8 +62,8 @@ class MatchingTask(PairTask):
     def training_data(self, model, first_step=0, num_workers=1, worker=0):
         """Endless dataset of `(x, y, weight)`, y `(B, K, 1)` float32; see `text_dataset`.
 
-        K is `data.captions_per_image` of a picture's own texts, and with `random` and `nearest` as many of others'.
-        With `batch` and `hardest`, y is 1 where there is a text and its picture can be read.
+        K is `data.captions_per_image` of an image's own texts, and with `random` and `nearest` as many of others'.
+        With `batch` and `hardest`, y is 1 where there is a text and its image can be read.
         """
         drawn = self.config.data.captions_per_image if self._negatives in ("random", "nearest") else 0
         neighbours = self._nearest(model) if self._negatives == "nearest" else None
@@ -79,14 +79,14 @@ class MatchingTask(PairTask):
         return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=self.config.training.label_smoothing)
 
     def measure(self, model, split, limit=0, progress=None):
-        """Scores of the pairs of a split: with `given` its own, else every caption, once with its picture and once in
-        place of a caption of another picture, drawn uniformly, the same ones each time.
+        """Scores of the pairs of a split: with `given` its own, else every caption, once with its image and once in
+        place of a caption of another image, drawn uniformly, the same ones each time.
 
         Args:
             model: a `PairClassifier`.
             split: name.
-            limit: only the pairs of the first so many pictures; 0: all.
-            progress: called with the number of pictures that are done.
+            limit: only the pairs of the first so many images; 0: all.
+            progress: called with the number of images that are done.
 
         Returns:
             Dict of measures, those of `match_scores` at probability 0.5, `best_threshold`, and list of `Match`.
@@ -102,13 +102,13 @@ class MatchingTask(PairTask):
         probability = np.array([match.probability for match in matches])
         truth = np.array([match.match for match in matches], bool)
         self._check_both(split, truth)
-        measures = match_scores(probability, truth)
-        measures["best_threshold"] = best_threshold(probability, truth)
-        return measures, matches
+        metrics = match_scores(probability, truth)
+        metrics["best_threshold"] = best_threshold(probability, truth)
+        return metrics, matches
 
-    def epoch_measures(self, model, split, limit=0, progress=None, weights=""):
-        measures, matches = self.measure(model, split, limit, progress)
-        return measures, self.signature(matches, split, weights)
+    def epoch_metrics(self, model, split, limit=0, progress=None, weights=""):
+        metrics, matches = self.measure(model, split, limit, progress)
+        return metrics, self.signature(matches, split, weights)
 
     def signature(self, matches, split, weights):
         """Dict that says what measures were taken with."""
@@ -132,11 +132,11 @@ class MatchingTask(PairTask):
         return {"probability": tf.sigmoid(model.answer(regions, text_ids)["logits"][:, 0])}
 
     def pairs(self, split, limit=0):
-        """Pictures, texts and labels of the pairs that a split is measured with."""
+        """Images, texts and labels of the pairs that a split is measured with."""
         if self._negatives == "given":
             rows = [(i, pair) for i, pairs in enumerate(self._given(split)[: limit or None]) for pair in pairs]
-            pictures, pairs = [i for i, _ in rows], [pair for _, pair in rows]
-            return pictures, [pair["question"] for pair in pairs], [pair["answer"] == "match" for pair in pairs]
+            images, pairs = [i for i, _ in rows], [pair for _, pair in rows]
+            return images, [pair["question"] for pair in pairs], [pair["answer"] == "match" for pair in pairs]
         captions = self.source(split).captions
         counts = np.array([len(own) for own in captions])
         everything = [text for own in captions for text in own]
@@ -151,7 +151,7 @@ class MatchingTask(PairTask):
         return owners, texts, truth
 
     def _given(self, split):
-        """For each picture of a split, its labelled texts."""
+        """For each image of a split, its labelled texts."""
         pairs = [[q for q in questions if q["kind"] == "pair"] for questions in self.source(split).questions]
         if not any(pairs):
             raise DataError(
@@ -162,7 +162,7 @@ class MatchingTask(PairTask):
 
     def _check_both(self, split, truth):
         if truth.all() or not truth.any():
-            advice = "" if self._negatives == "given" else " Give it at least two pictures with captions."
+            advice = "" if self._negatives == "given" else " Give it at least two images with captions."
             raise DataError(
                 f"Split `{split}` of {dataset_name(self.config.data)} cannot be scored: of its {len(truth)} readable "
                 f"pairs {truth.sum()} match, and scores need some that match and some that do not.{advice}"
@@ -187,7 +187,7 @@ class MatchingTask(PairTask):
         return by_number
 
     def _nearest(self, model):
-        """`(images, n)`: the training pictures whose mean image token is most alike, by cosine, the nearest first."""
+        """`(images, n)`: the training images whose mean image token is most alike, by cosine, the nearest first."""
         if self._neighbours is None:
             split = self.config.data.train_split
             pooled = tf.function(
@@ -201,7 +201,7 @@ class MatchingTask(PairTask):
                     axis=1,
                 )
             )
-            vectors = np.concatenate([pooled(inputs).numpy() for inputs, _ in self._picture_batches(model, split)])
+            vectors = np.concatenate([pooled(inputs).numpy() for inputs, _ in self._image_batches(model, split)])
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9
             count = min(self.config.matching.neighbours, len(vectors) - 1)
             nearest = []

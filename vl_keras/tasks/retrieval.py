@@ -1,4 +1,4 @@
-"""Retrieval: pictures and texts in one space, to find either by the other."""
+"""Retrieval: images and texts in one space, to find either by the other."""
 
 import functools
 import hashlib
@@ -15,8 +15,8 @@ from vl_keras.metrics.retrieval_scores import retrieval_scores
 from vl_keras.models.dual_encoder import build_dual_encoder
 from vl_keras.retrieval.caption_memory import CaptionMemory
 from vl_keras.tasks.described import describe_data
-from vl_keras.tasks.retrieval_signatures import retrieval_signatures
-from vl_keras.tasks.text_task import TextTask
+from vl_keras.tasks.embedding.retrieval_signatures import retrieval_signatures
+from vl_keras.tasks.pairing.text_task import TextTask
 
 _MODEL_SETTINGS = (
     "hidden_dim",
@@ -33,9 +33,9 @@ PROTOCOL = 1000  # images of a fold
 
 
 class RetrievalTask(TextTask):
-    """A dual encoder trained with one of `CONTRASTIVE_LOSSES` on pictures and their captions."""
+    """A dual encoder trained with one of `CONTRASTIVE_LOSSES` on images and their captions."""
 
-    judge = "mean_recall"
+    monitor = "mean_recall"
 
     def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
         super().__init__(config, tokenizer, encoder_weights, jit_compile)
@@ -46,7 +46,7 @@ class RetrievalTask(TextTask):
 
     @functools.cached_property
     def querybank_texts(self):
-        """A caption of each of the first `retrieval.querybank` training pictures."""
+        """A caption of each of the first `retrieval.querybank` training images."""
         captions = [own[0] for own in self.texts(self.config.data.train_split) if own]
         return captions[: self.config.retrieval.querybank]
 
@@ -98,7 +98,7 @@ class RetrievalTask(TextTask):
         return lambda *arguments: loss(*arguments, margin=margin)
 
     def embed_images(self, model, image):
-        """`(B, height, width, 3)` pictures of the configured size, 0 to 255, to `(B, E)` float32, L2-normalised."""
+        """`(B, height, width, 3)` images of the configured size, 0 to 255, to `(B, E)` float32, L2-normalised."""
         return model.embed_images({"image": tf.cast(image, tf.float32)})
 
     def embed_texts(self, model, strings):
@@ -106,7 +106,7 @@ class RetrievalTask(TextTask):
         return model.embed_texts(self.encode_texts(strings))
 
     def similarity_scale(self, model):
-        """What the cosine of a picture and a text is multiplied by in training."""
+        """What the cosine of an image and a text is multiplied by in training."""
         vector = tf.zeros((1, self.config.retrieval.embedding_dim))
         return float(np.exp(model.scale(vector)[0]))
 
@@ -122,24 +122,24 @@ class RetrievalTask(TextTask):
         return digest.hexdigest()
 
     def embed_split(self, model, split, limit=0, progress=None, captions_each=None):
-        """Vectors of a split's pictures and captions.
+        """Vectors of a split's images and captions.
 
         Args:
             model: a `DualEncoder`.
             split: name.
-            limit: only the first so many pictures; 0: all.
-            progress: called with the number of pictures that are done.
-            captions_each: only the first so many captions of a picture; None: all.
+            limit: only the first so many images; 0: all.
+            progress: called with the number of images that are done.
+            captions_each: only the first so many captions of an image; None: all.
 
         Returns:
             Image vectors `(N, E)`, text vectors `(M, E)`, the `(M,)` places of the texts' images among the N, and the
-            `(N,)` indices of these in the source: pictures that cannot be read or have no caption are left out.
+            `(N,)` indices of these in the source: images that cannot be read or have no caption are left out.
         """
         source = self.source(split)
         count = min(limit or len(source), len(source))
         embed_images = self._functions(model)[0]
         vectors, done = [], 0
-        for inputs, indices in self._picture_batches(model, split):
+        for inputs, indices in self._image_batches(model, split):
             if done >= count:
                 break
             vectors.append(embed_images(inputs).numpy())
@@ -215,11 +215,11 @@ class RetrievalTask(TextTask):
         """
         image, text, owner, _ = self.embed_split(model, split, limit, progress)
         scores = retrieval_scores(image, text, owner, PROTOCOL)
-        return recall_measures(scores), scores
+        return recall_metrics(scores), scores
 
-    def epoch_measures(self, model, split, limit=0, progress=None, weights=""):
-        measures, scores = self.measure(model, split, limit, progress)
-        return measures, self.signature(scores, split, weights)
+    def epoch_metrics(self, model, split, limit=0, progress=None, weights=""):
+        metrics, scores = self.measure(model, split, limit, progress)
+        return metrics, self.signature(scores, split, weights)
 
     def signature(self, scores, split, weights):
         """Dict that says what measures were taken with."""
@@ -244,18 +244,18 @@ class RetrievalTask(TextTask):
         return functions
 
 
-def recall_measures(scores):
+def recall_metrics(scores):
     """What `retrieval_scores` gives, as one flat dict, with the mean of the six recalls.
 
     Returns:
         Dict: `mean_recall`; `image_to_text R@1` and so on, in percent; `image_to_text median_rank`, ….
     """
-    measures = {}
+    metrics = {}
     for direction in ("image_to_text", "text_to_image"):
         for name, value in scores[direction].items():
-            measures[f"{direction} {name.replace('recall_at_', 'R@')}"] = value
-    recalls = [value for name, value in measures.items() if "R@" in name]
-    return {"mean_recall": sum(recalls) / len(recalls), **measures}
+            metrics[f"{direction} {name.replace('recall_at_', 'R@')}"] = value
+    recalls = [value for name, value in metrics.items() if "R@" in name]
+    return {"mean_recall": sum(recalls) / len(recalls), **metrics}
 
 
 def _whose(number):

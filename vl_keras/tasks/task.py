@@ -8,7 +8,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.feature_cache import FeatureCache
 from vl_keras.data.image_batches import check_quarantine
 from vl_keras.data.pipeline import steps_per_epoch
@@ -16,6 +15,7 @@ from vl_keras.data.source import open_source
 from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.encoders.image_encoder import build_image_encoder, encoder_fingerprint
 from vl_keras.encoders.text_encoder import load_text_encoder
+from vl_keras.errors import DataError
 from vl_keras.tasks.described import dataset_name
 from vl_keras.tasks.precision import built_in
 
@@ -25,8 +25,8 @@ _VOCABULARY = "vocabulary.txt"
 class Task:
     """A job of one `Config`; its subclasses know what is read, built, measured and served.
 
-    A subclass has `judge`, the development measure that chooses the best epoch, `reads`, a word for what it learns from
-    beside pictures, and
+    A subclass has `monitor`, the development metric that chooses the best epoch, `reads`, a word for what it learns
+    from beside images, and
 
     - `training_texts()`: strings that a vocabulary is learned from;
     - `build()`: the task's models with fresh weights, under the current strategy and precision policy: a named tuple
@@ -45,7 +45,7 @@ class Task:
         jit_compile: the model's functions will be compiled with XLA.
     """
 
-    judge = ""
+    monitor = ""
     reads = "captions"
 
     def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
@@ -80,7 +80,7 @@ class Task:
         """Lengths that weights' axes have from vocabularies; all of them may grow."""
         return [self.tokenizer.vocab_size]
 
-    def use_measures(self, measures):
+    def use_metrics(self, metrics):
         """Takes what was fitted to the development split when the weights of a run were measured."""
 
     def check_data(self):
@@ -94,7 +94,7 @@ class Task:
                 )
 
     def has_examples(self, split):
-        """Whether a split has any of what the task `reads` beside pictures."""
+        """Whether a split has any of what the task `reads` beside images."""
         return any(self.source(split).captions)
 
     def source(self, split):
@@ -125,7 +125,7 @@ class Task:
         return {name: variables for name, variables in kept.items() if variables}
 
     def features(self, model, split):
-        """The `FeatureCache` of a split, made on first use; None where pictures are read themselves."""
+        """The `FeatureCache` of a split, made on first use; None where images are read themselves."""
         config = self.config
         if not config.image_encoder.cache_features:
             return None
@@ -133,7 +133,7 @@ class Task:
             source = self.source(split)
             views = config.image_encoder.cache_views if split == config.data.train_split else 1
             fingerprint = encoder_fingerprint(model.image_encoder)
-            # Changes to captions do not change the pictures.
+            # Changes to captions do not change the images.
             augment = dataclasses.replace(config.data.augment, synonym=0.0, word_deletion=0.0, word_swap=0.0)
             key = (fingerprint, source.fingerprint, config.data.image_size, views, views > 1 and augment)
             digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
@@ -144,7 +144,7 @@ class Task:
         return self._features[split]
 
     def describe_image_encoder(self, model):
-        """Dict that is equal for tasks whose models read the same tokens from a picture."""
+        """Dict that is equal for tasks whose models read the same tokens from an image."""
         digest = hashlib.sha256()
         for weight in model.image_encoder.weights:
             digest.update(weight.numpy().astype("float32").tobytes())

@@ -1,4 +1,4 @@
-"""Visual question answering: a picture and a question to an answer among candidates."""
+"""Visual question answering: an image and a question to an answer among candidates."""
 
 import collections
 from pathlib import Path
@@ -11,16 +11,16 @@ from vl_keras.data.builders.annotators import annotators
 from vl_keras.data.caption_words import swap_sides
 from vl_keras.metrics.calibration import fit_temperature
 from vl_keras.metrics.vqa_accuracy import soft_target, vqa_accuracy
-from vl_keras.tasks.answers import (
+from vl_keras.tasks.pairing.answers import (
     Answer,
-    answer_measures,
+    answer_metrics,
     answers_signature,
     asked_questions,
     check_training_answers,
     training_answers,
 )
-from vl_keras.tasks.pair_task import PairTask
-from vl_keras.tasks.text_signatures import said_answers, text_signatures
+from vl_keras.tasks.pairing.pair_task import PairTask
+from vl_keras.tasks.pairing.text_signatures import said_answers, text_signatures
 
 _ANSWERS = "answers.txt"
 _LISTED = 5  # most answers that are served with their probabilities
@@ -33,7 +33,7 @@ class VqaTask(PairTask):
     Trained on the annotators' soft targets; a training question none of whose answers is a candidate does not count.
     """
 
-    judge = "accuracy"
+    monitor = "accuracy"
     reads = "questions with answers"
 
     def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
@@ -74,9 +74,9 @@ class VqaTask(PairTask):
     def vocabulary_sizes(self):
         return [*super().vocabulary_sizes(), self.num_outputs]
 
-    def use_measures(self, measures):
-        self.temperature = measures.get("temperature", 1.0)
-        self.threshold = measures.get("threshold", 0.0)
+    def use_metrics(self, metrics):
+        self.temperature = metrics.get("temperature", 1.0)
+        self.threshold = metrics.get("threshold", 0.0)
 
     def has_examples(self, split):
         return bool(asked_questions(self.source(split)))
@@ -126,8 +126,8 @@ class VqaTask(PairTask):
         Args:
             model: a `PairClassifier`.
             split: name.
-            limit: only the questions of the first so many pictures; 0: all.
-            progress: called with the number of pictures that are done.
+            limit: only the questions of the first so many images; 0: all.
+            progress: called with the number of images that are done.
             fit: fit the temperature (and, for `vqa.target_accuracy`, the threshold) to this split, and use them.
 
         Returns:
@@ -161,15 +161,15 @@ class VqaTask(PairTask):
                     float(confidence[best]), truth, vqa_accuracy(answer, truth), any(a in known for a in target),
                 )
             )  # fmt: skip
-        measures = answer_measures(answers, self.config.vqa.target_accuracy if fit else 0)
+        metrics = answer_metrics(answers, self.config.vqa.target_accuracy if fit else 0)
         if fit:
-            measures["temperature"] = self.temperature
-            self.threshold = measures.get("threshold", self.threshold)
-        return measures, answers
+            metrics["temperature"] = self.temperature
+            self.threshold = metrics.get("threshold", self.threshold)
+        return metrics, answers
 
-    def epoch_measures(self, model, split, limit=0, progress=None, weights=""):
-        measures, answers = self.measure(model, split, limit, progress, fit=True)
-        return measures, self.signature(answers, split, weights)
+    def epoch_metrics(self, model, split, limit=0, progress=None, weights=""):
+        metrics, answers = self.measure(model, split, limit, progress, fit=True)
+        return metrics, self.signature(answers, split, weights)
 
     def signature(self, answers, split, weights):
         """Dict that says what measures were taken with."""

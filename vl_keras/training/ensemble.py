@@ -8,11 +8,13 @@ import tensorflow as tf
 
 from vl_keras.config import config_from_dict, load_config, save_config
 from vl_keras.encoders.image_encoder import encoder_fingerprint
+from vl_keras.errors import RunError
+from vl_keras.json_files import write_json
+from vl_keras.progress import Progress
+from vl_keras.runs.load_run import load_run
+from vl_keras.runs.run_dir import RunDir, differences
+from vl_keras.runs.strategy import keras_settings, use_jit
 from vl_keras.tasks import TASKS
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.progress import Progress
-from vl_keras.training.run_dir import RunDir, differences, load_run, write_json
-from vl_keras.training.strategy import keras_settings, use_jit
 
 _COMMON = (  # what members cannot differ in
     "model.decoder",
@@ -48,12 +50,12 @@ def ensemble(run_dirs, run_dir, overrides=(), weights="auto"):
         weights of each in words.
 
     Raises:
-        TrainingError: the runs are fewer than two or do not go together, one cannot be loaded, or `run_dir` is not
+        RunError: the runs are fewer than two or do not go together, one cannot be loaded, or `run_dir` is not
             empty.
     """
     different = {Path(path).expanduser().resolve() for path in run_dirs}
     if len(run_dirs) < 2 or len(different) < len(run_dirs):
-        raise TrainingError(f"An ensemble joins two different runs or more; got {', '.join(map(str, run_dirs))}.")
+        raise RunError(f"An ensemble joins two different runs or more; got {', '.join(map(str, run_dirs))}.")
     run = RunDir(run_dir)
     run.open(resume=False)
     try:
@@ -87,20 +89,20 @@ def _join(run_dirs, members, run):
         model.decoder.members[i].model.set_weights(member.decoder.model.get_weights())
 
     split = config.data.dev_split
-    with task.quarantine_errors(), Progress(f"measures of {split}", len(task.source(split)), "picture") as progress:
-        measures, signature = task.epoch_measures(model, split, progress=progress.to, weights="ensemble")
+    with task.quarantine_errors(), Progress(f"measures of {split}", len(task.source(split)), "image") as progress:
+        metrics, signature = task.epoch_metrics(model, split, progress=progress.to, weights="ensemble")
     joined = {
-        "which": f"{len(members)} captioners together, {task.judge} {measures[task.judge]:.4f}",
+        "which": f"{len(members)} captioners together, {task.monitor} {metrics[task.monitor]:.4f}",
         "phase": "ensemble",
         "epoch": 0,
         "step": 0,
-        "measures": measures,
+        "measures": metrics,
         "signature": signature,
     }
     known = [{"run": str(path), "weights": which} for path, (_, _, _, which) in zip(run_dirs, members, strict=True)]
     result = {"best": joined, "members": known}
     tf.train.CheckpointManager(tf.train.Checkpoint(weights=task.weights(model)), str(run.best), max_to_keep=1).save(0)
-    write_json(run.measures_file, result)
+    write_json(run.metrics_file, result)
     if task.source(split).quarantine:
         task.source(split).quarantine.save(run.quarantine_file)
     run.write_settings(task, model)
@@ -111,31 +113,29 @@ def _join(run_dirs, members, run):
 
 
 def _check(run_dirs, members):
-    """Raises `TrainingError` where runs cannot be one model."""
+    """Raises `RunError` where runs cannot be one model."""
     for path, (config, *_) in zip(run_dirs, members, strict=True):
         if config.task != "captioning":
-            raise TrainingError(f"An ensemble joins captioning runs; `{path}` is a {config.task} run.")
+            raise RunError(f"An ensemble joins captioning runs; `{path}` is a {config.task} run.")
         if config.model.members > 1:
-            raise TrainingError(f"`{path}` has `model.members` {config.model.members}; an ensemble joins runs of one.")
+            raise RunError(f"`{path}` has `model.members` {config.model.members}; an ensemble joins runs of one.")
     config, task, model, _ = members[0]
     encoder = encoder_fingerprint(model.image_encoder)
     for path, (other, other_task, other_model, _) in zip(run_dirs[1:], members[1:], strict=True):
         misfit = f"`{path}` and `{run_dirs[0]}` cannot be joined: "
         names = [name for name in differences(config, other) if name in _COMMON]
         if names:
-            raise TrainingError(f"{misfit}they differ in {', '.join(names)}.")
+            raise RunError(f"{misfit}they differ in {', '.join(names)}.")
         if task.tokenizer.vocab != other_task.tokenizer.vocab:
             vocabulary = Path(run_dirs[0]) / "vocabulary.txt"
-            raise TrainingError(
-                f"{misfit}their vocabularies differ. Train one of them with text.vocabulary={vocabulary}."
-            )
+            raise RunError(f"{misfit}their vocabularies differ. Train one of them with text.vocabulary={vocabulary}.")
         if encoder != encoder_fingerprint(other_model.image_encoder):
-            raise TrainingError(
+            raise RunError(
                 f"{misfit}their image encoders differ. Train both with the same image_encoder.weights and "
                 "image_encoder.trainable_from empty, or one from the other (--init-from)."
             )
         if not _equal(_text_weights(task), _text_weights(other_task)):
-            raise TrainingError(
+            raise RunError(
                 f"{misfit}their text encoders differ. Train both with the same text_encoder.encoder and "
                 "text_encoder.trainable false."
             )

@@ -3,12 +3,12 @@
 import dataclasses
 
 from vl_keras.config import check_config
+from vl_keras.runs.strategy import keras_settings
 from vl_keras.tasks import TASKS
-from vl_keras.training.strategy import keras_settings
 
 
 def extract(config, splits=None):
-    """Encodes the pictures of each split with the frozen image encoder, unless they are in the cache already.
+    """Encodes the images of each split with the frozen image encoder, unless they are in the cache already.
 
     A run that was stopped goes on where it was. `train` with `image_encoder.cache_features` reads the same cache.
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.run_dir import load_run
+from vl_keras.errors import RunError
+from vl_keras.runs.load_run import load_run
 
 
 class Start:
@@ -25,7 +25,7 @@ class Start:
             log: called with a line that says what was done.
         """
         if task.config.task != self._config.task:
-            raise TrainingError(
+            raise RunError(
                 f"`{self._path}` is a run of the task {self._config.task}; it cannot be the start of one of "
                 f"{task.config.task}."
             )
@@ -36,7 +36,7 @@ class Start:
     def _tokenizer(self, task, log):
         old, text = self._task.tokenizer, task.config.text
         if text.vocabulary:
-            raise TrainingError(
+            raise RunError(
                 f"`text.vocabulary` is set, but a run that starts from `{self._path}` keeps that vocabulary. "
                 "Leave it empty."
             )
@@ -55,7 +55,7 @@ class Start:
         """Copies the run's weights into a fresh model of the new task; what was added to vocabularies stays fresh.
 
         Raises:
-            TrainingError: the two models differ in more than the vocabulary's length.
+            RunError: the two models differ in more than the vocabulary's length.
         """
         fresh = task.parts(model)
         sizes = list(zip(self._task.vocabulary_sizes(), task.vocabulary_sizes(), strict=True))
@@ -80,7 +80,7 @@ class Start:
         ours = ", ".join(f"{name}.*" for name in sections)
         if self._config.task == "free_form_vqa":  # the longest answer that its model is made for
             ours += ", generation.max_length"
-        return TrainingError(
+        return RunError(
             f"The run `{self._path}` cannot be the start of this model: {difference}. Give {ours} and text.max_length "
             "the values of its config.yaml."
         )

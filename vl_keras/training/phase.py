@@ -1,105 +1,25 @@
-"""Runs a phase of training with `model.fit`, from wherever its checkpoints stand."""
+"""A stretch of training with a loss, an optimizer and a schedule of its own."""
 
-import math
-
-import tf_keras as keras
-
-from vl_keras.training.checkpoints import not_finite_message
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.progress import Progress
-
-_LOOK_EVERY = 20  # steps between looks at the loss: each makes the host wait for the device
+import dataclasses
 
 
-def fit_phase(session, phase, on_start=None):
-    """Trains a phase to its end, resuming it where it has checkpoints.
+@dataclasses.dataclass
+class Phase:
+    """A stretch of training with a loss, an optimizer and a schedule of its own.
 
-    Args:
-        session: a `Session`.
-        phase: a `Phase`.
-        on_start: called after a phase that has no checkpoint yet has written its first, before any step.
-
-    Raises:
-        TrainingError: the loss is no finite number, or a checkpoint cannot be written or read.
-        TrainingStopped: a signal came, and everything is saved.
+    Attributes:
+        name: of its rows in `history.csv` and its folder in `checkpoints/`.
+        model: compiled keras.Model that shares the task's weights, its optimizer built by `build_optimizer` and
+            its metrics made; the first logged value is shown in the progress line.
+        data: step of the phase to what `fit` takes, from that step on; the order follows from the step.
+        steps_per_epoch: steps.
+        epochs: epochs.
+        first_step: steps of the phases before it, for the axis of curves.
     """
-    checkpoints = session.checkpoints(phase)
-    step = checkpoints.restore(session.log)
-    if step is None:
-        step = 0
-        checkpoints.save(step)
-        if on_start is not None:
-            on_start()
-    elif session.is_over(phase):  # what later phases have written stays
-        return
-    else:
-        session.log(f"Resuming {phase.name} at step {step} of {phase.epochs * phase.steps_per_epoch}.")
-    session.begin(phase.first_step + step)
-    epoch, done = divmod(step, phase.steps_per_epoch)
-    if done == 0 and len(session.history.of(phase.name)) < epoch:  # it was stopped while it measured
-        values = {metric.name: float(metric.result()) for metric in phase.model.metrics}
-        session.end_epoch(phase, epoch, values, 0.0)
-    while not session.is_over(phase):
-        epoch, done = divmod(step, phase.steps_per_epoch)
-        callback = _PhaseCallback(session, phase, checkpoints, step)
-        phase.model.fit(
-            phase.data(step),
-            initial_epoch=epoch,
-            # A resumed epoch has fewer steps left than the others, so it gets a `fit` of its own.
-            epochs=epoch + 1 if done else phase.epochs,
-            steps_per_epoch=phase.steps_per_epoch - done,
-            verbose=0,
-            callbacks=[callback],
-        )
-        step = callback.step
 
-
-class _PhaseCallback(keras.callbacks.Callback):
-    """Counts steps; shows, saves and stops."""
-
-    # Keras may then hand over logs as tensors, and the host need not wait for the device at every step.
-    _supports_tf_logs = True
-
-    def __init__(self, session, phase, checkpoints, step):
-        super().__init__()
-        self.step = step
-        self._session, self._phase, self._checkpoints = session, phase, checkpoints
-        self._save_every = session.config.training.checkpoint_steps
-        self._sums = checkpoints.metric_values()
-        self._progress = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        phase, done = self._phase, self.step % self._phase.steps_per_epoch
-        if done:  # Keras has just cleared the sums of the resumed epoch's first part
-            self._checkpoints.set_metric_values(self._sums)
-        name = f"{phase.name} epoch {epoch + 1}/{phase.epochs}"
-        self._progress = Progress(name, phase.steps_per_epoch, "step", done, show=self._session.run.writes)
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        steps = self._phase.steps_per_epoch
-        at_end = self.step % steps == 0
-        name, value = next(iter(logs.items()))
-        self._progress.to(steps if at_end else self.step % steps, lambda: f"{name} {float(value):.4g}")
-        if self.step % _LOOK_EVERY == 0 or at_end:
-            self._look(name, float(value))
-        if at_end:
-            return
-        stopping = self._session.signal.number is not None
-        if stopping or (self._save_every and self.step % self._save_every == 0):
-            self._checkpoints.save(self.step)
-        self._session.check_signal()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._progress.__exit__()
-        self._checkpoints.save(self.step)
-        self._session.check_signal()
-        values = {name: float(value) for name, value in logs.items()}
-        self._session.end_epoch(self._phase, epoch + 1, values, self._progress.seconds)
-        if self._session.is_over(self._phase):
-            self.model.stop_training = True
-
-    def _look(self, name, value):
-        if not math.isfinite(value):
-            raise TrainingError(not_finite_message(f"`{name}` is {value}", self.step, self._checkpoints.newest))
-        self._session.board.scalars(self._phase.first_step + self.step, {f"{self._phase.name}/{name}": value})
+    name: str
+    model: object
+    data: object
+    steps_per_epoch: int
+    epochs: int
+    first_step: int = 0

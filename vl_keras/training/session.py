@@ -1,42 +1,20 @@
 """What the phases of one training share: the models, the run directory, and what happens when an epoch ends."""
 
-import dataclasses
 import tempfile
 import time
 
 import tensorflow as tf
 
-from vl_keras.training.checkpoints import Checkpoints
-from vl_keras.training.curves_figure import curves_figure
-from vl_keras.training.errors import TrainingStopped, written
+from vl_keras.drawing.curves_figure import curves_figure
+from vl_keras.errors import TrainingStopped, written
+from vl_keras.json_files import write_json
+from vl_keras.progress import Progress
+from vl_keras.runs.checkpoints import Checkpoints
+from vl_keras.runs.load_run import trained_weights
+from vl_keras.runs.strategy import from_chief
+from vl_keras.tasks.writing.sample_captions import SAMPLE_IMAGES
 from vl_keras.training.optimizer import averaged_weights, weight_averages
-from vl_keras.training.progress import Progress
-from vl_keras.training.run_dir import trained_weights, write_json
-from vl_keras.training.sample_pictures import SAMPLE_PICTURES
-from vl_keras.training.strategy import from_chief
 from vl_keras.training.tensorboard import Board
-
-
-@dataclasses.dataclass
-class Phase:
-    """A stretch of training with a loss, an optimizer and a schedule of its own.
-
-    Attributes:
-        name: of its rows in `history.csv` and its folder in `checkpoints/`.
-        model: compiled keras.Model that shares the task's weights, its optimizer built by `build_optimizer` and
-            its metrics made; the first logged value is shown in the progress line.
-        data: step of the phase to what `fit` takes, from that step on; the order follows from the step.
-        steps_per_epoch: steps.
-        epochs: epochs.
-        first_step: steps of the phases before it, for the axis of curves.
-    """
-
-    name: str
-    model: object
-    data: object
-    steps_per_epoch: int
-    epochs: int
-    first_step: int = 0
 
 
 class Session:
@@ -55,7 +33,7 @@ class Session:
         self.run, self.history, self.log = run, history, run.log
         self.signal = signal
         self.board = None
-        self._pictures = None
+        self._images = None
         # All of several workers save together, since some variables are summed over them for it; one save is kept.
         self._scratch = None if run.writes else tempfile.TemporaryDirectory(prefix="vl_keras-worker-")
         self._best = tf.train.CheckpointManager(
@@ -100,7 +78,7 @@ class Session:
         row = {"phase": phase.name, "epoch": epoch, "step": step, **values, "learning_rate": rate}
         row["seconds"] = round(seconds, 1)
         if epoch % training.evaluate_every == 0 or epoch == phase.epochs:
-            row |= self._measure(phase, epoch, step)
+            row |= self._metric(phase, epoch, step)
         with written(f"The row of epoch {epoch}", self.run.path, self.run.last_checkpoint()):
             values_only = {name: value for name, value in row.items() if name not in ("phase", "epoch", "step")}
             self.board.scalars(step, values_only)
@@ -109,8 +87,8 @@ class Session:
                 self._save_quarantine()
             self.history.append(row)
             if self.run.writes:
-                curves_figure(self.history.rows, self.task.judge).savefig(self.run.curves_file)
-        shown = [f"{name} {row[name]:.4g}" for name in (*values, self.task.judge) if name in row]
+                curves_figure(self.history.rows, self.task.monitor).savefig(self.run.curves_file)
+        shown = [f"{name} {row[name]:.4g}" for name in (*values, self.task.monitor) if name in row]
         self.log(f"{phase.name} epoch {epoch}/{phase.epochs}: {', '.join(shown)} ({seconds:.0f} s)")
 
     def is_over(self, phase):
@@ -118,10 +96,10 @@ class Session:
         rows = self.history.of(phase.name)
         if len(rows) >= phase.epochs:
             return True
-        best = self.history.best(self.task.judge)
+        best = self.history.best(self.task.monitor)
         patience = self.config.training.patience
         if (
-            not patience or not rows or not isinstance(rows[-1].get(self.task.judge), float)
+            not patience or not rows or not isinstance(rows[-1].get(self.task.monitor), float)
         ):  # decided where it was measured
             return False
         last_best = best["epoch"] if best["phase"] == phase.name else 0
@@ -132,55 +110,55 @@ class Session:
         path = tf.train.latest_checkpoint(str(self.run.best))
         self._best.checkpoint.restore(path).assert_existing_objects_matched()
 
-    def _measure(self, phase, epoch, step):
-        config, split, judge = self.config, self.config.data.dev_split, self.task.judge
+    def _metric(self, phase, epoch, step):
+        config, split, monitor = self.config, self.config.data.dev_split, self.task.monitor
         count = len(self.task.source(split))
         count = min(config.training.evaluate_examples or count, count)
         average = phase.model.optimizer.use_ema
         started = time.monotonic()
         with averaged_weights(phase.model.optimizer, phase.model.trainable_variables):
-            with Progress(f"measures of {split}", count, "picture", show=self.run.writes) as progress:
+            with Progress(f"measures of {split}", count, "image", show=self.run.writes) as progress:
 
                 def on_progress(done):
                     progress.to(done)
                     self.check_signal()
 
-                measures, signature = self.task.epoch_measures(
+                metrics, signature = self.task.epoch_metrics(
                     self.model, split, count, on_progress, "ema" if average else "raw"
                 )
-            measures[judge] = from_chief(self.strategy, measures[judge])
+            metrics[monitor] = from_chief(self.strategy, metrics[monitor])
             self._draw(split, step)
-            best = self.history.best(judge)
-            # A best of 0, as CIDEr-D always is of a single picture, tells nothing: then later weights are kept.
-            is_best = best is None or measures[judge] > best[judge] or not best[judge]
+            best = self.history.best(monitor)
+            # A best of 0, as CIDEr-D always is of a single image, tells nothing: then later weights are kept.
+            is_best = best is None or metrics[monitor] > best[monitor] or not best[monitor]
             if is_best:
                 with written("The best weights", self.run.best, self.run.last_checkpoint()):
                     self._best.save(checkpoint_number=step)
         if self.run.writes:
             with written("The measures", self.run.path, self.run.last_checkpoint()):
-                self._write_measures(phase, epoch, step, measures, signature, is_best)
-        return {**measures, "evaluation_seconds": round(time.monotonic() - started, 1)}
+                self._write_metrics(phase, epoch, step, metrics, signature, is_best)
+        return {**metrics, "evaluation_seconds": round(time.monotonic() - started, 1)}
 
     def _draw(self, split, step):
-        if self.config.task not in SAMPLE_PICTURES:
+        if self.config.task not in SAMPLE_IMAGES:
             return
-        if self._pictures is None:  # by every worker: what is built under a strategy is built by all of them together
-            self._pictures = SAMPLE_PICTURES[self.config.task](self.task, self.model, split)
+        if self._images is None:  # by every worker: what is built under a strategy is built by all of them together
+            self._images = SAMPLE_IMAGES[self.config.task](self.task, self.model, split)
         if self.run.writes:
-            self.board.pictures(step, split, *self._pictures())
+            self.board.images(step, split, *self._images())
 
-    def _write_measures(self, phase, epoch, step, measures, signature, is_best):
+    def _write_metrics(self, phase, epoch, step, metrics, signature, is_best):
         kind = "moving average of the weights" if phase.model.optimizer.use_ema else "weights"
         result = {
-            "which": f"{kind} at {phase.name} epoch {epoch}, {self.task.judge} {measures[self.task.judge]:.4f}",
+            "which": f"{kind} at {phase.name} epoch {epoch}, {self.task.monitor} {metrics[self.task.monitor]:.4f}",
             "phase": phase.name,
             "epoch": epoch,
             "step": step,
-            "measures": measures,
+            "measures": metrics,
             "signature": signature,
         }
-        known = {"best": result} if is_best else self.run.read_measures()
-        write_json(self.run.measures_file, {**known, "last": result})
+        known = {"best": result} if is_best else self.run.read_metrics()
+        write_json(self.run.metrics_file, {**known, "last": result})
 
     def _save_quarantine(self):
         rows = {}

@@ -8,7 +8,7 @@ from tensorflow.core.util import event_pb2
 
 
 class Board:
-    """Writes scalars, pictures and texts for TensorBoard.
+    """Writes scalars, images and texts for TensorBoard.
 
     Args:
         folder: of the event files; None: nothing is written.
@@ -32,12 +32,12 @@ class Board:
                 for name, value in values.items():
                     tf.summary.scalar(name, value)
 
-    def pictures(self, step, name, pictures, texts):
-        """`pictures`: list of uint8 `(height, width, 3)`, of any sizes; `texts`: what is said of each."""
+    def images(self, step, name, images, texts):
+        """`images`: list of uint8 `(height, width, 3)`, of any sizes; `texts`: what is said of each."""
         if self._writer is not None:
             with self._writer.as_default(step):
-                for index, picture in enumerate(pictures):
-                    tf.summary.image(f"{name}/{index}", picture[None])
+                for index, image in enumerate(images):
+                    tf.summary.image(f"{name}/{index}", image[None])
                 tf.summary.text(name, tf.constant(texts))
 
     def flush(self):

@@ -1,18 +1,19 @@
 """Trains one experiment into a run directory."""
 
+from vl_keras.errors import RunError
+from vl_keras.runs.history import History
+from vl_keras.runs.run_dir import FIRST_PHASE, RunDir, check_same_run
+from vl_keras.runs.strategy import check_batch_size, from_chief, is_chief, keras_settings, make_strategy, use_jit
 from vl_keras.tasks import TASKS
+from vl_keras.tasks.embedding.contrastive_model import ContrastiveModel
+from vl_keras.tasks.writing.self_critical import self_critical_training
 from vl_keras.training.batches import accumulated, distributed
-from vl_keras.training.contrastive_model import ContrastiveModel
-from vl_keras.training.errors import TrainingError
-from vl_keras.training.history import History
+from vl_keras.training.fit_phase import fit_phase
 from vl_keras.training.initialise import Start
 from vl_keras.training.optimizer import WarmupCosine, build_optimizer
-from vl_keras.training.phase import fit_phase
-from vl_keras.training.run_dir import FIRST_PHASE, RunDir, check_same_run
-from vl_keras.training.self_critical import self_critical_training
-from vl_keras.training.session import Phase, Session
+from vl_keras.training.phase import Phase
+from vl_keras.training.session import Session
 from vl_keras.training.stop_signal import StopSignal
-from vl_keras.training.strategy import check_batch_size, from_chief, is_chief, keras_settings, make_strategy, use_jit
 from vl_keras.training.training_model import TrainingModel
 
 
@@ -32,8 +33,8 @@ def train(config, run_dir, resume=False, init_from=None):
 
     Raises:
         DataError: a split has nothing to learn from or to be measured with.
-        QuarantineError: more pictures than `data.max_bad_share` cannot be read.
-        TrainingError: the run directory does not suit, the loss is no finite number, a checkpoint cannot be written, …;
+        QuarantineError: more images than `data.max_bad_share` cannot be read.
+        RunError: the run directory does not suit, the loss is no finite number, a checkpoint cannot be written, …;
             the message says what to do.
         TrainingStopped: SIGTERM or Ctrl-C; the state is saved, and the exit code is 143 or 130.
     """
@@ -88,7 +89,7 @@ def _fit(task, model, strategy, run, resume, init_from, jit_compile):
         if task.config.training.self_critical.epochs:
             self_critical_training(session, first_step=phase.steps_per_epoch * phase.epochs)
     from_chief(strategy, 0.0)  # a worker that leaves before the others looks to them as if it had crashed
-    return run.read_measures()
+    return run.read_metrics()
 
 
 def first_phase(session, jit_compile=False):
@@ -97,7 +98,7 @@ def first_phase(session, jit_compile=False):
     group = training.accumulate_steps
     steps = task.steps_per_epoch() // group
     if not steps:
-        raise TrainingError(
+        raise RunError(
             f"`training.accumulate_steps` is {group}, but an epoch has only {task.steps_per_epoch()} batches; lower it."
         )
     total = steps * training.epochs

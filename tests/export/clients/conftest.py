@@ -51,8 +51,8 @@ def urls(server):
 
 
 @pytest.fixture(scope="session")
-def pictures():
-    """Dict of file name -> bytes of readable pictures."""
-    from export.golden import golden_pictures
+def images():
+    """Dict of file name -> bytes of readable images."""
+    from export.golden import golden_images
 
-    return golden_pictures()
+    return golden_images()

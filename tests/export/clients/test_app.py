@@ -66,9 +66,9 @@ def page(urls, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_photo_is_captioned_and_explained(page, urls, pictures, tmp_path):
+def test_a_photo_is_captioned_and_explained(page, urls, images, tmp_path):
     photo = tmp_path / "landscape.jpg"
-    photo.write_bytes(pictures["landscape.jpg"])
+    photo.write_bytes(images["landscape.jpg"])
     with Client(urls["grpc"]) as client:
         expected, explained = client.candidates(photo), client.explain(photo)
     page.locator("input[type=file]").first.set_input_files(photo)
@@ -88,9 +88,9 @@ def test_a_photo_is_captioned_and_explained(page, urls, pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_photo_that_the_model_refuses(page, pictures, tmp_path):
+def test_a_photo_that_the_model_refuses(page, images, tmp_path):
     photo = tmp_path / "cut.jpg"
-    photo.write_bytes(pictures["grey.jpg"][: len(pictures["grey.jpg"]) // 2])
+    photo.write_bytes(images["grey.jpg"][: len(images["grey.jpg"]) // 2])
     page.locator("input[type=file]").first.set_input_files(photo)
     page.locator(".refused").wait_for()
     assert "damaged" in page.locator(".refused").inner_text()

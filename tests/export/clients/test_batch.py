@@ -1,4 +1,4 @@
-"""A batch run writes what the server answers, once for each picture, and goes on after any stop."""
+"""A batch run writes what the server answers, once for each image, and goes on after any stop."""
 
 import errno
 import json
@@ -23,15 +23,15 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def photos(pictures, tmp_path):
-    """Folder with the golden pictures twice, at two depths, and two files that are no pictures."""
+def photos(images, tmp_path):
+    """Folder with the golden images twice, at two depths, and two files that are no images."""
     folder = tmp_path / "photos"
     (folder / "deeper").mkdir(parents=True)
-    for name, data in pictures.items():
+    for name, data in images.items():
         (folder / name).write_bytes(data)
         (folder / "deeper" / f"Hündin {name}").write_bytes(data)
-    (folder / "notes.txt").write_text("no picture")
-    (folder / "deeper" / "cut.jpg").write_bytes(pictures["grey.jpg"][:400])
+    (folder / "notes.txt").write_text("no image")
+    (folder / "deeper" / "cut.jpg").write_bytes(images["grey.jpg"][:400])
     return folder
 
 
@@ -73,14 +73,14 @@ def test_lists_and_maps_are_columns(tiny_models, photos, tmp_path, answers):
     assert all(row["caption"].endswith("beside a wall") for row in _rows(output).values())
 
 
-def test_a_second_run_does_only_what_is_new(tiny_models, photos, tmp_path, pictures):
+def test_a_second_run_does_only_what_is_new(tiny_models, photos, tmp_path, images):
     output = str(tmp_path / "captions.parquet")
     first = run_batch(tiny_models, str(photos), output, shard_size=4)
     assert (first.written, first.skipped, first.quarantined) == (20, 0, 2)
     before = {path: path.stat().st_mtime_ns for path in Path(output).glob("*.parquet")}
     assert len(before) >= 5
-    (photos / "new.jpg").write_bytes(pictures["landscape.jpg"])
-    (photos / "deeper" / "cut.jpg").write_bytes(pictures["grey.jpg"])  # mended
+    (photos / "new.jpg").write_bytes(images["landscape.jpg"])
+    (photos / "deeper" / "cut.jpg").write_bytes(images["grey.jpg"])  # mended
     second = run_batch(tiny_models, str(photos), output, shard_size=4)
     assert (second.written, second.skipped, second.quarantined) == (2, 20, 1)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
@@ -144,22 +144,22 @@ def test_what_cannot_be_done_is_said(tiny_models, photos, tmp_path):
 def test_patterns_may_begin_in_the_current_folder(photos, monkeypatch, pattern):
     monkeypatch.chdir(photos.parent)
     deep = sorted(str(path.relative_to(photos.parent)) for path in photos.rglob("*.png"))
-    assert batch._pictures(pattern) == ([path for path in deep if "deeper" not in path] if "/*." in pattern else deep)
+    assert batch._images(pattern) == ([path for path in deep if "deeper" not in path] if "/*." in pattern else deep)
 
 
 def test_a_folder_may_have_wildcards_in_its_name(tmp_path):
     for name in ("new [1]", "new 1", "new x1]"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "small.bmp").touch()
-    assert batch._pictures(f"{tmp_path}/new [1]/") == [f"{tmp_path}/new [1]/small.bmp"]
+    assert batch._images(f"{tmp_path}/new [1]/") == [f"{tmp_path}/new [1]/small.bmp"]
 
 
-def test_a_name_that_is_not_utf8_costs_itself(tiny_models, pictures, tmp_path):
+def test_a_name_that_is_not_utf8_costs_itself(tiny_models, images, tmp_path):
     folder, output = tmp_path / "photos", tmp_path / "out.parquet"
     folder.mkdir()
     names = [folder / "good.bmp", folder / os.fsdecode(b"caf\xe9.bmp")]
     for name in names:
-        name.write_bytes(pictures["small.bmp"])
+        name.write_bytes(images["small.bmp"])
     assert run_batch(tiny_models, str(folder), str(output))[:3] == (1, 0, 1)
     assert set(_rows(output)) == {str(names[0])}
     (bad,) = (tmp_path / "out.quarantine.jsonl").read_text("utf-8").splitlines()
@@ -183,11 +183,11 @@ def test_a_full_disk_is_said_and_gone_on_from(tiny_models, photos, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_kill_at_any_moment(tiny_models, pictures, tmp_path):
+def test_kill_at_any_moment(tiny_models, images, tmp_path):
     photos, output = tmp_path / "photos", tmp_path / "captions.parquet"
     photos.mkdir()
     for number in range(400):
-        (photos / f"{number}.jpg").write_bytes(pictures["landscape.jpg"])
+        (photos / f"{number}.jpg").write_bytes(images["landscape.jpg"])
     code = f"from export.batch import run_batch; run_batch({str(tiny_models)!r}, {str(photos)!r}, {str(output)!r}, "
     code += "shard_size=8, batch_size=4)"
     seen = 0

@@ -15,10 +15,10 @@ DOORS = pytest.mark.parametrize("door", ["grpc", "http"])
 
 
 @DOORS
-def test_every_call_gives_what_the_savedmodel_answers(door, urls, answers, pictures):
+def test_every_call_gives_what_the_savedmodel_answers(door, urls, answers, images):
     import tensorflow as tf
 
-    data = list(pictures.values())
+    data = list(images.values())
 
     def expected(name, **texts):
         inputs = {"image_bytes": tf.constant(data), **{key: tf.constant(value) for key, value in texts.items()}}
@@ -63,8 +63,8 @@ def test_every_call_gives_what_the_savedmodel_answers(door, urls, answers, pictu
 
 
 @DOORS
-def test_a_bad_picture_costs_itself(door, urls, pictures, tmp_path):
-    good = pictures["landscape.jpg"]
+def test_a_bad_image_costs_itself(door, urls, images, tmp_path):
+    good = images["landscape.jpg"]
     sent = [good, b"", good[:300], tmp_path / "missing.jpg", b"GIF89a" + bytes(20), tmp_path, good]
     with Client(urls[door]) as client:
         found = client.caption(sent)
@@ -81,30 +81,30 @@ def test_a_bad_picture_costs_itself(door, urls, pictures, tmp_path):
 
 
 @DOORS
-def test_batches_are_split(door, urls, pictures):
-    data = list(pictures.values())
+def test_batches_are_split(door, urls, images):
+    data = list(images.values())
     with Client(urls[door]) as whole, Client(urls[door], max_batch_size=3) as parts:
         one, other = whole.caption(data), parts.caption(iter(data))
     assert [row.caption for row in one] == [row.caption for row in other]
 
 
 @DOORS
-def test_pictures_may_be_paths_bytes_or_pil(door, urls, pictures, tmp_path):
+def test_images_may_be_paths_bytes_or_pil(door, urls, images, tmp_path):
     path = tmp_path / "alpha.png"
-    path.write_bytes(pictures["alpha.png"])
-    opened = Image.open(io.BytesIO(pictures["alpha.png"]))
+    path.write_bytes(images["alpha.png"])
+    opened = Image.open(io.BytesIO(images["alpha.png"]))
     with Client(urls[door]) as client:
-        rows = client.caption([path, str(path), pictures["alpha.png"], bytearray(pictures["alpha.png"]), opened])
+        rows = client.caption([path, str(path), images["alpha.png"], bytearray(images["alpha.png"]), opened])
         assert len(set(rows)) == 1
-        turned = Image.open(io.BytesIO(pictures["turned.jpg"]))
+        turned = Image.open(io.BytesIO(images["turned.jpg"]))
         assert client.embed_image(turned).status == "ok"
         assert client.caption(Image.new("CMYK", (9, 7))).status == "ok"
         with pytest.raises(TypeError, match="path, bytes or a PIL"):
             client.caption([1])
 
 
-def test_both_doors_give_the_same(urls, pictures):
-    data = list(pictures.values())[:4]
+def test_both_doors_give_the_same(urls, images):
+    data = list(images.values())[:4]
     with Client(urls["grpc"]) as one, Client(urls["http"]) as other:
         assert one.caption(data) == other.caption(data)
         assert one.candidates(data) == other.candidates(data)
@@ -113,11 +113,11 @@ def test_both_doors_give_the_same(urls, pictures):
 
 
 @DOORS
-def test_versions_and_labels(door, urls, pictures):
-    picture = pictures["landscape.jpg"]
+def test_versions_and_labels(door, urls, images):
+    image = images["landscape.jpg"]
     with Client(urls[door]) as newest, Client(urls[door], version=1) as first, Client(urls[door], label="old") as old:
-        assert newest.caption(picture).score == pytest.approx(first.caption(picture).score + 1, abs=1e-5)
-        assert first.caption(picture) == old.caption(picture)
+        assert newest.caption(image).score == pytest.approx(first.caption(image).score + 1, abs=1e-5)
+        assert first.caption(image) == old.caption(image)
         assert [(each.version, each.state, each.code) for each in newest.status()] == [
             *((2, "AVAILABLE", "OK"), (1, "AVAILABLE", "OK"))
         ]
@@ -130,9 +130,9 @@ def test_versions_and_labels(door, urls, pictures):
 
 
 @DOORS
-def test_any_signature(door, urls, pictures):
+def test_any_signature(door, urls, images):
     with Client(urls[door]) as client:
-        inputs = {"image_bytes": [pictures["grey.jpg"]], "context": ["a wall"]}
+        inputs = {"image_bytes": [images["grey.jpg"]], "context": ["a wall"]}
         found = client.predict("caption_with_context", inputs)
         assert set(found) == {"caption", "score", "status"} and found["caption"].shape == (1,)
         assert list(client.predict("caption_with_context", inputs, ["status"])) == ["status"]
@@ -170,41 +170,41 @@ def test_errors_have_the_servers_code_and_words(door, urls):
 
 
 @DOORS
-def test_asyncio_gives_the_same(door, urls, pictures):
-    data = list(pictures.values())[:5]
+def test_asyncio_gives_the_same(door, urls, images):
+    data = list(images.values())[:5]
 
     async def ask():
         async with AsyncClient(urls[door]) as client:
             await client.wait_until_available(10)
-            many = await asyncio.gather(*(client.caption(picture) for picture in data))
+            many = await asyncio.gather(*(client.caption(image) for image in data))
             with pytest.raises(CallError):
                 await client.predict("no_such", {"image_bytes": [b""]})
             return many, await client.explain(data[0]), await client.metadata()
 
     with Client(urls[door]) as client:
         many, explained, metadata = asyncio.run(ask())
-        assert many == [client.caption(picture) for picture in data]
+        assert many == [client.caption(image) for image in data]
         np.testing.assert_allclose(explained.attention, client.explain(data[0]).attention, atol=1e-6)
         assert metadata == client.metadata()
 
 
 @DOORS
-def test_threads_share_a_client(door, urls, pictures):
-    data = list(pictures.values())
+def test_threads_share_a_client(door, urls, images):
+    data = list(images.values())
     with Client(urls[door]) as client, futures.ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(client.caption, data)) == [client.caption(picture) for picture in data]
+        assert list(pool.map(client.caption, data)) == [client.caption(image) for image in data]
 
 
 @DOORS
-def test_tokens(door, tiny_models, tmp_path, pictures):
+def test_tokens(door, tiny_models, tmp_path, images):
     from export.server.local_server import LocalServer
 
     (tmp_path / "token").write_text("secret\n")
     with LocalServer(tiny_models, model_name="captioner", auth_token_file=str(tmp_path / "token")) as server:
         url = {"grpc": f"grpc://127.0.0.1:{server.grpc_port}", "http": f"http://127.0.0.1:{server.rest_port}"}[door]
         with Client(url, token="secret") as client:
-            assert client.caption(pictures["grey.jpg"]).status == "ok"
+            assert client.caption(images["grey.jpg"]).status == "ok"
         for token in (None, "wrong"):
             with Client(url, token=token) as client, pytest.raises(CallError) as raised:
-                client.caption(pictures["grey.jpg"])
+                client.caption(images["grey.jpg"])
             assert raised.value.code == "UNAUTHENTICATED"

@@ -201,7 +201,7 @@ def certificate(tmp_path_factory):
     return files
 
 
-def test_tls_over_grpc(certificate, tiny_models, tmp_path, pictures):
+def test_tls_over_grpc(certificate, tiny_models, tmp_path, images):
     from export.server.local_server import LocalServer
     from export.serving_protos import SslConfig
 
@@ -210,7 +210,7 @@ def test_tls_over_grpc(certificate, tiny_models, tmp_path, pictures):
     with LocalServer(tiny_models, model_name="captioner", ssl_config_file=str(tmp_path / "ssl.config")) as server:
         url = f"grpcs://localhost:{server.grpc_port}"
         with Client(url, ca_file=certificate[0]) as client:
-            assert client.caption(pictures["grey.jpg"]).status == "ok"
+            assert client.caption(images["grey.jpg"]).status == "ok"
         with Client(url, retries=0) as client, pytest.raises(CallError):  # who signed it is not known
             client.status()
     with pytest.raises(ExportError, match="no-such.pem"):

@@ -17,13 +17,13 @@ DOORS = pytest.mark.parametrize("door", ["grpc", "http"])
 
 
 @pytest.fixture
-def photos(pictures, tmp_path):
-    """Folder with two good pictures and a broken one."""
+def photos(images, tmp_path):
+    """Folder with two good images and a broken one."""
     folder = tmp_path / "photos"
     (folder / "deeper").mkdir(parents=True)
     for name in ("landscape.jpg", "deeper/turned.jpg"):
-        (folder / name).write_bytes(pictures[name.split("/")[-1]])
-    (folder / "broken.jpg").write_bytes(pictures["grey.jpg"][:200])
+        (folder / name).write_bytes(images[name.split("/")[-1]])
+    (folder / "broken.jpg").write_bytes(images["grey.jpg"][:200])
     return folder
 
 
@@ -69,36 +69,36 @@ def test_explanations_are_drawn(urls, photos, tmp_path):
     rows = request(urls["grpc"], [photos], explain=tmp_path / "new" / "out.png")
     drawn = [row.get("explanation") for row in rows]
     assert drawn == [None, str(tmp_path / "new/out-turned.png"), str(tmp_path / "new/out-landscape.png")]
-    picture = np.asarray(Image.open(drawn[1]))
-    assert picture.std() > 10  # something is drawn
+    image = np.asarray(Image.open(drawn[1]))
+    assert image.std() > 10  # something is drawn
 
 
 def test_what_cannot_be_asked_is_said(urls, photos, tmp_path):
-    picture = [photos / "landscape.jpg"]
+    image = [photos / "landscape.jpg"]
     with pytest.raises(ExportError, match="nothing to send"):
         request(urls["grpc"])
-    with pytest.raises(ExportError, match="no picture in"):
+    with pytest.raises(ExportError, match="no image in"):
         request(urls["grpc"], [_empty(tmp_path)])
     with pytest.raises(ExportError, match="No signature takes image_bytes and question and text; choose"):
-        request(urls["grpc"], picture, {"question": "where?", "text": "a dog"})
+        request(urls["grpc"], image, {"question": "where?", "text": "a dog"})
     with pytest.raises(ExportError, match="has no signature `dialogue`; it has .*caption, "):
-        request(urls["grpc"], picture, signature="dialogue")
+        request(urls["grpc"], image, signature="dialogue")
     with pytest.raises(ExportError, match="`caption` takes image_bytes; given: context and image_bytes"):
-        request(urls["grpc"], picture, {"context": "x"}, signature="caption")
-    with pytest.raises(ExportError, match="drawing.png` is one of the pictures and would be drawn over"):
+        request(urls["grpc"], image, {"context": "x"}, signature="caption")
+    with pytest.raises(ExportError, match="drawing.png` is one of the images and would be drawn over"):
         request(urls["grpc"], [photos / "drawing.png"], explain=photos / "drawing.png")
     with pytest.raises(ExportError, match="does not end in .png"):
-        request(urls["grpc"], picture, explain="out.jpg")
+        request(urls["grpc"], image, explain="out.jpg")
 
 
 def test_errors_cost_one_line(photos, capsys):
-    picture = str(photos / "landscape.jpg")
-    assert main(["request", "grpc://127.0.0.1:1", "--image", picture, "--timeout", "0.3"]) == 1
+    image = str(photos / "landscape.jpg")
+    assert main(["request", "grpc://127.0.0.1:1", "--image", image, "--timeout", "0.3"]) == 1
     assert capsys.readouterr().err.startswith("vl-export request: UNAVAILABLE: ")
-    assert main(["request", "host:1", "--image", picture]) == 1
+    assert main(["request", "host:1", "--image", image]) == 1
     assert "grpc://HOST:PORT" in capsys.readouterr().err
     (photos / "token").write_bytes(b"\xff\xfe")
-    assert main(["request", "grpc://host", "--image", picture, "--token-file", str(photos / "token")]) == 1
+    assert main(["request", "grpc://host", "--image", image, "--token-file", str(photos / "token")]) == 1
     assert "token` holds no token: it is no text." in capsys.readouterr().err
     assert main(["request", "grpc://host", "--text", os.fsdecode(b"caf\xe9")]) == 1
     assert "--text must be UTF-8; got b'caf\\xe9'." in capsys.readouterr().err

@@ -15,15 +15,15 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("code", EXAMPLES, ids=["client", "requests", "grpc"])
-def test_examples(code, server, answers, pictures, tmp_path, monkeypatch, capsys):
+def test_examples(code, server, answers, images, tmp_path, monkeypatch, capsys):
     import tensorflow as tf
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "beach.jpg").write_bytes(pictures["landscape.jpg"])
+    (tmp_path / "beach.jpg").write_bytes(images["landscape.jpg"])
     for printed, real in ((8500, server.grpc_port), (8501, server.rest_port)):
         code = code.replace(f"localhost:{printed}", f"localhost:{real}")
     exec(compile(code, "docs/serving.md", "exec"), {"__name__": "example"})
-    expected = answers["caption"](image_bytes=tf.constant([pictures["landscape.jpg"]]))
+    expected = answers["caption"](image_bytes=tf.constant([images["landscape.jpg"]]))
     said = capsys.readouterr().out
     assert "ok" in said
     assert expected["caption"][0].numpy().decode() in said

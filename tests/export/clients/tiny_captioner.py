@@ -1,4 +1,4 @@
-"""A SavedModel with every signature of every task and almost no work: it names a picture's colours."""
+"""A SavedModel with every signature of every task and almost no work: it names an image's colours."""
 
 import json
 

@@ -70,7 +70,7 @@ def test_fuzz(folder, original):
 
 
 @pytest.mark.slow
-def test_fuzz_with_pictures_and_bombs_in_the_exported_graph(folder, exported, original):
+def test_fuzz_with_images_and_bombs_in_the_exported_graph(folder, exported, original):
     assert not broken(fuzz(folder, 3000, exported.path.parent, original=original))
 
 

@@ -331,10 +331,10 @@ def test_large_bodies_and_answers(address):
     values = np.random.default_rng(0).normal(size=(50, 1000)).astype(np.float32)
     answer = _ok(address, f"{KINDS}:predict", {"instances": values.tolist()})
     np.testing.assert_array_equal(np.array(answer["predictions"], np.float32), values)
-    picture = np.random.default_rng(0).bytes(300_000)
-    body = {"signature_name": "strings", "inputs": [{"b64": base64.b64encode(picture).decode()}] * 3}
+    image = np.random.default_rng(0).bytes(300_000)
+    body = {"signature_name": "strings", "inputs": [{"b64": base64.b64encode(image).decode()}] * 3}
     answer = _ok(address, f"{KINDS}:predict", body)["outputs"]
-    assert base64.b64decode(answer["text_bytes"][2]["b64"]) == picture + b"!"
+    assert base64.b64decode(answer["text_bytes"][2]["b64"]) == image + b"!"
 
 
 _TEMPLATES = [

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from vl_keras.data.builders.example import DataError
+from vl_keras.errors import DataError
 
 # Karpathy's split names; "restval" are validation images that everybody trains on.
 KARPATHY_SPLITS = {"train": "train", "restval": "train", "val": "dev", "test": "test"}

@@ -1,9 +1,10 @@
 """COCO captions: 123,000 photos with five captions each (Chen et al., 2015)."""
 
 from vl_keras.data.builders.caption_files import read_json, read_karpathy
-from vl_keras.data.builders.example import DataError, make_example
+from vl_keras.data.builders.example import make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder, input_stamp
 from vl_keras.data.builders.manual_files import folders_or_zips, manual_folder, read_images
+from vl_keras.errors import DataError
 
 KARPATHY = "dataset_coco.json"
 YEARS = ("2017", "2014")

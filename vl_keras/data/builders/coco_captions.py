@@ -5,8 +5,9 @@ import tempfile
 from pathlib import Path
 
 from vl_keras.data.builders.caption_files import KARPATHY_SPLITS
-from vl_keras.data.builders.example import DataError, make_example
+from vl_keras.data.builders.example import make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder
+from vl_keras.errors import DataError
 
 
 class CocoCaptionsBuilder(ExampleBuilder):

@@ -1,11 +1,12 @@
-"""easy-VQA: 64x64 pictures of one coloured shape, with questions of thirteen answers (Zhou, 2019)."""
+"""easy-VQA: 64x64 images of one coloured shape, with questions of thirteen answers (Zhou, 2019)."""
 
 from operator import index
 
 from vl_keras.data.builders.caption_files import hashed_share
-from vl_keras.data.builders.example import DataError, make_example
+from vl_keras.data.builders.example import make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder
 from vl_keras.data.builders.manual_files import ManualFiles, manual_folder, read_images, read_manual_json
+from vl_keras.errors import DataError
 
 PARTS = ("train", "test")
 QUESTIONS = "questions.json"

@@ -2,12 +2,8 @@
 
 import tensorflow_datasets as tfds
 
-# First bytes of the picture formats that TensorFlow decodes; WebP's come after four bytes of RIFF and four of size.
+# First bytes of the image formats that TensorFlow decodes; WebP's come after four bytes of RIFF and four of size.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
-
-
-class DataError(ValueError):
-    """A dataset's files are missing or unusable; the message says which file and which config key."""
 
 
 def example_features():
@@ -46,7 +42,7 @@ def make_example(image, image_id, captions=(), context="", objects=(), questions
 
 
 def image_problem(content):
-    """Why these bytes cannot be a picture, judged by their first ones, or an empty string. Decoding comes later."""
+    """Why these bytes cannot be an image, judged by their first ones, or an empty string. Decoding comes later."""
     if not content:
         return "the file is empty"
     if content.startswith(_SIGNATURES) or (content[:4] == b"RIFF" and content[8:12] == b"WEBP"):

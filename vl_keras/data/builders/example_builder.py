@@ -8,7 +8,8 @@ import sys
 
 import tensorflow_datasets as tfds
 
-from vl_keras.data.builders.example import DataError, example_features, image_problem
+from vl_keras.data.builders.example import example_features, image_problem
+from vl_keras.errors import DataError
 
 _log = logging.getLogger(__name__)
 

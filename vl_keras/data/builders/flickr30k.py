@@ -1,9 +1,10 @@
 """Flickr30k: 31,783 photos with five captions each (Young et al., TACL 2014)."""
 
 from vl_keras.data.builders.caption_files import hashed_share, read_karpathy, read_names, read_tokens
-from vl_keras.data.builders.example import DataError, make_example
+from vl_keras.data.builders.example import make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder, input_stamp
 from vl_keras.data.builders.manual_files import folders_or_zips, manual_folder, read_images
+from vl_keras.errors import DataError
 
 KARPATHY = "dataset_flickr30k.json"
 TOKENS = ("results_20130124.token", "results_20130124.token.txt")

@@ -1,9 +1,10 @@
 """Flickr8k: 8,000 photos with five captions each (Hodosh et al., JAIR 2013)."""
 
 from vl_keras.data.builders.caption_files import read_names, read_tokens
-from vl_keras.data.builders.example import DataError, make_example
+from vl_keras.data.builders.example import make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder
 from vl_keras.data.builders.manual_files import ManualFiles, manual_folder, read_images
+from vl_keras.errors import DataError
 
 LISTS = {
     "train": "Flickr_8k.trainImages.txt",

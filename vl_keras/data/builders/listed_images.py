@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vl_keras.data.builders.caption_files import hashed_share
-from vl_keras.data.builders.example import DataError, make_example
+from vl_keras.data.builders.example import make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder, input_stamp, skipped_lines
+from vl_keras.errors import DataError
 
 SPLITS = {name: name for name in ("train", "dev", "test")} | dict.fromkeys(("val", "valid", "validation"), "dev")
 DEV_SHARE = 0.1  # of the training images, where no line names a dev split

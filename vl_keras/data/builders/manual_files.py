@@ -6,8 +6,8 @@ import zlib
 from pathlib import Path
 
 from vl_keras.data.builders.caption_files import read_json
-from vl_keras.data.builders.example import DataError
 from vl_keras.data.builders.example_builder import input_stamp
+from vl_keras.errors import DataError
 
 
 class ManualFiles:

@@ -18,14 +18,14 @@ COLORS = {
     "black": (25, 25, 28),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
-RADII = {"small": (0.075, 0.10), "large": (0.15, 0.18)}  # as shares of the picture's shorter side
+RADII = {"small": (0.075, 0.10), "large": (0.15, 0.18)}  # as shares of the image's shorter side
 _SUPERSAMPLING = 4  # sub-pixels each way that are averaged into a pixel
 _GAP = 0.045  # least room between two objects' circles; corners reach out of them by less than half of it
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One shape; `x`, `y` and `radius` are in units of the picture's shorter side."""
+    """One shape; `x`, `y` and `radius` are in units of the image's shorter side."""
 
     size: str
     color: str
@@ -34,12 +34,12 @@ class SceneObject:
     y: float
     radius: float
     angle: float  # radians
-    column: int  # 0 left, 1 middle, 2 right third of the picture
+    column: int  # 0 left, 1 middle, 2 right third of the image
     row: int  # 0 top, 1 middle, 2 bottom third
 
     @property
     def place(self):
-        """Where in the picture, e.g. "top left"; "center" in the middle."""
+        """Where in the image, e.g. "top left"; "center" in the middle."""
         words = [("top", "", "bottom")[self.row], ("left", "", "right")[self.column]]
         return " ".join(word for word in words if word) or "center"
 
@@ -79,7 +79,7 @@ def sample_scene(seed, height, width):
             x, y = rng.uniform(radius, limit_x - radius), rng.uniform(radius, limit_y - radius)
             if all(math.hypot(x - o.x, y - o.y) > radius + o.radius + _GAP for o in placed):
                 break
-        else:  # the picture is too full for this one: begin again
+        else:  # the image is too full for this one: begin again
             placed = []
             continue
         shape, color, angle = rng.choice(SHAPES), rng.choice(tuple(COLORS)), rng.uniform(-0.2, 0.2)
@@ -92,8 +92,8 @@ def sample_scene(seed, height, width):
 def draw_scene(scene):
     """The scene as `PIL.Image`, RGB; edges are averages over 4x4 sub-pixels."""
     scale = min(scene.height, scene.width) * _SUPERSAMPLING
-    picture = Image.new("RGB", (scene.width * _SUPERSAMPLING, scene.height * _SUPERSAMPLING), scene.ground)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (scene.width * _SUPERSAMPLING, scene.height * _SUPERSAMPLING), scene.ground)
+    draw = ImageDraw.Draw(image)
     for item in scene.objects:
         color = COLORS[item.color]
         if item.shape in ("circle", "ring"):
@@ -104,7 +104,7 @@ def draw_scene(scene):
                 draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=scene.ground)
         else:
             draw.polygon([(x * scale, y * scale) for x, y in _outline(item)], fill=color)
-    return picture.reduce(_SUPERSAMPLING)
+    return image.reduce(_SUPERSAMPLING)
 
 
 def encode_scene(scene):

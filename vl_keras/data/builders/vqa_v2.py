@@ -6,9 +6,10 @@ import tensorflow_datasets as tfds
 
 from vl_keras.data.builders.annotators import join_annotators
 from vl_keras.data.builders.coco import coco_images
-from vl_keras.data.builders.example import DataError, make_example
+from vl_keras.data.builders.example import make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder
 from vl_keras.data.builders.manual_files import ManualFiles, manual_folder, read_images, read_manual_json
+from vl_keras.errors import DataError
 
 # Our split: COCO's image folder, and the question files for it, the first that is there.
 PARTS = {

@@ -1,4 +1,4 @@
-"""Ways to join a text and a picture: one interface, one file each."""
+"""Ways to join a text and an image: one interface, one file each."""
 
 from vl_keras.layers.fusion.attention_fusion import AttentionFusion
 from vl_keras.layers.fusion.bilinear_fusion import BilinearFusion

@@ -25,7 +25,7 @@ class GraphAlignmentFusion(TokenFusion):
     def __init__(self, hidden_dim, num_heads=4, **kwargs):
         super().__init__(hidden_dim, **kwargs)
         if hidden_dim % num_heads:
-            raise ValueError(f"`hidden_dim` must divide by `num_heads`; got {hidden_dim} and {num_heads}.")
+            raise ValueError(f"`hidden_dim` must be divisible by `num_heads`; got {hidden_dim} and {num_heads}.")
         self.num_heads = num_heads
         self._message = keras.layers.Dense(hidden_dim, use_bias=False, name="message", dtype=self.dtype_policy)
 

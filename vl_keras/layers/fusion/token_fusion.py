@@ -5,7 +5,7 @@ import tf_keras as keras
 
 
 class TokenFusion(keras.layers.Layer):
-    """Joins the words of a text with the regions of a picture, after a linear map of each to one width.
+    """Joins the words of a text with the regions of an image, after a linear map of each to one width.
 
     Args:
         hidden_dim: that width, D.

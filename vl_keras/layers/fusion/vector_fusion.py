@@ -4,7 +4,7 @@ import tf_keras as keras
 
 
 class VectorFusion(keras.layers.Layer):
-    """Joins one vector of a text with one of a picture, after a linear map of each: `h_text`, `h_image` `(B, D)`.
+    """Joins one vector of a text with one of an image, after a linear map of each: `h_text`, `h_image` `(B, D)`.
 
     Args:
         hidden_dim: D.

@@ -1,0 +1,45 @@
+"""Settings of an experiment: what there is, what each may be, and how they are read."""
+
+from vl_keras.config.loader import config_from_dict, load_config, save_config
+from vl_keras.config.rules import check_config
+from vl_keras.config.schema import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    GenerationConfig,
+    ImageEncoderConfig,
+    MatchingConfig,
+    ModelConfig,
+    RetrievalConfig,
+    SelfCriticalConfig,
+    ShapesConfig,
+    TextConfig,
+    TextEncoderConfig,
+    TrainingConfig,
+    VqaConfig,
+    WordVectorsConfig,
+)
+from vl_keras.errors import ConfigError
+
+__all__ = [
+    "AugmentConfig",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "GenerationConfig",
+    "ImageEncoderConfig",
+    "MatchingConfig",
+    "ModelConfig",
+    "RetrievalConfig",
+    "SelfCriticalConfig",
+    "ShapesConfig",
+    "TextConfig",
+    "TextEncoderConfig",
+    "TrainingConfig",
+    "VqaConfig",
+    "WordVectorsConfig",
+    "check_config",
+    "config_from_dict",
+    "load_config",
+    "save_config",
+]

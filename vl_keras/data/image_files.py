@@ -1,0 +1,126 @@
+"""Anybody's image files, as a source that the pipeline reads."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from vl_keras.data.quarantine import Quarantine
+from vl_keras.errors import RunError
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
+_UNREADABLE = (".heic", ".heif", ".avif", ".tif", ".tiff")  # images too: found, so that they are listed as not read
+
+
+class ImageFiles:
+    """Image files, read as `load_images` reads a `Source`: one that cannot be read costs itself.
+
+    Args:
+        paths: the files.
+    """
+
+    def __init__(self, paths):
+        self.paths = [Path(path) for path in paths]
+        self.image_ids = [str(path) for path in paths]
+        self.quarantine = Quarantine()
+
+    def __len__(self):
+        return len(self.paths)
+
+    def read_images(self, indices):
+        """`(n,)` object array of the files' bytes; `b""` for one that cannot be opened; it is then in `quarantine`."""
+        images = np.empty(len(indices), object)
+        for row, index in enumerate(indices):
+            try:
+                images[row] = self.paths[index].read_bytes()
+            except OSError as error:
+                self.quarantine.add(self.image_ids[index], error.strerror or str(error))
+                images[row] = b""
+        return images
+
+
+def find_images(paths):
+    """The files among `paths`, and the image files (told by their endings) in the folders among them, at any depth.
+
+    Args:
+        paths: files and folders; a file is taken whatever its name, even if it is missing.
+
+    Returns:
+        List of `Path`, each once: in the order given, within a folder by name.
+    """
+    found = {}
+    for path in map(Path, paths):
+        path = path.expanduser()
+        if path.is_dir():
+            found.update(dict.fromkeys(sorted(_images_in(path))))
+        else:
+            found[path] = None
+    return list(found)
+
+
+def _images_in(folder):
+    """Those in a folder at any depth, links to folders followed, no folder searched twice."""
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()  # which of two names of one folder is searched does not follow from the file system's order
+        for file in (Path(place, name) for name in files):
+            if file.suffix.lower() in SUFFIXES + _UNREADABLE and file.is_file():
+                yield file
+
+
+def printable(path):
+    """A path as a terminal can show it, even where the file's name is not UTF-8."""
+    return str(path).encode("utf-8", "replace").decode("utf-8")
+
+
+def drawing_paths(explain, paths, count=1):
+    """Where each image's explanations are drawn, `explain` itself for a single one; its folder is made.
+
+    Several images get a path each, with the image's name put before the ending, different from the others; where
+    each has several explanations, their numbers follow. None gives no path at all.
+
+    Args:
+        explain: PNG file, or None.
+        paths: the images.
+        count: explanations of each.
+
+    Returns:
+        List of `count` paths for each image, one after the other.
+
+    Raises:
+        RunError: one of them is the file of an image.
+    """
+    if explain is None:
+        return []
+    explain = Path(explain).expanduser()
+    explain.parent.mkdir(parents=True, exist_ok=True)
+    drawings = [explain] if len(paths) == 1 else _named_after(explain, paths)
+    if count > 1:
+        drawings = [path.with_stem(f"{path.stem}-{number}") for path in drawings for number in range(1, count + 1)]
+    check_not_over(drawings, paths)
+    return drawings
+
+
+def check_not_over(drawings, images):
+    """Raises `RunError` where a PNG file that is to be drawn would take the place of an image that is read."""
+    read = {os.path.realpath(path) for path in images}
+    for drawing in drawings:
+        if os.path.realpath(drawing) in read:
+            raise RunError(f"`{drawing}` is one of the images and would be drawn over; give it another name.")
+
+
+def _named_after(explain, paths):
+    names, taken = [], set()
+    for path in paths:
+        name, number = path.stem, 1
+        while name in taken:
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken.add(name)
+        names.append(explain.with_name(f"{explain.stem}-{name}.png"))
+    return names

@@ -1,0 +1,87 @@
+"""Measures a trained run on a split."""
+
+import json
+import time
+from pathlib import Path
+
+from vl_keras.drawing.metric_table import format_metrics
+from vl_keras.errors import RunError
+from vl_keras.json_files import write_json
+from vl_keras.runs.load_run import load_run
+from vl_keras.tasks.embedding.evaluate_retrieval import evaluate_retrieval
+from vl_keras.tasks.pairing.evaluate_answers import evaluate_answers
+from vl_keras.tasks.pairing.evaluate_matches import evaluate_matches
+from vl_keras.tasks.writing.evaluate_captions import evaluate_captions
+
+EVALUATIONS = {
+    "captioning": evaluate_captions,
+    "vqa": evaluate_answers,
+    "free_form_vqa": evaluate_answers,
+    "matching": evaluate_matches,
+    "retrieval": evaluate_retrieval,
+}
+_SHOWN = 10  # rows of a list that the text report shows; the JSON has all
+
+
+def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False):
+    """Scores a run on a split.
+
+    Writes to `RUN/evaluation/`: `SPLIT.json` (scores with 95% intervals and what they were measured with), a file of
+    what the run said of every example, and `SPLIT.png`, a contact sheet; see the task's function in `EVALUATIONS`. The
+    next evaluation of the split replaces them; `history.jsonl` keeps the scores of each, a line an evaluation.
+
+    Args:
+        run_dir: folder that `train` or `ensemble` wrote.
+        split: of the data, e.g. dev or test.
+        overrides: as of `load_run`, e.g. `data.manual_dir=FOLDER` or `retrieval.rerank_with=RUN`.
+        weights: `auto`, `best`, `last` or `ema`; see `load_run`.
+        with_java: also METEOR and SPICE of captions, where Java is there.
+
+    Returns:
+        Dict, the contents of `SPLIT.json`: `task`; `weights` in words; `overrides`; `signature`, what the measures were
+        taken with, and `signature_text`; `measures`, each with `score`, `low` and `high` (None for METEOR, which has no
+        interval); `notes`, lines for a reader;
+        `unreadable`, rows `(name, reason)`; `files`; `run`; `seconds`, of the model's work; `when`; and what the
+        task's function adds.
+
+    Raises:
+        RunError: there is no such run, or nothing in the split to score against.
+        ConfigError, DataError, QuarantineError: as the settings and the data are.
+    """
+    config, task, model, which = load_run(run_dir, weights, overrides)
+    if with_java and config.task != "captioning":
+        raise RunError(f"METEOR and SPICE (--java) score captions; `{run_dir}` is a {config.task} run.")
+    folder = Path(run_dir).expanduser() / "evaluation"
+    folder.mkdir(exist_ok=True)
+    options = {"with_java": True} if with_java else {}
+    with task.quarantine_errors():
+        found = EVALUATIONS[config.task](task, model, split, folder, which, **options)
+    scores = folder / f"{split}.json"
+    result = {
+        "task": config.task,
+        "weights": which,
+        "overrides": list(overrides),
+        **found,
+        "unreadable": task.source(split).quarantine.rows,
+        "files": {name: str(path) for name, path in {"scores": scores, **found["files"]}.items()},
+        "run": str(run_dir),
+        "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    write_json(scores, result)
+    kept = {name: result[name] for name in ("when", "signature_text", "weights", "overrides", "measures")}
+    with open(folder / "history.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(kept, ensure_ascii=False) + "\n")
+    return result
+
+
+def format_evaluation(result):
+    """The result of `evaluate` as text for a terminal."""
+    lines = [result["signature_text"], f"weights: {result['weights']}", "", *format_metrics(result["measures"])]
+    lines += ["", *result["notes"]] if result["notes"] else [""]
+    unreadable = result["unreadable"]
+    if unreadable:
+        lines.append(f"not read, so not scored: {len(unreadable)}")
+        lines += [f"  {name}: {reason}" for name, reason in unreadable[:_SHOWN]]
+        if len(unreadable) > _SHOWN:
+            lines.append(f"  and {len(unreadable) - _SHOWN} more, in {result['files']['scores']}")
+    return "\n".join([*lines, "written:", *(f"  {path}" for path in result["files"].values())])

@@ -1,0 +1,229 @@
+"""The folder of one training run: everything that explains it and that is needed to use or to continue it."""
+
+import contextlib
+import dataclasses
+import fcntl
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import tensorflow as tf
+import tensorflow_hub as hub
+from tqdm import tqdm
+
+from vl_keras.config import load_config, save_config
+from vl_keras.encoders.text_encoder import module_path
+from vl_keras.errors import RunError
+from vl_keras.json_files import read_json, write_json
+from vl_keras.errors import first_line
+from vl_keras.json_files import read_json, write_json
+from vl_keras.errors import written
+from vl_keras.json_files import read_json, write_json
+from vl_keras.runs.versions import describe_versions
+
+# Settings that say where things lie, or when to look at them or to stop, not what is computed.
+_FREE_TO_CHANGE = (
+    "data.data_dir",
+    "data.manual_dir",
+    "data.max_bad_share",
+    "generation.memory",
+    "training.checkpoint_steps",
+    "training.patience",
+)
+# All that a start writes before `config.yaml`, with which it has begun.
+_BEFORE_CONFIG = frozenset(
+    ".lock train.log checkpoints text_encoder image_encoder.h5 versions.json data.json vocabulary.txt "
+    "answer_vocabulary.txt answers.txt querybank.jsonl config.yaml.part versions.json.part data.json.part".split()
+)
+FIRST_PHASE = "cross_entropy"
+PHASES = (FIRST_PHASE, "self_critical")  # in the order in which they run
+_ENCODER_WEIGHTS = "image_encoder.h5"
+_TEXT_MODULES = ("encoder", "preprocessor")
+
+
+class RunDir:
+    """Paths and small files of a run directory.
+
+    `config.yaml` (every setting), `vocabulary.txt` and a task's other vocabularies, `versions.json` (of packages and
+    code, one entry per start), `data.json` (fingerprints), `image_encoder.h5` (of a frozen encoder), `text_encoder/`
+    (copies of the hub modules), `checkpoints/` (the last few of each phase, to resume from), `best/` (weights of the
+    best epoch), `history.csv`, `curves.png` (of the history), `measures.json`, `tensorboard/`, `quarantine.jsonl`,
+    `train.log`. A run that joins others (`ensemble`) has its weights in `best/`, and nothing that comes of training.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path).expanduser()
+        self.checkpoints = self.path / "checkpoints"
+        self.best = self.path / "best"
+        self.text_modules = self.path / "text_encoder"
+        self.tensorboard = self.path / "tensorboard"
+        self.config_file = self.path / "config.yaml"
+        self.history_file = self.path / "history.csv"
+        self.curves_file = self.path / "curves.png"
+        self.metrics_file = self.path / "measures.json"
+        self.quarantine_file = self.path / "quarantine.jsonl"
+        self._lock = None
+        self.writes = True
+
+    def open(self, resume, chief=True):
+        """Makes the folder for a new run, or claims an old one to resume; the others of several workers only look.
+
+        Raises:
+            RunError: it is not empty and `resume` is false, it holds no run and `resume` is true, or another
+                process trains in it.
+        """
+        self.writes = chief
+        if resume and not self.config_file.exists():
+            raise RunError(
+                f"`{self.path}` holds no run to resume: it has no config.yaml. Leave `resume` out to start."
+            )
+        if not chief:
+            return
+        lock = self.path / ".lock"
+        if not resume and not self._never_began():
+            advice = (
+                "Resume the run in it (`vl-keras train --resume`)"
+                if self.config_file.exists()
+                else "It holds no run: empty it"
+            )
+            raise RunError(f"`{self.path}` is not empty. {advice}, or give another run directory.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = open(lock, "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process dies
+        except OSError as error:
+            raise RunError(f"Another process trains in `{self.path}`.") from error
+        if not resume and self._never_began():  # looked at again, now that nobody else can write here
+            for path in (self.checkpoints, self.text_modules):
+                shutil.rmtree(path, ignore_errors=True)
+            (self.path / _ENCODER_WEIGHTS).unlink(missing_ok=True)
+
+    def _never_began(self):
+        """Whether there is nothing but what a start leaves that failed, of a full disk say, before its first step.
+
+        Without a start's lock, a folder such as `checkpoints` is somebody else's.
+        """
+        names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        if not names:
+            return True
+        last = self.last_checkpoint()
+        return ".lock" in names and names <= _BEFORE_CONFIG and (last is None or last.name == "ckpt-0")
+
+    def close(self):
+        if self._lock is not None:
+            self._lock.close()
+
+    def log(self, message):
+        """Prints a line, and keeps it in `train.log`."""
+        if not self.writes:
+            return
+        tqdm.write(message, file=sys.stderr)
+        with contextlib.suppress(OSError):  # of a full disk the next checkpoint tells, and what to do
+            with open(self.path / "train.log", "a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
+
+    def describe_start(self, init_from=None):
+        """Adds this start to `versions.json`."""
+        path = self.path / "versions.json"
+        starts = read_json(path) if path.exists() else []
+        write_json(path, [*starts, {**describe_versions(), "init_from": init_from and str(init_from)}])
+
+    def write_settings(self, task, model, init_from=None):
+        """Writes what the run is made of; `config.yaml` comes last, so that where it is, everything is."""
+        if not self.writes:
+            return
+        with written("What the run is made of", self.path, None):
+            self.describe_start(init_from)
+            task.save_vocabularies(self.path)
+            if not task.config.image_encoder.trainable_from:
+                self.save_image_encoder(model.image_encoder)
+            self._save_text_modules(task.config.text_encoder)
+            write_json(self.path / "data.json", _fingerprints(task))
+            part = self.path / "config.yaml.part"
+            save_config(task.config, part)
+            os.replace(part, self.config_file)
+
+    def last_checkpoint(self):
+        """Path of the newest checkpoint of the latest phase that has one, or None."""
+        paths = [tf.train.latest_checkpoint(str(self.checkpoints / phase)) for phase in PHASES]
+        return next((Path(path) for path in reversed(paths) if path), None)
+
+    def read_metrics(self):
+        """What `measures.json` holds, an empty dict where there is none."""
+        return read_json(self.metrics_file) if self.metrics_file.exists() else {}
+
+    def save_image_encoder(self, image_encoder):
+        """Keeps a frozen encoder's weights with the run, so that it does not depend on where they came from."""
+        image_encoder.save_weights(str(self.path / _ENCODER_WEIGHTS))
+
+    def load_image_encoder(self, image_encoder):
+        """Loads what `save_image_encoder` wrote."""
+        image_encoder.load_weights(str(self.path / _ENCODER_WEIGHTS))
+
+    def _save_text_modules(self, settings):
+        for module in _TEXT_MODULES:
+            if handle := getattr(settings, module):
+                folder = hub.resolve(module_path(handle))
+                if Path(folder).is_dir():  # not one that is read straight from cloud storage
+                    shutil.copytree(folder, self.text_modules / module, dirs_exist_ok=True)
+
+    def text_module_settings(self):
+        """Overrides that read the hub modules which the run keeps, for the same reason as `image_encoder.h5`."""
+        kept = {module: self.text_modules.resolve() / module for module in _TEXT_MODULES}
+        return [f"text_encoder.{name}={json.dumps(str(path))}" for name, path in kept.items() if path.is_dir()]
+
+    @property
+    def has_image_encoder(self):
+        return (self.path / _ENCODER_WEIGHTS).exists()
+
+
+def check_same_run(run, task):
+    """Raises `RunError`, naming what differs, where a run directory is not that of this config and data."""
+    before = load_config(run.config_file)
+    if run.last_checkpoint() is None and tf.train.latest_checkpoint(str(run.best)):
+        raise RunError(
+            f"`{run.path}` joins other runs and was not trained itself, so there is nothing to resume. Start a new run "
+            f"directory from it (--init-from {run.path})."
+        )
+    names = [name for name in differences(before, task.config) if name not in _FREE_TO_CHANGE]
+    if names:
+        old, new = _flat(before), _flat(task.config)
+        lines = "".join(f"\n  {name}: {old[name]!r} there, {new[name]!r} now" for name in names)
+        raise RunError(
+            f"`{run.path}` is a run with other settings:{lines}\nResume it with its own, or start a new run directory "
+            f"from its weights (--init-from {run.path})."
+        )
+    known = read_json(run.path / "data.json")
+    changed = [split for split, value in _fingerprints(task).items() if known.get(split) != value]
+    if changed:
+        raise RunError(
+            f"The data of split {', '.join(changed)} is not what the run in `{run.path}` was started with. Restore it, "
+            f"or start a new run directory from its weights (--init-from {run.path})."
+        )
+
+
+def _fingerprints(task):
+    splits = (task.config.data.train_split, task.config.data.dev_split)
+    return {
+        split: {"images": len(task.source(split)), "fingerprint": task.source(split).fingerprint} for split in splits
+    }
+
+
+def _flat(config, prefix=""):
+    values = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            values.update(_flat(value, f"{prefix}{field.name}."))
+        else:
+            values[f"{prefix}{field.name}"] = value
+    return values
+
+
+def differences(before, after):
+    """Names, as `section.key`, of the settings in which two `Config`s differ."""
+    old, new = _flat(before), _flat(after)
+    return [name for name in new if old[name] != new[name]]

@@ -1,0 +1,93 @@
+"""Where a training runs: devices, replicas, compilation and precision."""
+
+import contextlib
+
+import tensorflow as tf
+import tf_keras as keras
+
+from vl_keras.errors import RunError
+
+
+def make_strategy(name):
+    """The distribution strategy that `training.strategy` names.
+
+    Args:
+        name: `none`: one device. `mirrored`: all GPUs of this machine, or all logical CPUs where there is none. `auto`:
+            `mirrored` where there are two or more GPUs, else `none`. `multi_worker`: the machines that `TF_CONFIG`
+            lists; to be made before anything else is done with TensorFlow.
+    """
+    gpus = tf.config.list_logical_devices("GPU") if name != "multi_worker" else []
+    if name == "auto":
+        name = "mirrored" if len(gpus) > 1 else "none"
+    if name == "none":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+        return tf.distribute.MirroredStrategy(devices)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise RunError(
+            f"The workers could not be joined: {error} `training.strategy` multi_worker needs the environment variable "
+            "TF_CONFIG on each, with the addresses of all workers and the worker's own index."
+        ) from error
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes the run directory."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    return resolver.task_type == "chief" or (
+        resolver.task_type == "worker" and resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs
+    )
+
+
+def use_jit(setting, strategy, log=print):
+    """Whether the train step is compiled with XLA: `training.jit_compile` as far as it can be had.
+
+    `auto` compiles on one GPU. TensorFlow cannot compile a step that several CPU replicas or several machines share.
+    """
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    alone = strategy.num_replicas_in_sync == 1
+    shared_cpus = not alone and (not on_gpu or isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy))
+    if setting == "on" and shared_cpus:
+        log("`training.jit_compile` is on, but XLA cannot compile a step of several CPU replicas or machines: off.")
+        return False
+    return setting == "on" or (setting == "auto" and on_gpu and alone)
+
+
+def check_batch_size(batch_size, strategy):
+    """Raises `RunError` where the replicas cannot share a batch evenly."""
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise RunError(
+            f"`data.batch_size` must be divisible by the number of replicas; got {batch_size} and {replicas}."
+        )
+
+
+def from_chief(strategy, value):
+    """The chief's `value`, a number, in every worker, so that all decide alike; they wait for each other here."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return value
+    own = tf.constant(value if is_chief(strategy) else 0.0, tf.float64)
+    total = strategy.run(lambda: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own))
+    of_replicas = strategy.experimental_local_results(total)
+    return float(of_replicas[0]) / len(of_replicas)  # each of the chief's replicas has added it
+
+
+@contextlib.contextmanager
+def keras_settings(precision, seed=None):
+    """Inside, layers are made with a precision policy and, given a seed, with dropout generators that can be saved."""
+    policy = keras.mixed_precision.global_policy()
+    generators = keras.backend.experimental.is_tf_random_generator_enabled()
+    keras.mixed_precision.set_global_policy(precision)
+    if seed is not None:
+        keras.backend.experimental.enable_tf_random_generator()
+        keras.utils.set_random_seed(seed)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
+        if not generators:
+            keras.backend.experimental.disable_tf_random_generator()

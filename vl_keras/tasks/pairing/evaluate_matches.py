@@ -1,0 +1,87 @@
+"""Pairs of a split told apart, scored, the worst ones listed and drawn."""
+
+import time
+
+import numpy as np
+
+from vl_keras.drawing.metric_table import describe_metrics, metric_rows
+from vl_keras.drawing.tile_sheet import RIGHT, WRONG, Tile, draw_tile_sheet, source_image
+from vl_keras.errors import RunError
+from vl_keras.json_files import write_json_lines
+from vl_keras.metrics.bootstrap import bootstrap_intervals
+from vl_keras.metrics.weighted_scores import weighted_match_scores
+from vl_keras.progress import Progress
+from vl_keras.runs.load_run import weights_name
+from vl_keras.tasks.described import dataset_name, describe_signature
+
+_DRAWN = 12
+
+
+def evaluate_matches(task, model, split, folder, which):
+    """Asks of every pair of a split whether it matches.
+
+    Writes `SPLIT_pairs.jsonl`, a line a pair, the most wrong ones first; and `SPLIT.png`: the pairs that match least
+    by the data and most by the model, and the other way round.
+
+    Arguments as of `evaluate_captions`.
+
+    Returns:
+        Dict, its part of what `evaluate` returns, with `best_threshold`, where the balanced accuracy on this split
+        would be best; the measures are taken at 0.5.
+    """
+    source, data = task.source(split), task.config.data
+    if not any(task.texts(split)):
+        raise RunError(f"Split `{split}` of {dataset_name(data)} has no texts to pair its images with.")
+    start = time.monotonic()
+    with Progress(f"pairs of {split}", len(source), "image") as progress:
+        metrics, matches = task.measure(model, split, progress=progress.to)
+    seconds = time.monotonic() - start
+    threshold = metrics.pop("best_threshold")
+    probability = np.array([match.probability for match in matches])
+    truth = np.array([match.match for match in matches])
+    intervals = bootstrap_intervals(
+        [match.index for match in matches], lambda weights: weighted_match_scores(probability, truth, weights)
+    )
+    rows = metric_rows(metrics, intervals)
+    files = {"pairs": folder / f"{split}_pairs.jsonl", "contact_sheet": folder / f"{split}.png"}
+    matches.sort(key=lambda match: -abs(match.probability - match.match))
+    write_json_lines(files["pairs"], map(_row, matches))
+    signature = task.signature(matches, split, weights_name(which))
+    notes = [f"a pair matches from probability 0.5 on; balanced accuracy here would be best from {threshold:.3f} on"]
+    _draw(source, matches, describe_signature(signature), [*describe_metrics(rows, rows), *notes], files)
+    return {
+        "signature": signature,
+        "signature_text": describe_signature(signature),
+        "measures": rows,
+        "notes": notes,
+        "best_threshold": threshold,
+        "files": files,
+        "seconds": round(seconds, 2),
+    }
+
+
+def _row(match):
+    return {
+        "image": match.image_id,
+        "text": match.text,
+        "match": match.match,
+        "probability": round(match.probability, 6),
+    }
+
+
+def _draw(source, matches, title, notes, files):
+    others, own = ([match for match in matches if match.match == truth] for truth in (False, True))
+    false_matches = sum(match.probability >= 0.5 for match in others)
+    misses = sum(match.probability < 0.5 for match in own)
+    sections = [
+        (f"{false_matches} of {len(others)} pairs that do not match are taken for matches; the worst", others),
+        (f"{misses} of {len(own)} pairs that match are missed; the worst", own),
+    ]
+    sections = [(heading, [_tile(source, match) for match in chosen[:_DRAWN]]) for heading, chosen in sections]
+    draw_tile_sheet(files["contact_sheet"], title, sections, notes)
+
+
+def _tile(source, match):
+    color = RIGHT if (match.probability >= 0.5) == match.match else WRONG
+    lines = [(match.text, "black"), (f"probability {match.probability:.3f}", color), (match.image_id, "gray")]
+    return Tile(source_image(source, match.index), lines)

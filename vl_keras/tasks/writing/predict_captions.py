@@ -1,0 +1,66 @@
+"""Captions for batches of anybody's images."""
+
+import functools
+
+import tensorflow as tf
+
+from vl_keras.drawing.attention_drawing import NOTE, explanation_sheet
+from vl_keras.errors import RunError
+from vl_keras.tasks.writing.caption_writer import CaptionWriter
+from vl_keras.tasks.writing.explain_captions import Explainer
+
+
+class CaptionPredictor:
+    """Says of each image what a captioner writes.
+
+    Args:
+        task, model: as `load_run` gives them.
+        context: text shown to the model beside every image; the run must have a text encoder.
+        explains: also draws where the model looked.
+
+    Raises:
+        RunError: there is no text encoder for a context.
+    """
+
+    count = 1  # predictions an image
+
+    def __init__(self, task, model, context, explains):
+        if context and task.text_encoder is None:
+            raise RunError("The run has no text encoder, so it cannot read a context.")
+        self._task, self._model, self._context, self._explains = task, model, context, explains
+        self._write = None
+        self._note = f"{NOTE}\ncontext: {context}" if context else NOTE
+
+    def __call__(self, image):
+        """What is said of `(n, height, width, 3)` uint8 images; no batch is larger than the first.
+
+        Returns:
+            For each image a list of one `(line, output, draw)`: these two as in `Prediction`, and None, or
+            `draw(image, title)`, which gives the explanation as a `PIL.Image`.
+        """
+        task = self._task
+        if self._write is None:
+            self._write = self._writer(len(image))
+        inputs = {"image": image}
+        if task.text_encoder is not None:
+            inputs |= task.text_encoder.preprocess(tf.fill([len(image)], self._context))
+        explanations = [None] * len(image)
+        if self._explains:
+            explanations, (captions, written) = self._write(inputs, in_depth=True)
+        else:
+            captions, written = self._write(inputs)
+        rows = []
+        for texts, scores, explanation in zip(captions, written.scores, explanations, strict=True):
+            scores = [float(score) for score in scores]
+            output = {"caption": texts[0], "score": scores[0], "captions": texts, "scores": scores}
+            draw = None
+            if explanation is not None:
+                draw = functools.partial(explanation_sheet, explanation, note=self._note)
+            rows.append([(texts[0], output, draw)])
+        return rows
+
+    def _writer(self, batch_size):
+        task, model = self._task, self._model
+        if self._explains:
+            return Explainer(task, model, batch_size)
+        return CaptionWriter(task.recalling(model), task.tokenizer, task.generation_settings(), batch_size)

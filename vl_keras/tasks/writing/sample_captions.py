@@ -1,0 +1,84 @@
+"""A few development images with what the model writes about them, and where it looks for each word."""
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw
+
+from vl_keras.data.image_ops import decode_image, resize_uint8
+from vl_keras.drawing.attention_drawing import overlay
+from vl_keras.drawing.sheet_text import sheet_font
+from vl_keras.encoders.image_encoder import grid_shape
+from vl_keras.tasks.pairing.sample_pairs import SamplePairs
+from vl_keras.tasks.writing.caption_writer import CaptionWriter
+
+_IMAGES = 4
+_TILE = 112  # pixels of a word's image
+_TEXT = 18  # pixels of a line of text
+
+
+class SampleImages:
+    """Draws the first readable images of a split, with captions and attention, as often as asked.
+
+    Args:
+        task: a `CaptioningTask`.
+        captioner: its `Captioner`.
+        split: name.
+    """
+
+    def __init__(self, task, captioner, split):
+        source = task.source(split)
+        self._tokenizer = task.tokenizer
+        self._grid = grid_shape(captioner.image_encoder, task.config.data.image_size)
+        batch_size = min(_IMAGES, len(source))
+        self._inputs, indices = next(iter(task.evaluation_data(captioner, split, batch_size)))
+        contents = source.read_images(indices.numpy())
+        self._images = [_image(content, task.config.data.image_size) for content in contents]
+        settings = {**task.generation_settings(), "return_attention": True}
+        self._write = CaptionWriter(task.recalling(captioner), task.tokenizer, settings, batch_size)
+
+    def __call__(self):
+        """List of uint8 images `(height, width, 3)`, and list of their captions."""
+        captions, written = self._write(dict(self._inputs))
+        texts = [row[0] for row in captions]
+        drawn = [
+            self._draw(image, text, tokens[0], attention[0])
+            for image, text, tokens, attention in zip(
+                self._images, texts, written.tokens, written.attention, strict=True
+            )
+        ]
+        return drawn, texts
+
+    def _draw(self, image, text, tokens, attention):
+        """One sheet: the image over its caption, then a tile per token with the attention `(L, R)` laid over it."""
+        count = int(np.sum(tokens > self._tokenizer.END))
+        tile = Image.fromarray(image).resize((_TILE, _TILE))
+        across = max(1, min(count, 8))
+        width = max(_TILE * across, image.shape[1])
+        top = image.shape[0] + _TEXT
+        rows = -(-count // across)
+        sheet = Image.new("RGB", (width, top + rows * (_TILE + _TEXT)), "white")
+        sheet.paste(Image.fromarray(image), (0, 0))
+        pen = ImageDraw.Draw(sheet)
+        pen.text((2, image.shape[0] + 1), text, "black", sheet_font(text, 13))
+        for place in range(count):
+            x, y = _TILE * (place % across), top + (_TILE + _TEXT) * (place // across)
+            sheet.paste(overlay(tile, attention[place].reshape(self._grid)), (x, y + _TEXT))
+            token = self._tokenizer.vocab[tokens[place]]
+            pen.text((x + 2, y + 1), token, "black", sheet_font(token, 13))
+        return np.asarray(sheet)
+
+
+SAMPLE_IMAGES = {  # by task
+    "captioning": SampleImages,
+    "vqa": SamplePairs,
+    "free_form_vqa": SamplePairs,
+    "matching": SamplePairs,
+}
+
+
+def _image(content, image_size):
+    """uint8 `(height, width, 3)` of an image's bytes; grey where they cannot be read."""
+    try:
+        return resize_uint8(decode_image(tf.constant(content)), image_size).numpy()
+    except tf.errors.OpError:
+        return np.full((*image_size, 3), 128, np.uint8)

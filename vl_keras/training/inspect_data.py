@@ -1,0 +1,209 @@
+"""A look at the data before a training: counts, caption statistics, contact sheets, leaks, unreadable files."""
+
+import collections
+import json
+import re
+import statistics
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from vl_keras.data.builders.annotators import annotators
+from vl_keras.data.image_batches import undecodable
+from vl_keras.data.image_header import find_fault, stored_size
+from vl_keras.data.leaks import ImageMark, find_leaks, mark_image
+from vl_keras.data.quarantine import Quarantine
+from vl_keras.data.source import open_source, prepare
+from vl_keras.drawing.contact_sheet import draw_contact_sheet
+from vl_keras.errors import DataError
+
+_SHEET_EXAMPLES = 24
+_WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\W_\u3040-\u30ff\u4e00-\u9fff]+(?:['’-][^\W_]+)*")
+_SHOWN = 10  # rows of a list that the text report shows; the JSON has all
+
+
+def inspect_data(config, out_dir):
+    """Reads every example of every split once and reports what a training on it would meet.
+
+    Writes to `out_dir`: `report.txt` and `report.json`, `contact_sheet_SPLIT.png` of each split, `unreadable.jsonl`.
+
+    Args:
+        config: `Config`.
+        out_dir: folder, made if need be.
+
+    Returns:
+        Dict: `dataset`; `notes`; `splits`, by name, with counts of images and captions, words a caption, vocabulary,
+        counts of questions and of their answers, image sizes; `unreadable`, rows `(split, name, reason)`, the
+        split empty for what belongs to none; `leaks`, rows `(split, name, split, name, how)`;
+        `files`, what was written.
+
+    Raises:
+        DataError: files of the dataset are missing.
+    """
+    out_dir = Path(out_dir).expanduser()
+    out_dir.mkdir(parents=True, exist_ok=True)
+    data = config.data
+    names = list(prepare(data).info.splits)
+    sources = {name: open_source(data, name, check=False) for name in names}
+    if not sources:
+        raise DataError("The dataset has no split.")
+    marks = {name: _mark_images(source, data.max_pixels) for name, source in sources.items()}
+    report = {
+        "dataset": f"manifest {data.manifest}" if data.manifest else data.dataset,
+        "notes": next(iter(sources.values())).notes,
+        "splits": {name: _describe(source, marks[name]) for name, source in sources.items()},
+        "unreadable": _unreadable(sources),
+        "leaks": find_leaks({name: (source.image_ids, marks[name]) for name, source in sources.items()}),
+        "files": [],
+    }
+    _add_unseen_words(report, sources, data.train_split)
+    for name, source in sources.items():
+        path = out_dir / f"contact_sheet_{name}.png"
+        draw_contact_sheet(source, path, title=f"{report['dataset']}, {name}", count=_SHEET_EXAMPLES)
+        report["files"].append(str(path))
+    Quarantine((_where(split, name), reason) for split, name, reason in report["unreadable"]).save(
+        out_dir / "unreadable.jsonl"
+    )
+    report["files"] += [str(out_dir / name) for name in ("unreadable.jsonl", "report.json", "report.txt")]
+    (out_dir / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+    (out_dir / "report.txt").write_text(format_report(report), encoding="utf-8")
+    return report
+
+
+def format_report(report):
+    """The report of `inspect_data` as text for a terminal."""
+    lines = [f"Data: {report['dataset']}", *report["notes"], ""]
+    rows = {
+        "images": "images",
+        "captions": "captions",
+        "captions an image, mean (least to most)": "captions_per_image",
+        "words a caption, mean (95% at most, longest)": "words_per_caption",
+        "different words": "word_types",
+        "words unseen in training captions": "unseen_word_share",
+        "images without a caption": "without_caption",
+        "captions that occur more than once": "repeated_captions",
+        "contexts": "contexts",
+        "questions": "questions",
+        "questions without an answer": "unanswered",
+        "different answers": "answers",
+        "images' height, least / median / most": "heights",
+        "images' width, least / median / most": "widths",
+        "kB an image, median": "median_kilobytes",
+        "formats": "formats",
+    }
+    splits = report["splits"]
+    table = [["", *splits]]
+    table += [[title, *(_cell(split.get(key)) for split in splits.values())] for title, key in rows.items()]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    for title, *cells in table:
+        cells = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([title.ljust(widths[0]), *cells]).rstrip())
+    for title in ("words", "answers"):
+        for name, split in splits.items():
+            frequent = ", ".join(text for text, _ in split[f"frequent_{title}"])
+            lines += [f"most frequent {title} in {name}: {frequent}"] if frequent else []
+    lines += ["", f"Unreadable: {len(report['unreadable'])}"]
+    lines += _shown([f"  {_where(split, name)}: {reason}" for split, name, reason in report["unreadable"]])
+    lines.append(f"Leaks between splits: {len(report['leaks'])}")
+    lines += _shown([f"  {a}: {x}  =  {b}: {y}  ({how})" for a, x, b, y, how in report["leaks"]])
+    lines += ["Written:", *(f"  {path}" for path in report["files"])]
+    return "\n".join(lines) + "\n"
+
+
+def _mark_images(source, max_pixels):
+    """`ImageMark` of every image, None where it cannot be read; such a one goes to `source.quarantine`."""
+
+    def mark(index):
+        content = source.read_images([index])[0]
+        if not content:
+            return None  # the reader has noted it
+        size = stored_size(content)
+        reason = find_fault(content, size, max_pixels)
+        if reason is None:
+            try:
+                return mark_image(content, size)
+            except Exception as error:  # Pillow's decoders raise many kinds; each costs its own image only
+                reason = undecodable(error)
+        source.quarantine.add(source.image_ids[index], reason)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        marks = pool.map(mark, range(len(source)))
+        return list(tqdm(marks, f"looking at {source.split}", len(source), unit="image", delay=2))
+
+
+def _describe(source, marks):
+    captions = [caption for rows in source.captions for caption in rows]
+    per_image = [len(rows) for rows in source.captions]
+    lengths = [len(_words(caption)) for caption in captions]
+    words = collections.Counter(word for caption in captions for word in _words(caption))
+    seen: list[ImageMark] = [mark for mark in marks if mark]
+    questions = [row for rows in source.questions for row in rows]
+    answers = collections.Counter(answer for row in questions for answer in annotators(row["answer"]))
+    folded = collections.Counter(" ".join(caption.lower().split()) for caption in captions)
+    return {
+        "images": len(source),
+        "captions": len(captions),
+        "captions_per_image": _summary(per_image, lambda v: f"{np.mean(v):.2f} ({min(v)} to {max(v)})"),
+        "words_per_caption": _summary(lengths, lambda v: f"{np.mean(v):.1f} ({np.percentile(v, 95):.0f}, {max(v)})"),
+        "word_types": len(words),
+        "frequent_words": words.most_common(20),
+        "without_caption": per_image.count(0),
+        "repeated_captions": sum(count for count in folded.values() if count > 1),
+        "contexts": sum(bool(context) for context in source.contexts),
+        "questions": len(questions),
+        "unanswered": sum(not row["answer"] for row in questions),
+        "answers": len(answers),
+        "frequent_answers": answers.most_common(20),
+        "heights": _summary([mark.height for mark in seen], _least_median_most),
+        "widths": _summary([mark.width for mark in seen], _least_median_most),
+        "median_kilobytes": _summary([mark.size for mark in seen], lambda v: round(statistics.median(v) / 1000, 1)),
+        "formats": ", ".join(
+            f"{kind} {n}" for kind, n in collections.Counter(mark.format for mark in seen).most_common()
+        ),
+    }
+
+
+def _add_unseen_words(report, sources, train_split):
+    if train_split not in sources:
+        return
+    known = {word for rows in sources[train_split].captions for text in rows for word in _words(text)}
+    for name, source in sources.items():
+        words = [word for rows in source.captions for text in rows for word in _words(text)]
+        if name != train_split and words:
+            report["splits"][name]["unseen_word_share"] = f"{sum(w not in known for w in words) / len(words):.1%}"
+
+
+def _unreadable(sources):
+    """Rows `(split, name, reason)`; what stands in the list of every split, such as a bad line, belongs to none."""
+    rows = {split: dict.fromkeys(source.quarantine.rows) for split, source in sources.items()}
+    common = [row for row in next(iter(rows.values())) if len(rows) > 1 and all(row in part for part in rows.values())]
+    own = [(split, *row) for split, part in rows.items() for row in part if row not in common]
+    return [("", *row) for row in common] + own
+
+
+def _words(caption):
+    """Lower-case words without punctuation; of Chinese and Japanese, which have no spaces, the characters."""
+    return _WORD.findall(caption.lower())
+
+
+def _summary(values, describe):
+    return describe(values) if values else "-"
+
+
+def _least_median_most(values):
+    return f"{min(values)} / {statistics.median_low(values)} / {max(values)}"
+
+
+def _cell(value):
+    return "-" if value is None or value == "" else str(value)
+
+
+def _where(split, name):
+    return f"{split}: {name}" if split else name
+
+
+def _shown(lines):
+    return lines[:_SHOWN] + ([f"  and {len(lines) - _SHOWN} more, in report.json"] if len(lines) > _SHOWN else [])
