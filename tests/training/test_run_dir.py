@@ -137,7 +137,7 @@ def test_weights_cut_short_are_said(trained_run, tmp_path, weights):
 def test_a_half_written_file_of_a_run_is_named(trained_run, tmp_path, small_config, name, use):
     run_dir = shutil.copytree(trained_run, tmp_path / "run")
     (run_dir / name).write_text('{"be')
-    with pytest.raises(RunError, match=rf"run/{name}` is no JSON \(.*put a whole copy in its place"):
+    with pytest.raises(RunError, match=rf"run/{name}` is not JSON \(.*put a whole copy in its place"):
         load_run(run_dir) if use == "load" else train(small_config(), run_dir, resume=True)
 
 
