@@ -6,11 +6,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
+from vl_keras.data.image_files import printable
 from vl_keras.data.image_ops import decode_image
 from vl_keras.drawing.attention_drawing import fit
 from vl_keras.drawing.sheet_text import sheet_font, wrap_text
 from vl_keras.drawing.tile_sheet import Tile, draw_tile_sheet
-from vl_keras.data.image_files import printable
 
 _SIDE, _COLUMNS = 200, 5
 

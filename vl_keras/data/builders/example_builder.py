@@ -14,7 +14,7 @@ from vl_keras.errors import DataError
 _log = logging.getLogger(__name__)
 
 
-class ExampleBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class ExampleBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A TFDS builder of `example_features` examples; subclasses say where the examples come from.
 
     What cannot be used is passed to `skip`, and saved as `skipped` in the prepared folder's `metadata.json`.
