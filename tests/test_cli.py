@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from vl_keras.cli.errors import run_command
 from vl_keras.cli.main import main
+from vl_keras.errors import EncoderError
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = str(ROOT / "configs" / "captioning" / "tiny.yaml")
@@ -265,3 +267,49 @@ def test_the_installed_command_runs():
         check=True,
     )
     assert done.stdout.startswith("vl-keras ")
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (EncoderError("`Net` is no backbone."), "vl-x: `Net` is no backbone.\n"),
+        (FileNotFoundError(2, "No such file or directory", "a.jpg"), "vl-x: a.jpg: No such file or directory\n"),
+        (PermissionError(13, "Permission denied", b"b.jpg"), "vl-x: b.jpg: Permission denied\n"),
+    ],
+)
+def test_an_error_that_the_user_can_fix_costs_one_line_and_the_status_asked_for(error, line, capsys):
+    def fails():
+        raise error
+
+    assert [run_command("vl-x", fails), run_command("vl-x", fails, failed=1)] == [2, 1]
+    assert capsys.readouterr().err == line * 2
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("a bug"), BrokenPipeError(32, "")])
+def test_any_other_error_keeps_its_traceback(error):
+    def fails():
+        raise error
+
+    with pytest.raises(type(error)):
+        run_command("vl-x", fails)
+
+
+def test_statuses(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert [run_command("vl-x", function) for function in (lambda: None, lambda: 0, lambda: 1)] == [0, 0, 1]
+    assert run_command("vl-x", interrupted) == 130
+    assert capsys.readouterr().err == "vl-x: stopped.\n"
+
+
+def test_a_reader_that_stops_reading_ends_the_command_in_silence():
+    code = (
+        "import sys\nfrom vl_keras.cli.errors import run_command\n"
+        "def work():\n    for i in range(100000): print(i)\n"
+        "sys.exit(run_command('vl-x', work))"
+    )
+    command = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command.stdout.readline()
+    command.stdout.close()
+    assert (command.wait(60), command.stderr.read()) == (141, b"")

@@ -1,15 +1,11 @@
 """The `vl-keras` command: parses its line, calls one function, prints what came of it."""
 
 import argparse
-import contextlib
-import io
-import signal
 import sys
-import threading
-import warnings
 from pathlib import Path
 
 import vl_keras
+from vl_keras.cli.errors import run_command
 
 _OVERRIDE_HELP = "settings that win over the file's, e.g. training.epochs=5 data.batch_size=16"
 _RUN_OVERRIDE_HELP = (
@@ -21,38 +17,7 @@ _RUN_OVERRIDE_HELP = (
 def main(arguments=None):
     """Runs one command; returns the exit status: 0, 1 where no image could be read, 2 for what the user can mend."""
     options = _parser().parse_args(arguments)
-    # TensorFlow Hub's warning of its own import is nothing the user can mend.
-    warnings.filterwarnings("ignore", "pkg_resources is deprecated")
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be UTF-8: its bytes come out as they are
-        sys.stdout.reconfigure(errors="surrogateescape")
-    try:
-        with _said_when_stopped():
-            return options.command(options) or 0
-    except KeyboardInterrupt as stop:
-        print("vl-keras: stopped.", file=sys.stderr)
-        return stop.args[0] if stop.args else 130
-    except Exception as error:
-        if not _is_expected(error):
-            raise
-        print(f"vl-keras: {_message(error)}", file=sys.stderr)
-        return 2
-
-
-@contextlib.contextmanager
-def _said_when_stopped():
-    """Inside, SIGTERM ends the command with a word, as Ctrl-C does; once training has steps to save, it saves first."""
-    if threading.current_thread() is not threading.main_thread():  # where Python handles no signals
-        yield
-        return
-
-    def stop(number, frame):
-        raise KeyboardInterrupt(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return run_command("vl-keras", lambda: options.command(options))
 
 
 def _utf8(text):
@@ -62,17 +27,6 @@ def _utf8(text):
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError("the text is not UTF-8") from None
     return text
-
-
-def _is_expected(error):
-    """Our own errors say what to do, and so does the system about a file; of any other the traceback is of more use."""
-    return type(error).__module__.startswith("vl_keras.") or (isinstance(error, OSError) and error.filename is not None)
-
-
-def _message(error):
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
 
 
 def _train(options):
