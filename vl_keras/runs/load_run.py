@@ -1,0 +1,120 @@
+"""Loads a trained run to use it."""
+
+import tensorflow as tf
+
+from vl_keras.config import load_config
+from vl_keras.errors import RunError, first_line
+from vl_keras.runs.run_dir import RunDir
+from vl_keras.runs.strategy import keras_settings, use_jit
+from vl_keras.tasks import TASKS
+
+# How the names begin of those that may be set for a trained run.
+_FOR_USE = ("data.", "generation.", "retrieval.rerank_", "retrieval.querybank")
+
+
+def load_run(run_dir, weights="auto", overrides=(), precision=None):
+    """Loads a trained run to use it.
+
+    Args:
+        run_dir: folder that `train` or `ensemble` wrote.
+        weights: `best`: those of the best development measure; `last`: of the last checkpoint; `ema`: the moving
+            average in the last checkpoint; `auto`: `best` where there is one, else `last`.
+        overrides: `"data.…=value"`, e.g. for other data, `"generation.…=value"`, `"retrieval.rerank_…=value"` and
+            `"retrieval.querybank=value"` strings.
+        precision: to compute in; None: as it was trained.
+
+    Returns:
+        `(config, task, model, which)`, `model` as the task builds it; `which` says in words which weights these are.
+
+    Raises:
+        RunError: there is no run, or none of these weights in it, or they cannot be read, or an override is of
+            another section.
+    """
+    run = RunDir(run_dir)
+    if not run.config_file.exists():
+        raise RunError(f"`{run.path}` holds no run: it has no config.yaml.")
+    for override in overrides:
+        if not override.strip().startswith(_FOR_USE):
+            raise RunError(
+                "Only data.…, generation.…, retrieval.rerank_… and retrieval.querybank can be set for a trained run; "
+                f"got `{override}`."
+            )
+    config = load_config(run.config_file, [*overrides, *run.text_module_settings()])
+    _check_answer_length(run, config)
+    task = TASKS[config.task](
+        config,
+        encoder_weights="none" if run.has_image_encoder else None,
+        jit_compile=use_jit(config.training.jit_compile, tf.distribute.get_strategy()),
+    )
+    task.load_vocabularies(run.path)
+    with keras_settings(precision or config.training.precision):
+        model = task.build()
+    if run.has_image_encoder:
+        run.load_image_encoder(model.image_encoder)
+    which = _restore(run, task, model, weights)
+    measured = run.read_metrics().get("best" if which.startswith("best") else "last", {})
+    task.use_measures(measured.get("measures", {}))
+    return config, task, model, which
+
+
+def _check_answer_length(run, config):
+    """Raises `RunError` where answers of a length are asked for that the weights of a run are not made for."""
+    if config.task != "free_form_vqa" or config.model.decoder != "transformer":
+        return
+    known, wanted = load_config(run.config_file).generation.max_length, config.generation.max_length
+    if wanted != known:
+        raise RunError(
+            "`generation.max_length` of a free_form_vqa run with a Transformer decoder is that of its training, "
+            f"{known} in `{run.path}`; got {wanted}. Leave it out, or train a run with it."
+        )
+
+
+def weights_name(which):
+    """`best`, `last` or `ema`, of the words in which `load_run` says which weights it loaded."""
+    return "ema" if which.startswith("moving") else which.replace(":", " ").split()[0]
+
+
+def _restore(run, task, model, weights):
+    if weights not in ("auto", "best", "last", "ema"):
+        raise RunError(f"`weights` must be auto, best, last or ema; got {weights!r}.")
+    best, last = tf.train.latest_checkpoint(str(run.best)), run.last_checkpoint()
+    if weights == "auto":
+        weights = "best" if best else "last"
+    path = best if weights == "best" else last
+    if path is None:
+        why = "it has only best ones" if best else "it was stopped before its first checkpoint was written"
+        raise RunError(f"`{run.path}` has no {weights} weights; {why}.")
+    values = task.weights(model)
+    _read(path, weights=values)
+    if weights == "best":
+        return f"best: {run.read_metrics()['best']['which']}"
+    step = int(tf.train.load_variable(str(path), "step/.ATTRIBUTES/VARIABLE_VALUE"))
+    if weights == "ema":
+        if not load_config(run.config_file).training.ema_decay:
+            raise RunError(f"`{run.path}` keeps no moving average (`training.ema_decay` is 0); take last or best.")
+        trained = trained_weights(model.training_model, values)
+        _read(path, averages=trained)
+        return f"moving average of the weights at {path.parent.name} step {step}"
+    return f"last weights, {path.parent.name} step {step}"
+
+
+def _read(path, **parts):
+    """Fills `weights` or `averages` from a checkpoint."""
+    try:
+        tf.train.Checkpoint(**parts).restore(str(path)).assert_existing_objects_matched().expect_partial()
+    except (tf.errors.OpError, IndexError, RuntimeError) as error:  # as TensorFlow's two readers put it
+        raise RunError(
+            f"The checkpoint {path} cannot be read ({first_line(error)}); put a whole copy in its place, or choose "
+            "other weights (--weights)."
+        ) from error
+    except (AssertionError, ValueError) as error:
+        raise RunError(
+            f"The checkpoint {path} is not of the model that this run's config.yaml and vocabulary describe "
+            f"({first_line(error)}); put the run's own files back in their places, or choose other weights (--weights)."
+        ) from error
+
+
+def trained_weights(model, weights):
+    """Of a dict of part -> variables, those that `model` trains."""
+    trained = {id(variable) for variable in model.trainable_variables}
+    return {part: [v for v in variables if id(v) in trained] for part, variables in weights.items()}
