@@ -1,9 +1,11 @@
 """Package, extras and the two commands."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "vl_keras/__init__.py").read_text("utf-8"), re.MULTILINE)[1]
@@ -22,6 +24,16 @@ SERVE = [
 BATCH = ["apache-beam>=2.77,<3", "pyarrow>=18,<26"]
 APP = ["gradio>=6,<7"]
 RETRIEVAL = ["faiss-cpu>=1.12,<2"]
+
+
+class BuildWithExperiments(build_py):
+    """Copies `configs/` into the wheel as `vl_keras/configs/`, where `vl_keras.config.experiments` finds it."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:  # an editable install reads the checkout's own folder
+            shutil.copytree(ROOT / "configs", Path(self.build_lib) / "vl_keras" / "configs", dirs_exist_ok=True)
+
 
 setup(
     name="vl_keras",
@@ -76,5 +88,6 @@ setup(
             "types-requests>=2.32,<3",
         ],
     },
+    cmdclass={"build_py": BuildWithExperiments},
     entry_points={"console_scripts": ["vl-keras=vl_keras.cli.main:main", "vl-export=export.cli:main"]},
 )
