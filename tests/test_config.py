@@ -1,8 +1,10 @@
 """The settings know the names that the code knows."""
 
+from dataclasses import fields
+
 import pytest
 
-from vl_keras.config import config_from_dict, load_config, rules, save_config
+from vl_keras.config import ModelConfig, RetrievalConfig, config_from_dict, load_config, rules, save_config
 from vl_keras.errors import ConfigError
 
 
@@ -12,8 +14,12 @@ def test_names_are_those_of_the_code():
     from vl_keras.tasks import TASKS
 
     assert rules.TASK_NAMES == tuple(TASKS)
-    assert rules.FUSION_NAMES == tuple(FUSIONS)
-    assert rules.LOSS_NAMES == tuple(CONTRASTIVE_LOSSES)
+    assert _choices(ModelConfig, "fusion") == tuple(FUSIONS)
+    assert _choices(RetrievalConfig, "loss") == tuple(CONTRASTIVE_LOSSES)
+
+
+def _choices(section, name):
+    return next(field.metadata["rule"].choices for field in fields(section) if field.name == name)
 
 
 @pytest.mark.parametrize(

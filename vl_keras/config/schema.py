@@ -1,218 +1,336 @@
-"""Experiment settings: frozen dataclasses that hold every default."""
+"""The settings that tasks share: frozen dataclasses with every default, rule and meaning.
 
-from dataclasses import dataclass, field
+Rules that join several settings stand in `rules.py`; a task's own sections stand with the task.
+"""
+
+from dataclasses import dataclass
+
+from vl_keras.config.setting import (
+    BELOW_ONE,
+    PROBABILITY,
+    SHARE,
+    Rule,
+    above,
+    at_least,
+    between,
+    one_of,
+    section,
+    setting,
+)
+
+_IMAGE_SIZE = Rule(lambda size: min(size) >= 16, "be at least 16 pixels each way")
+_RISING = Rule(
+    lambda values: list(values) == sorted(set(values)) and min(values, default=1) > 0, "rise, e.g. [12, 16, 24]"
+)
 
 
 @dataclass(frozen=True)
 class ShapesConfig:
-    """Size and seed of the embedded `shapes` data."""
+    """The embedded `shapes` data: synthetic scenes with captions and questions."""
 
-    scenes: int = 4000  # training scenes; dev and test get a tenth each
-    image_size: tuple[int, int] = (96, 96)  # height, width in pixels
-    seed: int = 0
+    scenes: int = setting(4000, "Training scenes; dev and test get a tenth of this number each.", at_least(1))
+    image_size: tuple[int, int] = setting((96, 96), "Height and width of the scenes in pixels.", _IMAGE_SIZE)
+    seed: int = setting(0, "Seed of the scenes; another seed gives other scenes.")
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Random changes to training images and captions; zero or false is off."""
+    """Random changes to training images and texts; 0 or false switches a change off."""
 
-    crop_min_area: float = 1.0  # smallest share of the image a random resized crop keeps; 1 is off
-    flip: bool = False  # mirror half of the images and swap "left" and "right" in their captions
-    rotation: float = 0.0  # largest angle, degrees
-    color: float = 0.0  # largest relative change of brightness, contrast and saturation
-    synonym: float = 0.0  # chance of each word to become a WordNet synonym
-    word_deletion: float = 0.0  # chance of each word to go
-    word_swap: float = 0.0  # chance of each word to change places with its right neighbour
+    crop_min_area: float = setting(
+        1.0, "Smallest share of the image's area that a random crop keeps; 1 switches cropping off.", SHARE
+    )
+    flip: bool = setting(False, 'Mirrors half of the images and swaps "left" and "right" in their texts.')
+    rotation: float = setting(0.0, "Largest angle of a random rotation, in degrees.", between(0, 180))
+    color: float = setting(0.0, "Largest relative change of brightness, contrast and saturation.", PROBABILITY)
+    synonym: float = setting(0.0, "Probability that a word is replaced by a synonym from WordNet.", PROBABILITY)
+    word_deletion: float = setting(0.0, "Probability that a word is deleted.", PROBABILITY)
+    word_swap: float = setting(0.0, "Probability that a word changes places with the next one.", PROBABILITY)
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which examples, and how they become batches."""
+    """Which examples are read, and how they become batches."""
 
-    dataset: str = "shapes"  # shapes, flickr8k, flickr30k, coco, coco_captions, easy_vqa, vqa_v2
-    manifest: str = ""  # a JSONL file of one's own; wins over `dataset`
-    manual_dir: str = ""  # folder that holds the dataset's official archives
-    data_dir: str = "~/.cache/vl_keras"  # prepared records and feature caches
-    train_split: str = "train"
-    dev_split: str = "dev"
-    max_examples: int = 0  # keep only the first so many images of each split; 0 keeps all
-    image_size: tuple[int, int] = (224, 224)  # height, width that models see
-    max_pixels: int = 50_000_000  # a larger image is quarantined before it is decoded
-    max_bad_share: float = 0.01  # the run stops when more than this share of images is unreadable
-    batch_size: int = 32  # images per step, over all replicas
-    captions_per_image: int = 5  # captions of one image that share its encoding in a step
-    length_buckets: tuple[int, ...] = (12, 16, 20, 24)  # caption lengths (tokens) that batches are padded to
-    # none; field: the example's own; caption_words: content words of one caption, then neither target nor reference
-    context: str = "none"
-    context_dropout: float = 0.0  # chance that a training example is shown an empty context
-    show_context: bool = True  # false: contexts are read (and their captions set aside) but shown empty
-    shapes: ShapesConfig = field(default_factory=ShapesConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    dataset: str = setting(
+        "shapes", "Name of the dataset: shapes, flickr8k, flickr30k, coco, coco_captions, easy_vqa or vqa_v2."
+    )
+    manifest: str = setting("", "JSONL file with your own examples; if set, it is read instead of `data.dataset`.")
+    manual_dir: str = setting("", "Folder with the dataset's official archives.")
+    data_dir: str = setting("~/.cache/vl_keras", "Folder for prepared records and feature caches.")
+    train_split: str = setting("train", "Split that training reads.")
+    dev_split: str = setting("dev", "Split that selects the best epoch.")
+    max_examples: int = setting(0, "Images to keep of each split, from its beginning; 0 keeps all.", at_least(0))
+    image_size: tuple[int, int] = setting(
+        (224, 224), "Height and width in pixels to which images are resized for the model.", _IMAGE_SIZE
+    )
+    max_pixels: int = setting(
+        50_000_000, "Largest number of pixels of an image; a larger one is quarantined before decoding.", at_least(1)
+    )
+    max_bad_share: float = setting(
+        0.01, "Share of unreadable images above which the run stops with an error.", PROBABILITY
+    )
+    batch_size: int = setting(32, "Images per step, over all replicas.", at_least(1))
+    captions_per_image: int = setting(
+        5, "Captions (or questions) of an image that share its encoding in a step.", at_least(1)
+    )
+    length_buckets: tuple[int, ...] = setting(
+        (12, 16, 20, 24), "Caption lengths in tokens to which batches are padded.", _RISING
+    )
+    context: str = setting(
+        "none",
+        "Text that the model reads beside the image. field: the example's own context; caption_words: the content "
+        "words of one caption, which is then neither a target nor a reference.",
+        one_of("none", "field", "caption_words"),
+    )
+    context_dropout: float = setting(0.0, "Probability that a training example is shown an empty context.", PROBABILITY)
+    show_context: bool = setting(
+        True, "If false, contexts are read, and their captions set aside, but the model is shown empty ones."
+    )
+    shapes: ShapesConfig = section(ShapesConfig)
+    augment: AugmentConfig = section(AugmentConfig)
 
 
 @dataclass(frozen=True)
 class WordVectorsConfig:
-    """A TensorFlow Hub BERT whose reading of each word the caption vocabulary's vectors start from; empty: random."""
+    """A TensorFlow Hub BERT whose encoding of each word initialises the vocabulary's embeddings; empty: random."""
 
-    encoder: str = ""  # handle (URL or folder) of the encoder module
-    preprocessor: str = ""  # handle of the preprocessing module
+    encoder: str = setting("", "Handle (URL or folder) of the encoder module.")
+    preprocessor: str = setting("", "Handle (URL or folder) of the preprocessing module.")
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The caption vocabulary."""
+    """The vocabulary that is learned from training texts."""
 
-    vocabulary: str = ""  # vocabulary file to use; empty: learned from the training captions
-    vocab_size: int = 4000  # upper limit of the learned vocabulary
-    max_length: int = 24  # caption tokens, the end token included; longer captions are cut
-    word_vectors: WordVectorsConfig = field(default_factory=WordVectorsConfig)  # of captioning
+    vocabulary: str = setting("", "Vocabulary file to use; empty: learned from the training texts.")
+    vocab_size: int = setting(4000, "Largest size of a learned vocabulary, in tokens.", at_least(8))
+    max_length: int = setting(
+        24,
+        "Largest length of a caption in tokens, the end token included; longer captions are cut.",
+        Rule(lambda value: value >= 2, "be at least 2 (a word and the end)"),
+    )
+    word_vectors: WordVectorsConfig = section(WordVectorsConfig)
 
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """The image side."""
+    """The network that encodes images."""
 
-    backbone: str = "ResNet50"  # a name in tf_keras.applications, or SmallCNN
-    weights: str = "imagenet"  # imagenet, none, or a weights file
-    trainable_from: str = ""  # empty: frozen; all; or the first layer that is trained
-    cache_features: bool = False  # read a frozen encoder's tokens from the feature cache
-    cache_views: int = 1  # cached versions of each training image: the plain one and augmented ones
+    backbone: str = setting("ResNet50", "Name of a network in `tf_keras.applications`, or SmallCNN.")
+    weights: str = setting("imagenet", "imagenet, none (random), or a weights file.")
+    trainable_from: str = setting(
+        "", "First layer that is trained, with all after it; all: every layer; empty: the encoder is frozen."
+    )
+    cache_features: bool = setting(False, "Reads the tokens of a frozen encoder from the feature cache.")
+    cache_views: int = setting(
+        1, "Cached versions of each training image: the original, then augmented ones.", at_least(1)
+    )
 
 
 @dataclass(frozen=True)
 class TextEncoderConfig:
-    """The context side: a TensorFlow Hub BERT."""
+    """The network that encodes texts: a TensorFlow Hub BERT, or a small Transformer trained from random weights."""
 
-    # handle (URL or folder) of the encoder module; empty: captioning reads no context, the other tasks train a small
-    # Transformer of their own
-    encoder: str = ""
-    preprocessor: str = ""  # handle of the preprocessing module
-    trainable: bool = False
-    max_length: int = 32  # tokens of a context, question or other text that is read
-    num_layers: int = 2  # of the small Transformer
-    cache_features: bool = False  # read a frozen hub encoder's tokens from a cache; not for captioning
+    encoder: str = setting(
+        "",
+        "Handle (URL or folder) of the BERT's encoder module. Empty: captioning reads no context, and the other tasks "
+        "train a small Transformer.",
+    )
+    preprocessor: str = setting("", "Handle (URL or folder) of the BERT's preprocessing module.")
+    trainable: bool = setting(False, "Trains the BERT's weights; false keeps them frozen.")
+    max_length: int = setting(32, "Largest length of a context, question or other text, in tokens.", at_least(2))
+    num_layers: int = setting(2, "Layers of the small Transformer.", at_least(1))
+    cache_features: bool = setting(False, "Reads the tokens of a frozen BERT from a cache.")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What lies between the encoders and the words, answers or vectors."""
+    """What lies between the encoders and the output."""
 
-    decoder: str = "transformer"  # of captioning: transformer or lstm
-    # of vqa and matching: how text and image are joined; one of config_rules.FUSION_NAMES
-    fusion: str = "co_attention"
-    reads: str = "both"  # of vqa and matching: both, text or image; the other is blanked, which gives a baseline
-    hidden_dim: int = 256
-    num_heads: int = 8
-    num_layers: int = 3
-    image_layers: int = 0  # self-attention layers over the image tokens
-    intermediate_dim: int = 1024
-    dropout: float = 0.1
-    image_dropout: float = 0.1  # on the encoder's tokens
-    word_dropout: float = 0.0  # chance that an input word is hidden from the decoder
-    members: int = 1  # of captioning: captioners with other weights each whose logits are averaged
+    decoder: str = setting("transformer", "Decoder that writes the text.", one_of("transformer", "lstm"))
+    fusion: str = setting(
+        "co_attention",
+        "How text and image are joined.",
+        one_of(
+            "concatenation",
+            "sum",
+            "product",
+            "weighted_sum",
+            "gated",
+            "bilinear",
+            "late",
+            "early",
+            "attention",
+            "cross_modal",
+            "interactive",
+            "co_attention",
+            "multi_stream",
+            "graph_alignment",
+        ),
+    )
+    reads: str = setting(
+        "both",
+        "Which inputs the model sees; the other one is blanked, which gives a baseline.",
+        one_of("both", "text", "image"),
+    )
+    hidden_dim: int = setting(256, "Width of the model; must be divisible by `model.num_heads`.", at_least(1))
+    num_heads: int = setting(8, "Attention heads of each layer.", at_least(1))
+    num_layers: int = setting(3, "Layers of the decoder, the fusion or the text head.", at_least(0))
+    image_layers: int = setting(0, "Self-attention layers over the image tokens.", at_least(0))
+    intermediate_dim: int = setting(1024, "Width inside the feed-forward blocks.", at_least(1))
+    dropout: float = setting(0.1, "Dropout rate in the model.", BELOW_ONE)
+    image_dropout: float = setting(0.1, "Dropout rate on the image encoder's tokens.", BELOW_ONE)
+    word_dropout: float = setting(0.0, "Probability that an input word is hidden from the decoder.", BELOW_ONE)
+    members: int = setting(1, "Captioners with weights of their own whose logits are averaged.", at_least(1))
 
 
 @dataclass(frozen=True)
 class VqaConfig:
     """Visual question answering."""
 
-    num_answers: int = 3000  # candidates: the most frequent training answers; free_form_vqa has none, it writes
-    # coverage and accuracy: an answer below the confidence that reaches this accuracy on dev is withheld; 0: never
-    target_accuracy: float = 0.0
+    num_answers: int = setting(3000, "Candidate answers: the most frequent ones of the training split.", at_least(2))
+    target_accuracy: float = setting(
+        0.0,
+        "Withholds answers whose confidence is below the threshold at which the development split reaches this "
+        "accuracy; 0 withholds none.",
+        PROBABILITY,
+    )
 
 
 @dataclass(frozen=True)
 class MatchingConfig:
     """Image-text matching."""
 
-    # random: captions of any other image; nearest: of images that look alike; batch: each text with every other image
-    # of the batch; hardest: with those that fool the model most; given: the data's own labels
-    negatives: str = "random"
-    neighbours: int = 50  # of each image, that `nearest` draws from
+    negatives: str = setting(
+        "random",
+        "Where pairs that do not match come from. random: captions of any other image; nearest: of images that look "
+        "alike; batch: each text with every other image of the batch; hardest: those of the batch that the model "
+        "scores highest; given: the labels in the data.",
+        one_of("random", "nearest", "batch", "hardest", "given"),
+    )
+    neighbours: int = setting(50, "Nearest images of each image that `nearest` draws from.", at_least(1))
 
 
 @dataclass(frozen=True)
 class RetrievalConfig:
-    """Images and texts in one space."""
+    """Images and texts in one embedding space."""
 
-    loss: str = "info_nce"  # info_nce, sigmoid_pairwise, hardest_triplet
-    embedding_dim: int = 512  # D of the shared space
-    temperature: float = 0.07  # where the learned temperature starts
-    margin: float = 0.2  # of the triplet loss
-    querybank: int = 0  # training images, with a caption each, that what lies near to everything is told by; 0: none
-    rerank_with: str = ""  # run of the matching task whose scores, added, order the first candidates anew
-    rerank_candidates: int = 20
+    loss: str = setting("info_nce", "Contrastive loss.", one_of("info_nce", "sigmoid_pairwise", "hardest_triplet"))
+    embedding_dim: int = setting(512, "Width of the shared space.", at_least(1))
+    temperature: float = setting(0.07, "Initial value of the learned temperature.", above(0))
+    margin: float = setting(0.2, "Margin of the triplet loss.", at_least(0))
+    querybank: int = setting(
+        0,
+        "Training image-caption pairs for querybank normalisation (hubness correction); 0 switches it off.",
+        at_least(0),
+    )
+    rerank_with: str = setting(
+        "", "Run of the matching task whose scores, added to the similarities, re-rank the first candidates."
+    )
+    rerank_candidates: int = setting(20, "Candidates that are re-ranked.", at_least(1))
 
 
 @dataclass(frozen=True)
 class SelfCriticalConfig:
-    """The second phase: self-critical sequence training (Rennie et al., 2017)."""
+    """A second phase of training: self-critical sequence training (Rennie et al., 2017)."""
 
-    epochs: int = 0  # zero: no second phase
-    samples: int = 5  # sampled captions per image; the baseline of each is the mean reward of the others
-    temperature: float = 0.5  # of the samples and of the gradient; 1 draws too many words that no search would write
-    learning_rate: float = 2e-5
-    cross_entropy: float = 0.0  # weight of the first phase's loss, added to that of the reward
-    region_dropout: float = 0.0  # share of a cached image's tokens that a step does not see
+    epochs: int = setting(0, "Epochs of the second phase; 0 switches it off.", at_least(0))
+    samples: int = setting(
+        5, "Captions sampled per image; the baseline of each is the mean reward of the others.", at_least(2)
+    )
+    temperature: float = setting(
+        0.5,
+        "Temperature of the samples and of the gradient; at 1, too many samples hold a word that no search would "
+        "write.",
+        above(0),
+    )
+    learning_rate: float = setting(2e-5, "Largest learning rate of the second phase.", above(0))
+    cross_entropy: float = setting(
+        0.0, "Weight of the first phase's loss, which is added to that of the reward.", at_least(0)
+    )
+    region_dropout: float = setting(
+        0.0, "Share of an image's cached tokens that are hidden from each training step.", BELOW_ONE
+    )
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How long, how fast, and where."""
+    """How long, how fast, and where the model is trained."""
 
-    epochs: int = 20
-    seed: int = 0
-    strategy: str = "auto"  # auto, none, mirrored, multi_worker
-    jit_compile: str = "auto"  # auto: on with a GPU; on; off
-    precision: str = "float32"  # float32, mixed_bfloat16 (slower on a CPU without AMX), mixed_float16
-    learning_rate: float = 5e-4
-    warmup_steps: int = 500
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    accumulate_steps: int = 1  # batches whose gradients are added before the weights move
-    label_smoothing: float = 0.1
-    ema_decay: float = 0.0  # zero: no moving average of the weights
-    checkpoint_steps: int = 0  # steps between checkpoints; zero: at epoch ends only
-    patience: int = 0  # epochs without a better development measure before stopping; zero: never
-    evaluate_every: int = 1  # epochs between development measures
-    evaluate_examples: int = 0  # development images measured at epoch ends; zero: all
-    self_critical: SelfCriticalConfig = field(default_factory=SelfCriticalConfig)
+    epochs: int = setting(20, "Passes over the training split.", at_least(0))
+    seed: int = setting(0, "Seed of weights, order and augmentation.", at_least(0))
+    strategy: str = setting(
+        "auto", "How training is distributed over devices.", one_of("auto", "none", "mirrored", "multi_worker")
+    )
+    jit_compile: str = setting("auto", "Compiles with XLA; auto: on a GPU only.", one_of("auto", "on", "off"))
+    precision: str = setting(
+        "float32",
+        "Precision of the arithmetic; mixed_bfloat16 is slower on a CPU without AMX.",
+        one_of("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    learning_rate: float = setting(5e-4, "Largest learning rate, reached after the warm-up.", above(0))
+    warmup_steps: int = setting(500, "Steps in which the learning rate rises from zero.", at_least(0))
+    weight_decay: float = setting(0.01, "Decoupled weight decay of AdamW.", at_least(0))
+    clip_norm: float = setting(1.0, "Largest global norm of the gradients; 0 does not clip.", at_least(0))
+    accumulate_steps: int = setting(1, "Batches whose gradients are added up for one update.", at_least(1))
+    label_smoothing: float = setting(0.1, "Label smoothing of the cross-entropy.", PROBABILITY)
+    ema_decay: float = setting(
+        0.0, "Decay of the exponential moving average of the weights; 0 keeps no average.", BELOW_ONE
+    )
+    checkpoint_steps: int = setting(0, "Steps between checkpoints; 0: only at the end of an epoch.", at_least(0))
+    patience: int = setting(
+        0, "Epochs without a better development metric after which training stops; 0: never.", at_least(0)
+    )
+    evaluate_every: int = setting(1, "Epochs between evaluations on the development split.", at_least(1))
+    evaluate_examples: int = setting(
+        0, "Development images that are evaluated at the end of an epoch; 0: all.", at_least(0)
+    )
+    self_critical: SelfCriticalConfig = section(SelfCriticalConfig)
 
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How captions are written."""
+    """How texts are written."""
 
-    method: str = "beam"  # greedy, beam, sample
-    beam_size: int = 3
-    num_captions: int = 1  # captions returned per image, best first; at most beam_size
-    max_length: int = 20  # tokens, the end token included
-    min_length: int = 0
-    length_penalty: float = 0.7  # alpha of Wu et al. (2016), equation 14; 0 ranks by log-probability
-    no_repeat_ngram: int = 0  # no n-gram of this size appears twice; 0 is off
-    repetition_penalty: float = 1.0  # Keskar et al. (2019), section 4.1; 1 is off
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-    # of captioning: folder that `vl-keras make-memory` wrote; the captions that a search or samples give are ranked
-    # anew by how well they agree with what people said of such images
-    memory: str = ""
-    consensus_weight: float = 3.0  # of the CIDEr-D with those, added to the score
+    method: str = setting("beam", "Search for the best text, or sampling.", one_of("greedy", "beam", "sample"))
+    beam_size: int = setting(3, "Hypotheses that a beam search keeps.", at_least(1))
+    num_captions: int = setting(
+        1, "Captions returned per image, best first; at most `generation.beam_size` unless sampled.", at_least(1)
+    )
+    max_length: int = setting(20, "Largest length in tokens, the end token included.", at_least(1))
+    min_length: int = setting(0, "Smallest length in tokens, the end token included.", at_least(0))
+    length_penalty: float = setting(0.7, "alpha of Wu et al. (2016), equation 14; 0 ranks by log-probability.")
+    no_repeat_ngram: int = setting(0, "No n-gram of this size appears twice; 0 switches it off.", at_least(0))
+    repetition_penalty: float = setting(
+        1.0, "Penalty of words already written (Keskar et al., 2019, section 4.1); 1 switches it off.", above(0)
+    )
+    temperature: float = setting(1.0, "Temperature of samples.", above(0))
+    top_k: int = setting(0, "Samples only from this many of the most probable tokens; 0: from all.", at_least(0))
+    top_p: float = setting(1.0, "Samples only from the most probable tokens whose probabilities add up to this.", SHARE)
+    seed: int = setting(0, "Seed of samples.")
+    memory: str = setting(
+        "",
+        "Folder written by `vl-keras make-memory`; candidate captions are re-ranked by how well they agree with "
+        "people's captions of similar images.",
+    )
+    consensus_weight: float = setting(
+        3.0, "Weight of that agreement (CIDEr-D), which is added to a caption's score.", above(0)
+    )
 
 
 @dataclass(frozen=True)
 class Config:
     """One experiment."""
 
-    task: str = "captioning"  # one of config_rules.TASK_NAMES
-    data: DataConfig = field(default_factory=DataConfig)
-    text: TextConfig = field(default_factory=TextConfig)
-    image_encoder: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
-    text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    vqa: VqaConfig = field(default_factory=VqaConfig)
-    matching: MatchingConfig = field(default_factory=MatchingConfig)
-    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    task: str = setting("captioning", "What the model learns to do.")
+    data: DataConfig = section(DataConfig)
+    text: TextConfig = section(TextConfig)
+    image_encoder: ImageEncoderConfig = section(ImageEncoderConfig)
+    text_encoder: TextEncoderConfig = section(TextEncoderConfig)
+    model: ModelConfig = section(ModelConfig)
+    vqa: VqaConfig = section(VqaConfig)
+    matching: MatchingConfig = section(MatchingConfig)
+    retrieval: RetrievalConfig = section(RetrievalConfig)
+    training: TrainingConfig = section(TrainingConfig)
+    generation: GenerationConfig = section(GenerationConfig)

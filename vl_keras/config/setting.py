@@ -11,10 +11,12 @@ class Rule(NamedTuple):
     Attributes:
         holds: tells whether a value does.
         text: completes the sentence "`key` must …".
+        choices: the values that are allowed, if they can be listed.
     """
 
     holds: Callable[[Any], bool]
     text: str
+    choices: tuple[Any, ...] = ()
 
 
 def at_least(least: float) -> Rule:
@@ -34,11 +36,12 @@ def between(low: float, high: float) -> Rule:
 
 def one_of(*choices: Any) -> Rule:
     """The value is one of these."""
-    return Rule(lambda value: value in choices, f"be one of {', '.join(map(str, choices))}")
+    return Rule(lambda value: value in choices, f"be one of {', '.join(map(str, choices))}", choices)
 
 
 PROBABILITY = between(0, 1)
 BELOW_ONE = Rule(lambda value: 0 <= value < 1, "be at least 0 and below 1")
+SHARE = Rule(lambda value: 0 < value <= 1, "be above 0 and at most 1")
 
 
 def setting(default: Any, help: str, rule: Rule | None = None) -> Any:
