@@ -9,7 +9,7 @@ class EnsembleDecoder:
     (a logarithmic opinion pool; Heskes, 1998, "Selecting weighting factors in logarithmic opinion pools").
 
     It stands wherever a `TransformerDecoder` does: `model` for teacher forcing, `initial_state`, `step` and `reorder`
-    for a token at a time. Its image tokens are those of all members side by side, `(B, R, M D)`, the first member's
+    for a token at a time. Its memory is that of all members side by side, `(B, R, M D)`, the first member's
     first.
 
     Args:
@@ -24,19 +24,19 @@ class EnsembleDecoder:
     def _functional(self):
         width = self.members[0].model.input_shape[1][-1]
         caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
-        image_tokens = keras.Input((None, width * len(self.members)), name="image_tokens")
-        image_mask = keras.Input((None,), dtype="bool", name="image_mask")
+        memory = keras.Input((None, width * len(self.members)), name="memory")
+        memory_mask = keras.Input((None,), dtype="bool", name="memory_mask")
         logits = [
-            member.model([caption_ids, tokens, image_mask])
-            for member, tokens in zip(self.members, self._split(image_tokens), strict=True)
+            member.model([caption_ids, tokens, memory_mask])
+            for member, tokens in zip(self.members, self._split(memory), strict=True)
         ]
-        return keras.Model([caption_ids, image_tokens, image_mask], tf.add_n(logits) / len(logits), name="decoder")
+        return keras.Model([caption_ids, memory, memory_mask], tf.add_n(logits) / len(logits), name="decoder")
 
-    def initial_state(self, image_tokens, image_mask, num_beams, max_length):
+    def initial_state(self, memory, memory_mask, num_beams, max_length):
         """What decoding starts from; arguments as in `TransformerDecoder.initial_state`. A list of members' states."""
         return [
-            member.initial_state(tokens, image_mask, num_beams, max_length)
-            for member, tokens in zip(self.members, self._split(image_tokens), strict=True)
+            member.initial_state(tokens, memory_mask, num_beams, max_length)
+            for member, tokens in zip(self.members, self._split(memory), strict=True)
         ]
 
     def step(self, state, tokens, more_bias=None):
@@ -53,5 +53,5 @@ class EnsembleDecoder:
         """As `TransformerDecoder.reorder`."""
         return [member.reorder(before, parents) for member, before in zip(self.members, state, strict=True)]
 
-    def _split(self, image_tokens):
-        return tf.split(image_tokens, len(self.members), axis=-1)
+    def _split(self, memory):
+        return tf.split(memory, len(self.members), axis=-1)

@@ -32,8 +32,8 @@ class Generated(NamedTuple):
 
 def generate(
     decoder,
-    image_tokens,
-    image_mask,
+    memory,
+    memory_mask,
     *,
     method="beam",
     beam_size=3,
@@ -61,8 +61,8 @@ def generate(
 
     Args:
         decoder: its `vocab_size`, `initial_state`, `step` and `reorder` are used.
-        image_tokens: `(B, R, D)`.
-        image_mask: `(B, R)` bool.
+        memory: `(B, R, D)`.
+        memory_mask: `(B, R)` bool.
         method: `greedy` (the likeliest token each time), `beam`, or `sample`.
         beam_size: captions kept in the search (beam).
         num_captions: K captions returned (beam: of the `beam_size` kept; sample: independent ones; greedy: 1).
@@ -95,8 +95,8 @@ def generate(
         choose = _single_choice(num_beams, method == "sample", temperature, top_k, top_p, seed)
         is_over = _all_finished
 
-    batch, regions = tf.shape(image_tokens)[0], tf.shape(image_tokens)[1]
-    state = decoder.initial_state(image_tokens, image_mask, num_beams, max_length)
+    batch, regions = tf.shape(memory)[0], tf.shape(memory)[1]
+    state = decoder.initial_state(memory, memory_mask, num_beams, max_length)
     loop = {  # of one beam, which the first step makes many
         "position": tf.constant(0),
         "decoder": state,

@@ -1,4 +1,4 @@
-"""An LSTM that looks at the image at every step."""
+"""An LSTM that reads its memory, the image tokens, at every step."""
 
 import tensorflow as tf
 import tf_keras as keras
@@ -13,7 +13,7 @@ from vl_keras.layers.token_embedding import TiedLogits, TokenEmbedding
 class LstmDecoder:
     """LSTM decoder with adaptive attention (Lu et al., 2017, "Knowing When to Look", section 2.2) and tied output.
 
-    Each step reads its word and the mean of the image tokens, attends to the image tokens with its output, and scores
+    Each step reads its word and the mean of the memory, attends to the memory with its output, and scores
     the vocabulary from both. `model` is the decoder as a functional model for teacher forcing; `initial_state`,
     `step` and `reorder` run the same layers a token at a time.
 
@@ -34,7 +34,6 @@ class LstmDecoder:
     ):
         del max_length  # an LSTM has no table of positions
         self.vocab_size = vocab_size
-        self._num_layers = num_layers
         self._embedding = TokenEmbedding(vocab_size, hidden_dim, 0, word_dropout, name="embedding")
         dense = keras.layers.Dense
         self._starts = [dense(2 * intermediate_dim, "tanh", name=f"start_{i}") for i in range(num_layers)]
@@ -49,10 +48,10 @@ class LstmDecoder:
 
     def _functional(self, hidden_dim, dropout, name):
         caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
-        image_tokens = keras.Input((None, hidden_dim), name="image_tokens")
-        image_mask = keras.Input((None,), dtype="bool", name="image_mask")
+        memory = keras.Input((None, hidden_dim), name="memory")
+        memory_mask = keras.Input((None,), dtype="bool", name="memory_mask")
         tokens = keras.layers.Dropout(dropout, name="embedding_dropout")(self._embedding(caption_ids))
-        vector = tf.cast(masked_mean(image_tokens, image_mask), tokens.dtype)
+        vector = tf.cast(masked_mean(memory, memory_mask), tokens.dtype)
         shape = tf.shape(caption_ids)
         batch, captions, length = shape[0], shape[1], shape[2]
         hidden = tf.concat([tokens, _repeat(vector, captions, length)], axis=-1)
@@ -63,25 +62,25 @@ class LstmDecoder:
             hidden = dropped(hidden)
         query = tf.reshape(self._query(hidden), (batch, captions * length, hidden_dim))
         sentinel = tf.reshape(self._sentinel(sentinel), (batch, captions * length, hidden_dim))
-        read, _ = self._attention(query, sentinel, image_tokens, image_mask)
+        read, _ = self._attention(query, sentinel, memory, memory_mask)
         mixed = self._mix_dropout(self._mix(tf.concat([query, read], axis=-1)))
         logits = TiedLogits(self._embedding, name="logits")(tf.reshape(mixed, (batch, captions, length, hidden_dim)))
-        return keras.Model([caption_ids, image_tokens, image_mask], logits, name=name)
+        return keras.Model([caption_ids, memory, memory_mask], logits, name=name)
 
-    def initial_state(self, image_tokens, image_mask, num_beams, max_length):
+    def initial_state(self, memory, memory_mask, num_beams, max_length):
         """What decoding starts from; arguments and result as in `TransformerDecoder.initial_state`."""
         del max_length
-        vector = masked_mean(image_tokens, image_mask)
+        vector = masked_mean(memory, memory_mask)
         return {
-            "image": self._attention.cross_attention.remember(image_tokens, image_mask),
-            "image_mask": additive_mask(image_mask)[:, None, None],
+            "memory": self._attention.cross_attention.remember(memory, memory_mask),
+            "memory_mask": additive_mask(memory_mask)[:, None, None],
             "gates": tf.repeat(self._lstms[0].constant_gates(vector)[:, None], num_beams, axis=1),
             "lstm": [tf.split(start(vector)[:, None], 2, axis=-1) for start in self._starts],
         }
 
     def step(self, state, tokens, more_bias=None):
         """Reads one token of every beam; arguments and result as in `TransformerDecoder.step`."""
-        num_beams, image_mask = tokens.shape[1], state["image_mask"]
+        num_beams, memory_mask = tokens.shape[1], state["memory_mask"]
         hidden = self._embedding.step(tf.reshape(tokens, (-1,)), 0)
         constant, states = _rows(state["gates"][:, :num_beams]), []
         for lstm, before in zip(self._lstms, state["lstm"], strict=True):
@@ -89,9 +88,9 @@ class LstmDecoder:
             constant = None
             states.append([_beams(part, num_beams) for part in after])
         query = self._query(hidden)
-        read, looked = self._attention.step(query, self._sentinel(sentinel), num_beams, state["image"], image_mask)
+        read, looked = self._attention.step(query, self._sentinel(sentinel), num_beams, state["memory"], memory_mask)
         logits = self._embedding.logits(self._mix(tf.concat([query, read], axis=-1)), more_bias)
-        looked = tf.where(image_mask[:, 0] == 0, looked, 0.0)
+        looked = tf.where(memory_mask[:, 0] == 0, looked, 0.0)
         return _beams(logits, num_beams), {**state, "lstm": states}, looked
 
     def reorder(self, state, parents):

@@ -1,4 +1,4 @@
-"""A Transformer that writes captions from image tokens."""
+"""A Transformer that writes captions from a memory: image tokens, and a context's tokens where there are any."""
 
 import tensorflow as tf
 import tf_keras as keras
@@ -18,7 +18,7 @@ class TransformerDecoder:
 
     Args:
         vocab_size: V.
-        hidden_dim: width of tokens and image tokens, D; divides by `num_heads`.
+        hidden_dim: width of the tokens and of the memory, D; must be divisible by `num_heads`.
         num_heads, num_layers, intermediate_dim: of the blocks.
         dropout: residual, attention and feed-forward dropout.
         word_dropout: chance in training that an input word is hidden.
@@ -51,20 +51,20 @@ class TransformerDecoder:
 
     def _functional(self, dropout, name):
         caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
-        image_tokens = keras.Input((None, self._hidden_dim), name="image_tokens")
-        image_mask = keras.Input((None,), dtype="bool", name="image_mask")
+        memory = keras.Input((None, self._hidden_dim), name="memory")
+        memory_mask = keras.Input((None,), dtype="bool", name="memory_mask")
         tokens = keras.layers.Dropout(dropout, name="embedding_dropout")(self._embedding(caption_ids))
         for block in self._blocks:
-            tokens, _ = block(tokens, image_tokens, image_mask)
+            tokens, _ = block(tokens, memory, memory_mask)
         logits = TiedLogits(self._embedding, name="logits")(self._norm(tokens))
-        return keras.Model([caption_ids, image_tokens, image_mask], logits, name=name)
+        return keras.Model([caption_ids, memory, memory_mask], logits, name=name)
 
-    def initial_state(self, image_tokens, image_mask, num_beams, max_length):
+    def initial_state(self, memory, memory_mask, num_beams, max_length):
         """What decoding starts from.
 
         Args:
-            image_tokens: `(B, R, D)`.
-            image_mask: `(B, R)` bool.
+            memory: `(B, R, D)`.
+            memory_mask: `(B, R)` bool.
             num_beams: K captions that will be written side by side for each image.
             max_length: L tokens at most.
 
@@ -72,11 +72,11 @@ class TransformerDecoder:
             A dict of tensors, for one beam: all begin alike, and `reorder` makes it many. Only `step` and `reorder`
             read it.
         """
-        batch = tf.shape(image_tokens)[0]
+        batch = tf.shape(memory)[0]
         return {
             "position": tf.constant(0),
-            "image": [block.cross_attention.remember(image_tokens, image_mask) for block in self._blocks],
-            "image_mask": additive_mask(image_mask)[:, None, None],
+            "memory": [block.cross_attention.remember(memory, memory_mask) for block in self._blocks],
+            "memory_mask": additive_mask(memory_mask)[:, None, None],
             "first_rows": first_rows(batch, self._num_heads, max_length),
             "cache": [block.self_attention.empty_cache(batch, max_length, num_beams) for block in self._blocks],
             # Which beam's slot holds each position of each beam's past, (B, K, L, 1); -1: nothing is written yet.
@@ -92,10 +92,10 @@ class TransformerDecoder:
             more_bias: `(V,)` float32, added to all logits.
 
         Returns:
-            Logits of the next token `(B, K, V)` float32, the next state, and the attention over the image
+            Logits of the next token `(B, K, V)` float32, the next state, and the attention over the memory
             `(B, K, R)` float32, mean over heads and layers.
         """
-        position, image_mask = state["position"], state["image_mask"]
+        position, memory_mask = state["position"], state["memory_mask"]
         num_beams, max_length = state["ancestors"].shape[1:3]
         room = state["cache"][0].shape[1] * self._num_heads // self._hidden_dim  # beams that the cache is made for
         now = tf.range(max_length)[:, None] == position
@@ -104,12 +104,12 @@ class TransformerDecoder:
         written = state["first_rows"] + position
         rows = self._embedding.step(tf.reshape(tokens, (-1,)), position)
         caches, weights = [], []
-        for block, cache, image in zip(self._blocks, state["cache"], state["image"], strict=True):
-            rows, weight, cache = block.step(rows, cache, written, own, image, image_mask)
+        for block, cache, memory in zip(self._blocks, state["cache"], state["memory"], strict=True):
+            rows, weight, cache = block.step(rows, cache, written, own, memory, memory_mask)
             caches.append(cache)
             weights.append(tf.reduce_mean(weight, axis=1))
         logits = self._embedding.logits(layer_norm(rows, self._norm), more_bias)
-        looked = tf.where(image_mask[:, 0] == 0, tf.add_n(weights) / len(weights), 0.0)
+        looked = tf.where(memory_mask[:, 0] == 0, tf.add_n(weights) / len(weights), 0.0)
         after = {**state, "position": position + 1, "cache": caches, "ancestors": ancestors}
         return tf.reshape(logits, (-1, num_beams, logits.shape[-1])), after, looked
 

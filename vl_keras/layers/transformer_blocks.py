@@ -97,12 +97,12 @@ class TransformerEncoderBlock(_Block):
 
 @keras.saving.register_keras_serializable("vl_keras")
 class TransformerDecoderBlock(_Block):
-    """Caption tokens read their own past, then the image.
+    """Caption tokens read their own past, then a memory, e.g. image tokens.
 
     Args of call:
         tokens: `(B, K, L, hidden_dim)` float: K captions of one image, each L tokens.
-        image_tokens: `(B, R, D)` float, read by all K captions without being repeated.
-        image_mask: `(B, R)` bool, True = real region.
+        memory: `(B, R, D)` float, read by all K captions without being repeated.
+        memory_mask: `(B, R)` bool, True = real region.
 
     Returns:
         `(B, K, L, hidden_dim)`, and the cross-attention weights `(B, H, K*L, R)`.
@@ -117,26 +117,26 @@ class TransformerDecoderBlock(_Block):
             hidden_dim, num_heads, name="cross_attention", dtype=self.dtype_policy
         )
 
-    def call(self, tokens, image_tokens, image_mask=None, training=None):
+    def call(self, tokens, memory, memory_mask=None, training=None):
         shape = tf.shape(tokens)
         rows = tf.reshape(tokens, (shape[0] * shape[1], shape[2], self.hidden_dim))
         read = self.self_attention(self._norms[0](rows))
         rows = rows + self._dropout(read, training=training)
         rows = tf.reshape(rows, (shape[0], shape[1] * shape[2], self.hidden_dim))
-        key, value = self.cross_attention.project(image_tokens)
-        read, weights = self.cross_attention.attend(self._norms[1](rows), key, value, image_mask)
+        key, value = self.cross_attention.project(memory)
+        read, weights = self.cross_attention.attend(self._norms[1](rows), key, value, memory_mask)
         rows = rows + self._dropout(read, training=training)
         written = self._feed_forward(self._norms[2](rows))
         rows = rows + self._dropout(written, training=training)
         return tf.reshape(rows, shape), weights
 
-    def step(self, rows, cache, written, mask, image, image_mask):
+    def step(self, rows, cache, written, mask, memory, memory_mask):
         """One position of every beam, by the weights of `call`.
 
         Args:
             rows: `(B*K, hidden_dim)`, the newest token of each beam.
             cache, written, mask: as of `CausalSelfAttention.step`.
-            image, image_mask: `memory` and `mask` of `CrossModalAttention.read`.
+            memory, memory_mask: `memory` and `mask` of `CrossModalAttention.read`.
 
         Returns:
             `(B*K, hidden_dim)`, cross-attention weights `(B, H, K, R)`, and the new cache.
@@ -144,6 +144,6 @@ class TransformerDecoderBlock(_Block):
         num_beams = mask.shape[2]
         read, cache = self.self_attention.step(layer_norm(rows, self._norms[0]), cache, written, mask)
         rows = rows + read
-        read, weights = self.cross_attention.read(layer_norm(rows, self._norms[1]), num_beams, image, image_mask)
+        read, weights = self.cross_attention.read(layer_norm(rows, self._norms[1]), num_beams, memory, memory_mask)
         rows = rows + read
         return rows + self._feed_forward(layer_norm(rows, self._norms[2])), weights, cache
