@@ -111,5 +111,5 @@ def test_other_randomness_is_refused(rng_type):
 
 
 def test_a_batch_that_does_not_divide():
-    with pytest.raises(ValueError, match="A batch of 12 rows does not divide by `num_chunks`; got 5"):
+    with pytest.raises(ValueError, match="batch size must be divisible by `num_chunks`; got 12 and 5"):
         cached(Encoders(), 5)

@@ -5,13 +5,15 @@ import tensorflow as tf
 from vl_keras.layers.masked_softmax import masked_softmax
 
 
-def scaled_dot_product_attention(query, key, value, mask=None):
+def scaled_dot_product_attention(
+    query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, mask: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Softmax of scaled inner products, applied to the values (Vaswani et al., 2017, section 3.2.1, equation 1).
 
     Args:
         query: `(B, H, T, d)` float.
         key, value: `(B, H, S, d)` float.
-        mask: bool that broadcasts to `(B, H, T, S)`, True = keep. A query with nothing to keep reads zeros.
+        mask: bool that broadcasts to `(B, H, T, S)`, True = keep. A query whose whole row is masked reads zeros.
 
     Returns:
         `(B, H, T, d)` in the dtype of `value`, and the weights `(B, H, T, S)` float32.
@@ -23,19 +25,22 @@ def scaled_dot_product_attention(query, key, value, mask=None):
     return tf.matmul(tf.cast(weights, value.dtype), value), weights
 
 
-def additive_mask(mask):
-    """What to add to attention scores for a bool mask, True = keep: where it is not kept, the weight becomes zero."""
+def additive_mask(mask: tf.Tensor) -> tf.Tensor:
+    """Converts a bool mask (True = keep) to numbers to add to attention scores: masked positions get weight zero."""
     return tf.where(mask, 0.0, -1e9)
 
 
-def decoding_attention(query, key, value, mask, key_is_transposed=False):
+def decoding_attention(
+    query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, mask: tf.Tensor, key_is_transposed: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
     """`scaled_dot_product_attention` for one decoding step; TensorFlow fuses scale and mask into the matrix product.
 
     Args:
         query: `(B, H, K, d)` float, one token of each of K captions.
-        key: `(B, H, S, d)` float; or `(B, H, d, S)`, which is read faster, and `key_is_transposed=True`.
+        key: `(B, H, S, d)` float; or, with `key_is_transposed=True`, `(B, H, d, S)`, which is faster to read.
         value: `(B, H, S, d)` float.
-        mask: of `additive_mask`, broadcasts to `(B, H, K, S)`; a query with nothing to keep reads the mean.
+        mask: result of `additive_mask`, broadcasts to `(B, H, K, S)`; a query whose whole row is masked reads the mean.
+        key_is_transposed: whether `key` is `(B, H, d, S)`.
 
     Returns:
         `(B, H, K, d)` in the dtype of `value`, and the weights `(B, H, K, S)` float32.
@@ -45,25 +50,25 @@ def decoding_attention(query, key, value, mask, key_is_transposed=False):
     return tf.matmul(tf.cast(weights, value.dtype), value), weights
 
 
-def beams_to_heads(rows, num_beams, num_heads):
+def beams_to_heads(rows: tf.Tensor, num_beams: int, num_heads: int) -> tf.Tensor:
     """`(B*K, H*d)` to `(B, H, K, d)`."""
     width = rows.shape[-1] // num_heads
     return tf.transpose(tf.reshape(rows, (-1, num_beams, num_heads, width)), (0, 2, 1, 3))
 
 
-def heads_to_beams(tokens):
+def heads_to_beams(tokens: tf.Tensor) -> tf.Tensor:
     """`(B, H, K, d)` to `(B*K, H*d)`."""
     return tf.reshape(tf.transpose(tokens, (0, 2, 1, 3)), (-1, tokens.shape[1] * tokens.shape[3]))
 
 
-def split_heads(tokens, num_heads):
+def split_heads(tokens: tf.Tensor, num_heads: int) -> tf.Tensor:
     """`(B, T, H*d)` to `(B, H, T, d)`."""
     shape = tf.shape(tokens)
     width = tokens.shape[-1] // num_heads
     return tf.transpose(tf.reshape(tokens, (shape[0], shape[1], num_heads, width)), (0, 2, 1, 3))
 
 
-def merge_heads(tokens):
+def merge_heads(tokens: tf.Tensor) -> tf.Tensor:
     """`(B, H, T, d)` to `(B, T, H*d)`."""
     shape = tf.shape(tokens)
     width = tokens.shape[1] * tokens.shape[3]

@@ -1,4 +1,6 @@
-"""Self-attention of a caption over its own past, with a key/value cache for decoding."""
+"""Causal self-attention with a key/value cache for decoding."""
+
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
@@ -17,12 +19,12 @@ from vl_keras.layers.attention_ops import (
 class CausalSelfAttention(keras.layers.Layer):
     """Each token reads itself and the tokens before it (Vaswani et al., 2017, section 3.2.3).
 
-    The decoding cache keeps one slot for each (position, beam), in the order they were written, and never moves them:
-    when beams change places only the small mask of visible slots follows. That keeps beam search from copying the
-    whole cache at every token.
+    The decoding cache keeps one slot for each (position, beam), in the order in which they were written, and never
+    moves a slot: when beams are reordered, only the small mask of visible slots changes. So beam search does not copy
+    the whole cache at every token.
 
     Args:
-        hidden_dim: width; divides by `num_heads`.
+        hidden_dim: width; divisible by `num_heads`.
         num_heads: number of heads.
 
     Args of call:
@@ -30,9 +32,12 @@ class CausalSelfAttention(keras.layers.Layer):
 
     Returns:
         `(B, L, hidden_dim)`.
+
+    Raises:
+        ValueError: `hidden_dim` is not divisible by `num_heads`.
     """
 
-    def __init__(self, hidden_dim, num_heads, **kwargs):
+    def __init__(self, hidden_dim: int, num_heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if hidden_dim % num_heads:
             raise ValueError(f"`hidden_dim` must be divisible by `num_heads`; got {hidden_dim} and {num_heads}.")
@@ -41,27 +46,29 @@ class CausalSelfAttention(keras.layers.Layer):
         self._projection = keras.layers.Dense(3 * hidden_dim, name="query_key_value", dtype=self.dtype_policy)
         self._output = keras.layers.Dense(hidden_dim, name="output", dtype=self.dtype_policy)
 
-    def call(self, tokens):
+    def call(self, tokens: tf.Tensor) -> tf.Tensor:
         query, key, value = self._project(tokens)
         length = tf.shape(tokens)[1]
         causal = tf.linalg.band_part(tf.ones((length, length), tf.bool), -1, 0)
         read, _ = scaled_dot_product_attention(query, key, value, causal)
         return self._output(merge_heads(read))
 
-    def empty_cache(self, batch_size, max_length, num_beams):
-        """A decoding cache of no token: `(2*B*H*L, K*d)`, keys and then values, a row for each position."""
+    def empty_cache(self, batch_size: int | tf.Tensor, max_length: int, num_beams: int) -> tf.Tensor:
+        """An empty decoding cache: `(2*B*H*L, K*d)`, first keys and then values, one row for each position."""
         shape = (2 * batch_size * self.num_heads * max_length, num_beams * (self.hidden_dim // self.num_heads))
         return tf.zeros(shape, self.compute_dtype)
 
-    def step(self, rows, cache, written, mask):
+    def step(
+        self, rows: tf.Tensor, cache: tf.Tensor, written: tf.Tensor, mask: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Decodes one position of every beam.
 
         Args:
             rows: `(B*K, D)`, the newest token of each beam.
-            cache: of `empty_cache` or the last step.
+            cache: result of `empty_cache` or of the last step.
             written: `(2*B*H, 1)` int32, the cache's rows of this position; see `first_rows`.
-            mask: `(B, 1, K, L*S)`, of `additive_mask`, where the cache has room for S beams, K at least: it shows each
-                beam the slots of its own past and of this position.
+            mask: `(B, 1, K, L*S)`, result of `additive_mask`, for a cache with room for S >= K beams: it lets each beam
+                read the slots of its own past and of this position.
 
         Returns:
             `(B*K, hidden_dim)` and the new cache.
@@ -75,10 +82,10 @@ class CausalSelfAttention(keras.layers.Layer):
         read, _ = decoding_attention(new[0], past[0], past[1], mask)
         return self._output(heads_to_beams(read)), cache
 
-    def _project(self, tokens):
+    def _project(self, tokens: tf.Tensor) -> list[tf.Tensor]:
         return [split_heads(part, self.num_heads) for part in tf.split(self._projection(tokens), 3, axis=-1)]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "hidden_dim": self.hidden_dim,
@@ -86,18 +93,18 @@ class CausalSelfAttention(keras.layers.Layer):
         }
 
 
-def first_rows(batch_size, num_heads, max_length):
-    """`(2*B*H, 1)` int32: the rows of a cache that hold position 0; those of position p are p further."""
+def first_rows(batch_size: int | tf.Tensor, num_heads: int, max_length: int) -> tf.Tensor:
+    """`(2*B*H, 1)` int32: the rows of a cache that hold position 0. Add p for the rows of position p."""
     return tf.range(2 * batch_size * num_heads)[:, None] * max_length
 
 
-def _write(cache, rows, new):
+def _write(cache: tf.Tensor, rows: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
     if _compiled_by_xla():
         return tf.tensor_scatter_nd_update(cache, rows, new)
-    # On CPU TensorFlow copies the whole cache for an update, but adds to its empty rows in place.
+    # On CPU, TensorFlow copies the whole cache for an update, but adds to its empty rows in place.
     return tf.raw_ops.ScatterNdNonAliasingAdd(input=cache, indices=rows, updates=new)
 
 
-def _compiled_by_xla():
-    """Whether the function that is being traced is compiled by XLA, which has no `ScatterNdNonAliasingAdd`."""
+def _compiled_by_xla() -> bool:
+    """Whether XLA compiles the function that is being traced; XLA has no `ScatterNdNonAliasingAdd`."""
     return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())

@@ -1,5 +1,7 @@
 """Attention of one modality over another."""
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -15,28 +17,29 @@ from vl_keras.layers.attention_ops import (
 
 @keras.saving.register_keras_serializable("vl_keras")
 class CrossModalAttention(keras.layers.Layer):
-    """Lets one modality read another: words look at image regions.
+    """Lets one modality attend to another, e.g. words to image regions.
 
-    Scaled dot-product attention with `num_heads` heads (Vaswani et al., 2017, section 3.2), the query from one
-    modality, key and value from the other. The output projection has no bias, so that reading nothing gives zeros.
+    Scaled dot-product attention with `num_heads` heads (Vaswani et al., 2017, section 3.2): the query comes from one
+    modality, key and value from the other. The output projection has no bias, so a fully masked row yields zeros.
 
     Args:
-        hidden_dim: width of query, key, value and output; divides by `num_heads`.
+        hidden_dim: width of query, key, value and output; divisible by `num_heads`.
         num_heads: number of heads.
 
     Args of call:
         query: `(B, T, D)` float, e.g. text tokens.
         value: `(B, R, D)` float, e.g. image regions.
-        value_mask: `(B, R)` bool, True = real region. A row with no real region reads zeros.
+        value_mask: `(B, R)` bool, True = real region. A row without a real region reads zeros.
+        return_attention_scores: whether to return the attention weights too.
 
     Returns:
         `(B, T, hidden_dim)`, and `(B, H, T, R)` attention weights where `return_attention_scores=True`.
 
     Raises:
-        ValueError: `hidden_dim` does not divide by `num_heads`.
+        ValueError: `hidden_dim` is not divisible by `num_heads`.
     """
 
-    def __init__(self, hidden_dim, num_heads, **kwargs):
+    def __init__(self, hidden_dim: int, num_heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if hidden_dim % num_heads:
             raise ValueError(f"`hidden_dim` must be divisible by `num_heads`; got {hidden_dim} and {num_heads}.")
@@ -47,21 +50,29 @@ class CrossModalAttention(keras.layers.Layer):
         self._value = keras.layers.Dense(hidden_dim, name="value", dtype=self.dtype_policy)
         self._output = keras.layers.Dense(hidden_dim, use_bias=False, name="output", dtype=self.dtype_policy)
 
-    def build(self, input_shape):
-        # Built by the first call, which alone knows the width of both modalities.
+    def build(self, input_shape: Any) -> None:
+        # The sub-layers are built by the first call: only then are the widths of both modalities known.
         super().build(input_shape)
 
-    def call(self, query, value, value_mask=None, return_attention_scores=False):
+    def call(
+        self,
+        query: tf.Tensor,
+        value: tf.Tensor,
+        value_mask: tf.Tensor | None = None,
+        return_attention_scores: bool = False,
+    ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         key, value = self.project(value)
         output, weights = self.attend(query, key, value, value_mask)
         return (output, weights) if return_attention_scores else output
 
-    def project(self, value):
+    def project(self, value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Keys and values of `(B, R, D)` regions, each `(B, H, R, d)`: computed once, read at every decoding step."""
         return split_heads(self._key(value), self.num_heads), split_heads(self._value(value), self.num_heads)
 
-    def attend(self, query, key, value, value_mask=None):
-        """Reads projected regions: `(B, T, D)` to `(B, T, hidden_dim)` and weights `(B, H, T, R)` float32."""
+    def attend(
+        self, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, value_mask: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Attends to projected regions: `(B, T, D)` to `(B, T, hidden_dim)` and weights `(B, H, T, R)` float32."""
         mask = None if value_mask is None else value_mask[:, None, None, :]
         read, weights = scaled_dot_product_attention(
             split_heads(self._query(query), self.num_heads),
@@ -71,30 +82,32 @@ class CrossModalAttention(keras.layers.Layer):
         )
         return self._output(merge_heads(read)), weights
 
-    def remember(self, value, value_mask):
-        """What `read` needs of `(B, R, D)` regions at every step: keys `(B, H, d, R)` and values `(B, H, R, d)`."""
+    def remember(self, value: tf.Tensor, value_mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Prepares `(B, R, D)` regions for `read`: keys `(B, H, d, R)` and values `(B, H, R, d)`."""
         key, value = self.project(value)
-        # The additive mask of decoding gives a row with no region the mean of its values; they are made zero instead.
+        # With an additive mask a row without a region would read the mean of its values, so they are set to zero.
         any_region = tf.cast(tf.reduce_any(value_mask, axis=1), value.dtype)
         return tf.linalg.matrix_transpose(key), value * any_region[:, None, None, None]
 
-    def read(self, rows, num_beams, memory, mask):
-        """As `attend`, for one token `(B*K, D)` of K captions of each image.
+    def read(
+        self, rows: tf.Tensor, num_beams: int, memory: tuple[tf.Tensor, tf.Tensor], mask: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Does what `attend` does, for one token of each of the K captions of an image.
 
         Args:
             rows: `(B*K, D)` float.
             num_beams: K.
-            memory: of `remember`.
-            mask: `(B, 1, 1, R)`, of `additive_mask`.
+            memory: result of `remember`.
+            mask: `(B, 1, 1, R)`, result of `additive_mask`.
 
         Returns:
-            `(B*K, hidden_dim)` and weights `(B, H, K, R)` float32, which mean nothing where a row has no region.
+            `(B*K, hidden_dim)` and weights `(B, H, K, R)` float32; the weights of a row without regions are undefined.
         """
         query = beams_to_heads(self._query(rows), num_beams, self.num_heads)
         tokens, weights = decoding_attention(query, *memory, mask, key_is_transposed=True)
         return self._output(heads_to_beams(tokens)), weights
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "hidden_dim": self.hidden_dim,

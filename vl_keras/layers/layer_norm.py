@@ -1,13 +1,14 @@
 """The arithmetic of a layer norm, for decoding."""
 
 import tensorflow as tf
+import tf_keras as keras
 
 
-def layer_norm(tokens, norm):
-    """What the Keras layer `norm` makes of `(N, D)` tokens (Ba et al., 2016, section 3).
+def layer_norm(tokens: tf.Tensor, norm: keras.layers.LayerNormalization) -> tf.Tensor:
+    """Applies the Keras layer `norm` to `(N, D)` tokens (Ba et al., 2016, section 3).
 
-    The layer itself fixes its axis when it is built, with whole captions, and runs two operations more for each norm; a
-    decoding step has rows, and norms by the dozen.
+    We do not call the layer itself: it was built for whole captions, so its axis is fixed to theirs, while a decoding
+    step has rows; and it runs two more operations for each of the dozens of norms in a step.
     """
     wide = tf.cast(tokens, tf.float32)
     centred = wide - tf.reduce_mean(wide, axis=-1, keepdims=True)

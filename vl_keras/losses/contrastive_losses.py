@@ -1,24 +1,24 @@
 """The losses that a dual encoder can be trained with, by name."""
 
 import math
+from collections.abc import Callable
+
+import tensorflow as tf
 
 from vl_keras.losses.hardest_triplet import hardest_triplet
 from vl_keras.losses.info_nce import info_nce
 from vl_keras.losses.sigmoid_pairwise import sigmoid_pairwise
 
 # All are called as `loss(image, text, owner, log_scale, bias, chunk_size=None)` and return a scalar.
-CONTRASTIVE_LOSSES = {
+CONTRASTIVE_LOSSES: dict[str, Callable[..., tf.Tensor]] = {
     "info_nce": info_nce,
     "sigmoid_pairwise": sigmoid_pairwise,
     "hardest_triplet": hardest_triplet,
 }
 
-# What each paper's training begins with: (log_scale, bias), None where the loss has no such thing to learn.
-INITIAL_SCALE_AND_BIAS = {
+# Initial (log_scale, bias) of each paper; None where the loss does not learn it.
+INITIAL_SCALE_AND_BIAS: dict[str, tuple[float | None, float | None]] = {
     "info_nce": (math.log(1 / 0.07), None),
     "sigmoid_pairwise": (math.log(10.0), -10.0),
     "hardest_triplet": (None, None),
 }
-
-# "Clipped to prevent scaling the logits by more than 100" (Radford et al., 2021, section 2.5): for the variable.
-MAX_LOG_SCALE = math.log(100.0)

@@ -5,17 +5,25 @@ import tensorflow as tf
 from vl_keras.losses.reduce_similarity import negatives, reduce_similarity
 
 
-def hardest_triplet(image, text, owner, log_scale=None, bias=None, chunk_size=None, margin=0.2):
-    """Hinge of the hardest negatives, both ways (Faghri et al., 2018, equation 6; VSE++).
+def hardest_triplet(
+    image: tf.Tensor,
+    text: tf.Tensor,
+    owner: tf.Tensor,
+    log_scale: tf.Tensor | None = None,
+    bias: tf.Tensor | None = None,
+    chunk_size: int | None = None,
+    margin: float = 0.2,
+) -> tf.Tensor:
+    """Hinge loss of the hardest negatives, in both directions (Faghri et al., 2018, equation 6; VSE++).
 
-    For every image i and text j of its own, `[margin - s_ij + max s_ik]+ + [margin - s_ij + max s_kj]+`, the first
-    maximum over the texts of other images, the second over the other images; `s = image · text`. The mean over pairs.
+    The mean over all pairs of an image i and its text j of `[margin - s_ij + max s_ik]+ + [margin - s_ij + max s_kj]+`,
+    where `s = image · text`, the first maximum is over the texts of other images, and the second over other images.
 
     Args:
         image: `(B, D)` float, L2-normalised by the model.
         text: `(M, D)` float, likewise.
-        owner: `(M,)` int: the image, a row of `image`, that each text belongs to.
-        log_scale, bias: not used: the margin sets the scale.
+        owner: `(M,)` int: for each text, the row of `image` that it belongs to.
+        log_scale, bias: not used, because the margin sets the scale.
         chunk_size: see `reduce_similarity`; None holds the whole similarity matrix.
         margin: in units of the similarity.
 

@@ -1,36 +1,59 @@
-"""What a contrastive loss needs of the similarities of all images and texts, without holding them all."""
+"""Row and column reductions of the image-text similarity matrix, without holding the whole matrix."""
+
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 
-def reduce_similarity(terms, reduce, neutral, image, text, owner, scale=1.0, bias=0.0, chunk_size=None):
+def reduce_similarity(
+    terms: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    reduce: Callable[..., tf.Tensor],
+    neutral: float,
+    image: tf.Tensor,
+    text: tf.Tensor,
+    owner: tf.Tensor,
+    scale: float | tf.Tensor = 1.0,
+    bias: float | tf.Tensor = 0.0,
+    chunk_size: int | None = None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Reduces the matrix `scale * text · imageᵀ + bias` along both axes.
 
-    With `chunk_size` the rows of so many texts are made at a time, and made again for the gradient: memory grows with
-    `chunk_size * B` and not with `M * B`, for a third more arithmetic. That holds inside a `tf.function`; a gradient
-    tape that runs eagerly keeps every operation's results.
+    With `chunk_size`, the rows of that many texts are computed at a time, and computed again for the gradient: memory
+    grows with `chunk_size * B` instead of `M * B`, for a third more arithmetic. This holds inside a `tf.function`; an
+    eager gradient tape keeps the results of every operation.
 
     Args:
-        terms: function of similarities `(rows, B)` float32, and of where the text is the image's own `(rows, B)` bool,
-            to the terms to be reduced `(rows, B)`.
-        reduce: `tf.reduce_sum`, `tf.reduce_max`, `tf.reduce_logsumexp`: that which, of its results for the parts,
-            makes the result for the whole.
-        neutral: the term that changes no result of `reduce`.
+        terms: function of similarities `(rows, B)` float32 and a mask `(rows, B)` bool, True where the text belongs to
+            the image, to the terms to be reduced `(rows, B)`.
+        reduce: `tf.reduce_sum`, `tf.reduce_max` or `tf.reduce_logsumexp`: reducing the results of all parts must yield
+            the result of the whole.
+        neutral: a term that does not change the result of `reduce`.
         image: `(B, D)` float.
         text: `(M, D)` float.
-        owner: `(M,)` int: the image, a row of `image`, that each text belongs to.
+        owner: `(M,)` int: for each text, the row of `image` that it belongs to.
         scale, bias: scalars of the similarities.
         chunk_size: texts at a time; None takes all at once.
 
     Returns:
-        float32 `(M,)` similarity of each text to its own image, `(M,)` reduction of each text's terms, `(B,)` reduction
-        of each image's.
+        float32: `(M,)` similarity of each text to its own image, `(M,)` reduction of each text's terms, and `(B,)`
+        reduction of each image's terms.
+
+    Raises:
+        ValueError: `chunk_size` is less than 1.
     """
     image, text, scale, bias = (tf.cast(tensor, tf.float32) for tensor in (image, text, scale, bias))
     owner = tf.cast(owner, tf.int32)
     number = tf.range(tf.shape(image)[0])
 
-    def reductions(image, text, scale, bias, owner, padded=False):
+    def reductions(
+        image: tf.Tensor,
+        text: tf.Tensor,
+        scale: tf.Tensor,
+        bias: tf.Tensor,
+        owner: tf.Tensor,
+        padded: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         similarity = tf.matmul(scale * text, image, transpose_b=True) + bias
         same = owner[:, None] == number
         own = tf.reduce_sum(tf.where(same, similarity, 0.0), axis=1)
@@ -56,7 +79,7 @@ def reduce_similarity(terms, reduce, neutral, image, text, owner, scale=1.0, bia
     owners = tf.reshape(owners, [num_chunks, chunk_size])
 
     @tf.custom_gradient
-    def reduce_chunks(image, chunks, scale, bias):
+    def reduce_chunks(image: tf.Tensor, chunks: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> Any:
         results = tf.map_fn(
             lambda place: reductions(image, chunks[place], scale, bias, owners[place], padded),
             tf.range(num_chunks),
@@ -64,8 +87,8 @@ def reduce_similarity(terms, reduce, neutral, image, text, owner, scale=1.0, bia
             parallel_iterations=1,
         )
 
-        def gradient(*upstream):
-            def add(place, of_chunks, sums):
+        def gradient(*upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            def add(place: tf.Tensor, of_chunks: tf.TensorArray, sums: list[tf.Tensor]) -> Any:
                 inputs = (chunks[place], image, scale, bias)
                 with tf.GradientTape() as tape:
                     tape.watch(inputs)
@@ -88,6 +111,6 @@ def reduce_similarity(terms, reduce, neutral, image, text, owner, scale=1.0, bia
     return tf.reshape(own, [-1])[:count], tf.reshape(of_text, [-1])[:count], reduce(of_image, axis=0)
 
 
-def negatives(similarity, same):
-    """Terms of the pairs that do not belong together, as they are; of the others, the lowest number that there is."""
+def negatives(similarity: tf.Tensor, same: tf.Tensor) -> tf.Tensor:
+    """Keeps the similarities of pairs that do not match, and replaces those of matching pairs by the lowest float."""
     return tf.where(same, similarity.dtype.min, similarity)

@@ -1,27 +1,31 @@
-"""How far a classifier's confidence can be trusted: temperature, calibration error, and when not to answer."""
+"""Calibration of a classifier's confidence: temperature, calibration error, and a threshold for abstaining."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-TEMPERATURES = (0.05, 20.0)  # where a temperature is looked for
+TEMPERATURES = (0.05, 20.0)  # range of the search for a temperature
 _ROWS = 1024  # items whose logits are held in float64 at a time
 
 
-def fit_temperature(logits, labels):
-    """The temperature T for which softmax(logits / T) has the least cross-entropy (Guo et al., 2017, 4.2).
+def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Finds the temperature T that minimises the cross-entropy of softmax(logits / T) (Guo et al., 2017, 4.2).
 
-    Of N labels each counts as right with probability (N + 1) / (N + 2), and the rest is shared by the other classes
-    (the targets of Platt, 1999): where every label has the largest logit, the likelihood alone would have no best
-    temperature but zero, and every later mistake would be made with full confidence.
+    Each of N labels counts as right with probability (N + 1) / (N + 2), and the other classes share the rest (the
+    targets of Platt, 1999). With plain labels, if every label has the largest logit, the best temperature would be
+    zero, and the model would make every later mistake with full confidence.
 
-    In 1 / T the loss is convex, so the place where its slope changes sign is found by halving. Where there is none in
-    `TEMPERATURES`, the nearer end is returned, e.g. the upper one where the logits say nothing about the labels.
+    The loss is convex in 1 / T, so bisection finds where its slope changes sign. If it does not change sign within
+    `TEMPERATURES`, the nearer end is returned, e.g. the upper end if the logits carry no information about the labels.
 
     Args:
         logits: `(N, C)` finite floats of held-out items, e.g. dev.
         labels: `(N,)` integers, the right classes.
 
     Returns:
-        Float.
+        The temperature.
 
     Raises:
         ValueError: there is no item, shapes do not agree, or a logit is not finite.
@@ -33,7 +37,7 @@ def fit_temperature(logits, labels):
     if not all(np.isfinite(logits[start : start + _ROWS]).all() for start in starts):
         raise ValueError("`logits` must be finite; some are not.")
 
-    def chunks():
+    def chunks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in starts:
             part = logits[start : start + _ROWS].astype(np.float64)
             yield part - part.max(axis=1, keepdims=True), labels[start : start + _ROWS]
@@ -44,8 +48,8 @@ def fit_temperature(logits, labels):
         others = (part.sum(axis=1) - right) / max(part.shape[1] - 1, 1)
         aim += (((len(labels) + 1) * right + others) / (len(labels) + 2)).sum() / len(labels)
 
-    def slope(inverse):
-        """Derivative of the loss by 1 / T: the expected logit minus that of the targets."""
+    def slope(inverse: float) -> float:
+        """Derivative of the loss with respect to 1 / T: the expected logit minus that of the targets."""
         expected = 0.0
         for part, _ in chunks():
             weights = np.exp(inverse * part)
@@ -63,14 +67,15 @@ def fit_temperature(logits, labels):
     return float(1 / np.sqrt(low * high))
 
 
-def expected_calibration_error(confidence, correct, bins=15):
-    """Mean distance between confidence and accuracy over equal bins of confidence, weighted by their items.
+def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
+    """Mean distance between confidence and accuracy over equal-width bins of confidence, weighted by their items.
 
     Naeini et al. (2015), as in Guo et al. (2017), equation 3; bin m holds confidences in ((m - 1) / bins, m / bins].
 
     Args:
-        confidence: `(N,)` probabilities of the answers given, 0 to 1.
+        confidence: `(N,)` probabilities of the predicted answers, 0 to 1.
         correct: `(N,)` bool, or scores from 0 to 1.
+        bins: number of bins.
 
     Returns:
         Float, 0 to 1.
@@ -84,11 +89,11 @@ def expected_calibration_error(confidence, correct, bins=15):
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def abstention_threshold(confidence, correct, target_accuracy):
-    """The smallest confidence threshold at which the answered items reach the target accuracy.
+def abstention_threshold(confidence: ArrayLike, correct: ArrayLike, target_accuracy: float) -> dict[str, Any]:
+    """Finds the smallest confidence threshold at which the answered items reach the target accuracy.
 
-    Items whose confidence is at least the threshold are answered. Where no threshold reaches the target, the one with
-    the best accuracy is returned, the smallest such, and `reached` is False.
+    Items whose confidence is at least the threshold are answered. If no threshold reaches the target, the result is the
+    smallest threshold with the best accuracy, and `reached` is False.
 
     Args:
         confidence: `(N,)` confidences of held-out items, e.g. dev.
@@ -96,8 +101,8 @@ def abstention_threshold(confidence, correct, target_accuracy):
         target_accuracy: share, 0 to 1.
 
     Returns:
-        Dict: `reached`; `threshold`, a confidence that occurs, or 0 where all items may be answered; `coverage`, the
-        share of items answered at it; `accuracy` of these.
+        Dict: `reached`; `threshold`, one of the confidences, or 0 if all items may be answered; `coverage`, the share
+        of items answered; `accuracy` of the answered items.
 
     Raises:
         ValueError: there is no item, or shapes do not agree.
@@ -119,7 +124,7 @@ def abstention_threshold(confidence, correct, target_accuracy):
     }
 
 
-def _pair(confidence, correct):
+def _pair(confidence: ArrayLike, correct: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     if confidence.ndim != 1 or not len(confidence) or confidence.shape != correct.shape:
         raise ValueError(

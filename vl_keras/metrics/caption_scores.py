@@ -1,10 +1,12 @@
-"""The measures of captioning, through pycocoevalcap's scorers: BLEU, ROUGE-L, CIDEr-D; with Java METEOR and SPICE."""
+"""The metrics of captioning, by pycocoevalcap's scorers: BLEU, ROUGE-L and CIDEr-D; with Java also METEOR and SPICE."""
 
 import contextlib
 import dataclasses
 import io
 import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,12 @@ from vl_keras.metrics.bootstrap import bleu_of_sums, bootstrap_interval
 from vl_keras.metrics.character_tokenizer import character_tokenize, mostly_cjk
 from vl_keras.metrics.ptb_tokenizer import ptb_tokenize
 
-TOKENIZERS = {"ptb": ptb_tokenize, "character": character_tokenize}
+TOKENIZERS: dict[str, Callable[[Sequence[str]], list[str]]] = {
+    "ptb": ptb_tokenize,
+    "character": character_tokenize,
+}
+
+_Scorer = Callable[[dict[str, list[str]], dict[str, list[str]]], tuple[float, Any]]
 
 
 @dataclasses.dataclass
@@ -20,58 +27,69 @@ class CaptionScores:
     """Scores of a set of captions.
 
     Attributes:
-        measures: measure to score: "BLEU-1" to "BLEU-4", "METEOR" and "SPICE" between 0 and 100, "ROUGE-L" between 0
-            and 1, "CIDEr-D" between 0 and 10, each as it is usually quoted.
-        per_image: measure to `(N,)` scores of the images, in the order of `image_ids`.
+        metrics: metric to score: "BLEU-1" to "BLEU-4", "METEOR" and "SPICE" between 0 and 100, "ROUGE-L" between 0 and
+            1, "CIDEr-D" between 0 and 10, each on its usual scale.
+        per_image: metric to `(N,)` scores of the images, in the order of `image_ids`.
         image_ids: the N image ids.
         bleu_statistics: `(N, 10)` counts of each image, as `bleu_of_sums` takes them.
         tokenizer: ptb or character.
-        notes: plain lines about measures that could not be run.
+        notes: sentences about metrics that could not be computed.
     """
 
-    metrics: dict
-    per_image: dict
-    image_ids: list
+    metrics: dict[str, float]
+    per_image: dict[str, np.ndarray]
+    image_ids: list[str]
     bleu_statistics: np.ndarray
     tokenizer: str
-    notes: list
+    notes: list[str]
 
-    def intervals(self, resamples=1000, level=0.95, seed=0):
-        """Measure to `(low, high)`: percentile bootstrap over images, corpus BLEU computed anew for each resample.
+    def intervals(self, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> dict[str, tuple[float, float]]:
+        """Percentile bootstrap intervals over images; corpus BLEU is computed anew for each resample.
 
-        METEOR has none: its score is of all captions together, which the mean of single captions' scores does not tell.
+        METEOR has no interval: its score of all captions is not the mean of the scores of single captions.
+
+        Args:
+            resamples, level, seed: see `bootstrap_interval`.
+
+        Returns:
+            Dict of metric -> `(low, high)`.
         """
         intervals = {}
-        for measure, scores in self.per_image.items():
-            if measure == "METEOR":
+        for metric, scores in self.per_image.items():
+            if metric == "METEOR":
                 continue
-            if measure.startswith("BLEU-"):
-                order = int(measure[-1])
+            if metric.startswith("BLEU-"):
+                order = int(metric[-1])
 
-                def score(sums, count, order=order):
+                def score(sums: np.ndarray, count: int, order: int = order) -> np.ndarray:
                     return bleu_of_sums(sums, order)
 
-                intervals[measure] = bootstrap_interval(self.bleu_statistics, score, resamples, level, seed)
+                intervals[metric] = bootstrap_interval(self.bleu_statistics, score, resamples, level, seed)
             else:
-                intervals[measure] = bootstrap_interval(scores, None, resamples, level, seed)
+                intervals[metric] = bootstrap_interval(scores, None, resamples, level, seed)
         return intervals
 
 
-def score_captions(references, candidates, tokenizer="auto", with_java=False):
+def score_captions(
+    references: Mapping[str, Sequence[str]],
+    candidates: Mapping[str, str],
+    tokenizer: str = "auto",
+    with_java: bool = False,
+) -> CaptionScores:
     """Scores one caption per image against its references.
 
     Args:
-        references: dict of image id to list of reference captions, as they were written.
-        candidates: dict of image id to caption.
-        tokenizer: ptb (English and other spaced languages), character (Chinese, Japanese), or auto: character where
+        references: image id to reference captions, not tokenized.
+        candidates: image id to caption.
+        tokenizer: ptb (English and other languages with spaces), character (Chinese, Japanese), or auto: character if
             the references are mostly Chinese or Japanese.
-        with_java: also run METEOR and SPICE. Where they cannot run, a note says why.
+        with_java: whether to compute METEOR and SPICE too. If they cannot run, a note says why.
 
     Returns:
         `CaptionScores`.
 
     Raises:
-        ValueError: the image ids of the two do not agree, an image has no reference, or the tokenizer is unknown.
+        ValueError: the image ids of the two dicts differ, an image has no reference, or the tokenizer is unknown.
     """
     _check(references, candidates, tokenizer)
     if tokenizer == "auto":
@@ -80,30 +98,32 @@ def score_captions(references, candidates, tokenizer="auto", with_java=False):
     image_ids = list(references)
     truths = {key: tokenize(references[key]) for key in image_ids}
     guesses = {key: tokenize([candidates[key]]) for key in image_ids}
-    metrics, per_image, notes = {}, {}, []
+    metrics: dict[str, float] = {}
+    per_image: dict[str, np.ndarray] = {}
+    notes: list[str] = []
     statistics = bleu_statistics(truths, guesses)
     for order in range(1, 5):
         metrics[f"BLEU-{order}"] = float(bleu_of_sums(statistics.sum(axis=0), order))
         per_image[f"BLEU-{order}"] = bleu_of_sums(statistics, order)
-    for measure, scorer in _scorers(with_java, tokenizer, notes):
+    for metric, scorer in _scorers(with_java, tokenizer, notes):
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 score, scores = scorer(truths, guesses)
-        except Exception as error:  # a Java child can fail in any way; the other scores still stand
-            if measure not in ("METEOR", "SPICE"):
+        except Exception as error:  # a Java process can fail in many ways; the other scores stay valid
+            if metric not in ("METEOR", "SPICE"):
                 raise
-            notes.append(f"{measure} was not measured: its Java program failed ({type(error).__name__}: {error}).")
+            notes.append(f"{metric} was not computed: its Java program failed ({type(error).__name__}: {error}).")
             continue
-        metrics[measure], per_image[measure] = float(score), np.asarray(scores, np.float64)
+        metrics[metric], per_image[metric] = float(score), np.asarray(scores, np.float64)
     return CaptionScores(metrics, per_image, image_ids, statistics, tokenizer, notes)
 
 
-def bleu_statistics(references, candidates):
+def bleu_statistics(references: Mapping[str, list[str]], candidates: Mapping[str, list[str]]) -> np.ndarray:
     """Per-image counts for BLEU.
 
     Args:
-        references: dict of image id to list of tokenized captions.
-        candidates: dict of the same ids to lists of one tokenized caption.
+        references: image id to tokenized captions.
+        candidates: the same image ids to a list of one tokenized caption.
 
     Returns:
         `(N, 10)` float64, as `bleu_of_sums` takes them; the reference length is the closest one, the shorter on a tie.
@@ -120,7 +140,7 @@ def bleu_statistics(references, candidates):
     return np.asarray(rows, np.float64).reshape(-1, 10)
 
 
-def _scorers(with_java, tokenizer, notes):
+def _scorers(with_java: bool, tokenizer: str, notes: list[str]) -> Iterator[tuple[str, _Scorer]]:
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
@@ -129,9 +149,9 @@ def _scorers(with_java, tokenizer, notes):
     if not with_java:
         return
     if tokenizer != "ptb":
-        notes.append("METEOR and SPICE were not measured: they read English only.")
+        notes.append("METEOR and SPICE were not computed: they are for English only.")
     elif not shutil.which("java"):
-        notes.append("METEOR and SPICE were not measured: no `java` is on the PATH (they need Java 8 or later).")
+        notes.append("METEOR and SPICE were not computed: no `java` is on the PATH (they need Java 8 or later).")
     else:
         yield "METEOR", _meteor
         import pycocoevalcap.spice
@@ -141,29 +161,29 @@ def _scorers(with_java, tokenizer, notes):
             yield "SPICE", _spice
         else:
             notes.append(
-                "SPICE was not measured: it needs the models of Stanford CoreNLP 3.6.0. `python -c 'from pycocoevalcap."
+                "SPICE was not computed: it needs the models of Stanford CoreNLP 3.6.0. `python -c 'from pycocoevalcap."
                 "spice.get_stanford_models import get_stanford_models; get_stanford_models()'` downloads them."
             )
 
 
-def _meteor(references, candidates):
+def _meteor(references: dict[str, list[str]], candidates: dict[str, list[str]]) -> tuple[float, np.ndarray]:
     from pycocoevalcap.meteor.meteor import Meteor
 
-    # METEOR's program has no line for an empty caption; a word that is in no reference scores zero as well.
+    # METEOR's program outputs no line for an empty caption. A word that is in no reference also scores zero.
     candidates = {key: [caption or "_"] for key, (caption,) in candidates.items()}
     scorer = Meteor()
     score, scores = scorer.compute_score(references, candidates)
     return 100 * score, 100 * np.asarray(scores)
 
 
-def _spice(references, candidates):
+def _spice(references: dict[str, list[str]], candidates: dict[str, list[str]]) -> tuple[float, list[float]]:
     from pycocoevalcap.spice.spice import Spice
 
     score, scores = Spice().compute_score(references, candidates)
     return 100 * score, [100 * image["All"]["f"] for image in scores]
 
 
-def _check(references, candidates, tokenizer):
+def _check(references: Mapping[str, Sequence[str]], candidates: Mapping[str, str], tokenizer: str) -> None:
     if tokenizer not in (*TOKENIZERS, "auto"):
         raise ValueError(f"`tokenizer` must be one of {', '.join(TOKENIZERS)}, auto; got {tokenizer!r}.")
     if not references:
@@ -176,5 +196,5 @@ def _check(references, candidates, tokenizer):
         raise ValueError(f"{len(bare)} images have an empty list of references: {_some(bare)}.")
 
 
-def _some(keys, limit=3):
+def _some(keys: Sequence[str], limit: int = 3) -> str:
     return ", ".join(str(key) for key in keys[:limit]) + (", …" if len(keys) > limit else "")

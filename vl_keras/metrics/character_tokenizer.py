@@ -2,21 +2,22 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _CJK_RANGES = [(0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3040, 0x30FA), (0x30FC, 0x30FF), (0x31F0, 0x31FF)]
 _CJK_RANGES += [(0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x20000, 0x3FFFF)]
 _CJK = "[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in _CJK_RANGES) + "]"
 
 
-def character_tokenize(captions):
-    """Splits every Chinese or Japanese character off as a token; words of other scripts stay whole.
+def character_tokenize(captions: Sequence[str]) -> list[str]:
+    """Makes every Chinese or Japanese character a token; words of other scripts stay whole.
 
     Args:
-        captions: list of `str`.
+        captions: captions in any script.
 
     Returns:
-        A list of `str`: tokens joined by spaces, Unicode NFKC (full-width letters become plain), lower case, without
-        punctuation.
+        The tokens of each caption joined by spaces, in Unicode NFKC (full-width letters become plain) and lower case,
+        without punctuation.
     """
     tokenized = []
     for caption in captions:
@@ -26,7 +27,7 @@ def character_tokenize(captions):
     return tokenized
 
 
-def mostly_cjk(captions):
+def mostly_cjk(captions: Sequence[str]) -> bool:
     """Whether more than half of the captions' letters are Chinese or Japanese."""
     text = "".join(captions)
     letters = sum(character.isalpha() for character in text)

@@ -1,21 +1,22 @@
 """Penn Treebank tokens as pycocoevalcap counts them, without Java.
 
-pycocoevalcap runs Stanford's `PTBTokenizer` (CoreNLP 3.4.1, `-preserveLines -lowerCase`) and drops its list of
-punctuation. The rules below were written from the Penn Treebank conventions and from that tokenizer's answers to test
-strings; `benchmarks/ptb_parity.py` compares the two. As there, the longest rule that matches at a position wins.
+pycocoevalcap runs Stanford's `PTBTokenizer` (CoreNLP 3.4.1, `-preserveLines -lowerCase`) and removes punctuation from
+its output. The rules below follow the Penn Treebank conventions and that tokenizer's output for test strings;
+`benchmarks/ptb_parity.py` compares the two. As in the original, the rule with the longest match at a position wins.
 """
 
 import functools
 import re
 import unicodedata
+from collections.abc import Sequence
 
-# Spelled as pycocoevalcap spells it: brackets come out of `-lowerCase` as "-lrb-", so they stay, and all published
-# figures have been scored that way.
+# pycocoevalcap's list. The tokenizer outputs brackets in lower case, "-lrb-", so they are not removed; all published
+# scores were computed that way.
 PUNCTUATION = frozenset(
     ("''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";")
 )
 
-_NBSP = "\u00a0"  # joins the parts of one token that was written with a space, "2 1/2"
+_NBSP = "\u00a0"  # joins the parts of a token that contains a space, e.g. "2 1/2"
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _SPELLED_OUT = {
     **_BRACKETS,
@@ -43,27 +44,28 @@ _CAPITAL_ABBREVIATIONS = "ark az del ill la mass miss ore pa tex wash"
 _NUMBER_ABBREVIATIONS = "art ca fig figs no nos op pp prop"
 
 
-def ptb_tokenize(captions):
+def ptb_tokenize(captions: Sequence[str]) -> list[str]:
     """Tokenizes captions as pycocoevalcap's `PTBTokenizer` does.
 
     Args:
-        captions: list of `str`, in the case they were written in.
+        captions: captions in their original case.
 
     Returns:
-        A list of `str`: the tokens of each caption joined by spaces, lower case, without punctuation.
+        The tokens of each caption joined by spaces, in lower case, without punctuation.
     """
     return [_tokenize(caption) for caption in captions]
 
 
 @functools.lru_cache(maxsize=200_000)
-def _tokenize(caption):
+def _tokenize(caption: str) -> str:
     tokens = [token for token in _split(caption) if token not in PUNCTUATION]
     return " ".join(tokens)
 
 
-def _split(text):
-    text = text.replace("\u00ad", "")  # a soft hyphen is no character of the word
-    tokens, position = [], 0
+def _split(text: str) -> list[str]:
+    text = text.replace("\u00ad", "")  # a soft hyphen is not part of the word
+    tokens: list[str] = []
+    position = 0
     simple, rules = _simple_words(), _rules()
     while position < len(text):
         plain = simple.match(text, position)
@@ -74,10 +76,10 @@ def _split(text):
         best, longest = None, 0
         for rule in rules:
             match = rule.match(text, position)
-            # Text that a rule only looks ahead at (its group "ahead") counts for its length, as in the original.
+            # A rule's lookahead (its group "ahead") counts towards the length of its match, as in the original.
             if match and match.end() - position > longest:
                 best, longest = match, match.end() - position
-        if best is None:  # a character no rule knows disappears
+        if best is None:  # no rule matches this character: it is dropped
             position += 1
             continue
         groups = best.groupdict()
@@ -91,7 +93,7 @@ def _split(text):
     return tokens
 
 
-def _spell(token):
+def _spell(token: str) -> list[str]:
     if token in _SPELLED_OUT:
         return [_SPELLED_OUT[token]] if _SPELLED_OUT[token] else []
     token = token.translate(_INSIDE_TOKENS).replace("&amp;", "&").replace("&apos;", "'").lower()
@@ -101,9 +103,10 @@ def _spell(token):
 
 
 @functools.lru_cache(maxsize=1)
-def _letters():
-    """Character class of what a word is made of: letters, marks, digits of other scripts, Unicode's own hyphens."""
-    kinds, ranges = ("Lu", "Ll", "Lt", "Lm", "Lo", "Nd"), []
+def _letters() -> str:
+    """Character class of the characters of a word: letters, marks, digits of other scripts, Unicode's own hyphens."""
+    kinds = ("Lu", "Ll", "Lt", "Lm", "Lo", "Nd")
+    ranges: list[list[int]] = []
     for code in range(0x41, 0x10000):
         kind = unicodedata.category(chr(code))
         if kind in kinds or (kind == "Mn" and code < 0x1000) or code in (0x2010, 0x2011):
@@ -115,14 +118,14 @@ def _letters():
 
 
 @functools.lru_cache(maxsize=1)
-def _simple_words():
-    """The common case, quickly: ASCII words between spaces, which every rule would leave as they are."""
+def _simple_words() -> re.Pattern[str]:
+    """The common case, for speed: ASCII words between spaces, which no rule would change."""
     return re.compile(rf"(?:(?!(?i:{_or(_SPLIT_IN_TWO.replace('-', ''))})(?![^ ]))[A-Za-z]+(?:[ ]+|$)|[ ]+)+")
 
 
 @functools.lru_cache(maxsize=1)
-def _rules():
-    """The rules, compiled; of equally long matches the first wins."""
+def _rules() -> list[re.Pattern[str]]:
+    """The compiled rules; of equally long matches, the first wins."""
     letter, alnum = f"[{_letters()}]", f"[{_letters()}0-9]"
     apostrophe = "(?:['’`‘\u0092]|&apos;)"
     word = f"{letter}{alnum}*(?:[.!?]{letter}{alnum}*)*"
@@ -138,7 +141,7 @@ def _rules():
     rules = [
         rf"(?i:(?P<first>{split})[a-z]+)(?!{alnum})",
         f"(?P<first>{apostrophe}[tT])(?i:is|was)(?=n't|(?!{alnum}))",
-        # Contractions: the word, with the ending looked at and left for the next token.
+        # Contractions: the word; the ending is only matched ahead, and becomes the next token.
         f"{word}(?P<ahead>{ending})",
         f"[A-Za-z]*[A-MO-Za-mo-z](?P<ahead>[nN]{apostrophe}[tT])",
         f"[nN]{apostrophe}[tT]",
@@ -188,13 +191,14 @@ def _rules():
     return [re.compile(rule) for rule in rules]
 
 
-def _or(words):
+def _or(words: str) -> str:
     return "|".join(words.split())
 
 
-def _symbols():
-    """Class of the marks and symbols beyond ASCII that are tokens of their own."""
-    kinds, marks = "PSN", []
+def _symbols() -> str:
+    """Character class of the marks and symbols beyond ASCII that are tokens of their own."""
+    kinds = "PSN"
+    marks: list[str] = []
     for first, last in ((0x80, 0xBF), (0xD7, 0xD7), (0xF7, 0xF7), (0x2010, 0x2044), (0x2070, 0x2BFF), (0xFF01, 0xFFE6)):
         for code in range(first, last + 1):
             if unicodedata.category(chr(code))[0] in kinds and unicodedata.category(chr(code)) not in ("Nl", "Nd"):

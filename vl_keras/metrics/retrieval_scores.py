@@ -1,24 +1,34 @@
-"""How well images find their texts and texts their images."""
+"""Retrieval metrics: how well images find their texts and texts their images."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-_ROWS = 1024  # queries whose scores are held at a time
-_TIE = 1e-12  # of the largest product of norms: what rounding makes of equal scores in float64
+_ROWS = 1024  # queries whose scores are in memory at a time
+_TIE = 1e-12  # scores that differ by less than this share of the largest product of norms differ by rounding only
 
 
-def retrieval_scores(image, text, owner, protocol_size=None):
-    """Recall at 1, 5 and 10, median rank and mean reciprocal rank, both directions.
+def retrieval_scores(
+    image: ArrayLike, text: ArrayLike, owner: ArrayLike, protocol_size: int | None = None
+) -> dict[str, Any]:
+    """Recall at 1, 5 and 10, median rank and mean reciprocal rank, in both directions.
 
     Args:
         image: `(N, D)` vectors; a score is the inner product.
         text: `(M, D)` vectors.
-        owner: `(M,)` int: the image that each text belongs to. Every image has at least one.
-        protocol_size: images of a fold, as in the 1,000-image protocol: each fold's images and texts search among
-            themselves only, and the scores are means over the folds; see `protocol_folds`. None: all images at once.
+        owner: `(M,)` int: the image that each text belongs to. Every image has at least one text.
+        protocol_size: images of a fold, as in the 1,000-image protocol: the images and texts of a fold are searched
+            only within the fold, and the scores are means over the folds; see `protocol_folds`. None: all images at
+            once.
 
     Returns:
-        Dict: `images` and `texts`, the numbers scored; `folds`; `image_to_text` and `text_to_image`, each as
-        `scores_of_ranks` gives.
+        Dict: `images` and `texts`, the numbers scored; `folds`, their number; `image_to_text` and `text_to_image`, each
+        a result of `scores_of_ranks`.
+
+    Raises:
+        ValueError: see `retrieval_ranks`.
     """
     image, text, owner = _checked(image, text, owner)
     folds = list(protocol_folds(owner, len(image), protocol_size))
@@ -39,17 +49,22 @@ def retrieval_scores(image, text, owner, protocol_size=None):
     }
 
 
-def protocol_folds(owner, num_images, protocol_size=None):
-    """Consecutive folds of `protocol_size` images with their texts.
+def protocol_folds(
+    owner: ArrayLike, num_images: int, protocol_size: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Splits images and their texts into consecutive folds of `protocol_size` images.
 
     Args:
         owner: `(M,)` int: the image that each text belongs to.
         num_images: N.
-        protocol_size: images of a fold; images after the last whole fold are left out. Where there are no more images
-            than this, or it is None, all are one fold.
+        protocol_size: images of a fold; images after the last whole fold are left out. If it is None or at least N,
+            all images are one fold.
 
     Yields:
-        `(images, texts, owner)`: indices of the fold's images and texts, and the texts' owners in the fold.
+        `(images, texts, owner)`: indices of the fold's images and texts, and the texts' owners within the fold.
+
+    Raises:
+        ValueError: there is no image.
     """
     owner = np.asarray(owner)
     size = min(protocol_size or num_images, num_images)
@@ -60,32 +75,34 @@ def protocol_folds(owner, num_images, protocol_size=None):
         yield np.arange(start, start + size), texts, owner[texts] - start
 
 
-def retrieval_ranks(image, text, owner):
+def retrieval_ranks(image: ArrayLike, text: ArrayLike, owner: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Rank, from 1, at which each image finds the best of its texts and each text its image.
 
-    Ties count against the model: a wrong answer with the right one's score goes before it. Where all vectors are the
-    same, every rank is the last.
+    Ties count against the model: a wrong result with the same score is ranked before the right one. If all vectors are
+    equal, every rank is the last.
 
     Args:
-        image: `(N, D)`. text: `(M, D)`. owner: `(M,)` int, as of `retrieval_scores`.
+        image: `(N, D)`.
+        text: `(M, D)`.
+        owner: `(M,)` int, see `retrieval_scores`.
 
     Returns:
         `(N,)` ranks of images among texts and `(M,)` of texts among images, int64.
 
     Raises:
-        ValueError: shapes do not fit, an owner is no image, or an image has no text.
+        ValueError: shapes do not agree, a vector is not finite, an owner is not an image, or an image has no text.
     """
     image, text, owner = _checked(image, text, owner)
     number = np.arange(len(image))
     return _ranks(image, number, text, owner), _ranks(text, owner, image, number)
 
 
-def scores_of_ranks(ranks):
-    """Scores of ranks that count from 1.
+def scores_of_ranks(ranks: ArrayLike) -> dict[str, float]:
+    """Metrics of ranks that count from 1.
 
     Returns:
-        Dict: `recall_at_1`, `recall_at_5`, `recall_at_10`, percent of queries whose rank is that or better;
-        `median_rank`, between two ranks their mean; `mean_reciprocal_rank`, above 0 to 1.
+        Dict: `recall_at_1`, `recall_at_5`, `recall_at_10`, the percentage of queries with that rank or better;
+        `median_rank`; `mean_reciprocal_rank`, in (0, 1].
     """
     ranks = np.asarray(ranks)
     return {
@@ -95,10 +112,16 @@ def scores_of_ranks(ranks):
     }
 
 
-def top_candidates(query, key, count):
-    """Indices `(queries, C)` of every query's keys with the highest inner product, best first, equal ones in order.
+def top_candidates(query: np.ndarray, key: np.ndarray, count: int) -> np.ndarray:
+    """Finds every query's keys with the highest inner product.
 
-    C is `count`, or the number of keys where there are fewer.
+    Args:
+        query: `(queries, D)`.
+        key: `(keys, D)`.
+        count: number of candidates; with fewer keys, all of them are returned.
+
+    Returns:
+        `(queries, C)` int64 indices of keys, best first; keys with equal scores in their order.
     """
     count = min(count, len(key))
     top = np.empty((len(query), count), np.int64)
@@ -107,17 +130,19 @@ def top_candidates(query, key, count):
     return top
 
 
-def reranked_ranks(ranks, candidates, scores, query_image, key_image):
-    """Ranks after each query's first candidates were put in a new order, e.g. by a matching model.
+def reranked_ranks(
+    ranks: np.ndarray, candidates: np.ndarray, scores: ArrayLike, query_image: ArrayLike, key_image: ArrayLike
+) -> np.ndarray:
+    """Ranks after each query's first candidates were reordered, e.g. by a matching model.
 
-    What stands behind the candidates stays there: a query with no right answer among them keeps its rank. Ties in the
+    Keys after the candidates do not move: a query without a right key among its candidates keeps its rank. Ties in the
     new scores count against the model.
 
     Args:
-        ranks: `(queries,)` of the first stage, of `retrieval_ranks`.
-        candidates: `(queries, C)` indices of keys, of `top_candidates`.
-        scores: `(queries, C)` their new scores, higher is better.
-        query_image: `(queries,)` the image of each query; `np.arange(N)` for images, `owner` for texts.
+        ranks: `(queries,)` ranks of the first stage, from `retrieval_ranks`.
+        candidates: `(queries, C)` indices of keys, from `top_candidates`.
+        scores: `(queries, C)` new scores of the candidates, higher is better.
+        query_image: `(queries,)` the image of each query: `np.arange(N)` for images, `owner` for texts.
         key_image: `(keys,)` the image of each key: `owner` for texts, `np.arange(N)` for images.
 
     Returns:
@@ -130,7 +155,7 @@ def reranked_ranks(ranks, candidates, scores, query_image, key_image):
     return np.where(own.any(axis=1), new, ranks)
 
 
-def _ranks(query, query_image, key, key_image):
+def _ranks(query: np.ndarray, query_image: np.ndarray, key: np.ndarray, key_image: np.ndarray) -> np.ndarray:
     ranks = np.empty(len(query), np.int64)
     for rows, scores, tie in _score_chunks(query, key):
         own = query_image[rows, None] == key_image
@@ -139,8 +164,8 @@ def _ranks(query, query_image, key, key_image):
     return ranks
 
 
-def _score_chunks(query, key):
-    """Chunks of queries: their slice, their scores `(rows, keys)`, and below which difference two scores are equal."""
+def _score_chunks(query: np.ndarray, key: np.ndarray) -> Iterator[tuple[slice, np.ndarray, float]]:
+    """Yields chunks of queries: their slice, their scores `(rows, keys)`, and the difference up to which scores tie."""
     query, key = np.asarray(query, np.float64), np.asarray(key, np.float64)
     tie = _TIE * np.linalg.norm(query, axis=1).max(initial=0) * np.linalg.norm(key, axis=1).max(initial=0)
     for start in range(0, len(query), _ROWS):
@@ -148,7 +173,7 @@ def _score_chunks(query, key):
         yield rows, query[rows] @ key.T, tie
 
 
-def _checked(image, text, owner):
+def _checked(image: ArrayLike, text: ArrayLike, owner: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     image, text, owner = np.asarray(image, np.float64), np.asarray(text, np.float64), np.asarray(owner)
     if image.ndim != 2 or text.ndim != 2 or image.shape[1] != text.shape[1] or owner.shape != (len(text),):
         raise ValueError(
@@ -162,6 +187,6 @@ def _checked(image, text, owner):
     missing = np.setdiff1d(np.arange(len(image)), owner)
     if len(missing):
         raise ValueError(
-            f"Every image needs a text of its own to find; image {missing[0]} and {len(missing) - 1} more have none."
+            f"Every image needs at least one text; image {missing[0]} and {len(missing) - 1} more have none."
         )
     return image, text, owner

@@ -1,17 +1,17 @@
 """The accuracy of VQA (Antol et al., ICCV 2015, section 3) and its normalisation of answers (visualqa.org/evaluation).
 
-The definition says what is normalised; where it leaves the manner open, this does what the official evaluation of VQA
-v2 does, so that figures can be compared:
+Where the definition leaves details open, we follow the official evaluation of VQA v2, so that scores can be compared:
 
-- Answers are normalised only where the annotators' answers differ. Where all are equal, as with a single annotator,
-  an answer is right when it is the same string, white space at its ends aside.
-- A mark of punctuation becomes a space; it goes without one where it stands next to a space anywhere in the answer, or
-  where the answer has a comma between digits. Apostrophes and colons stay.
-- A period goes unless a digit follows it.
-- Numbers are words up to ten, and "none" is 0.
+- Answers are normalised only if the annotators' answers differ. If all are equal, as with a single annotator, an answer
+  is right if it is the same string after white space at both ends is removed.
+- A punctuation mark becomes a space. It is removed without a space if it is next to a space anywhere in the answer, or
+  if the answer has a comma between digits. Apostrophes and colons stay.
+- A period is removed unless a digit follows it.
+- Number words up to ten become digits, and "none" becomes 0.
 """
 
 import re
+from collections.abc import Callable, Sequence
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
@@ -20,7 +20,7 @@ _ARTICLES = {"a", "an", "the"}
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)} | {"none": "0"}
 
-# Contractions that get a missing apostrophe back; not those that read as another word without it, such as we'd.
+# Contractions whose missing apostrophe is restored; not those that are another word without it, such as we'd.
 _CONTRACTIONS = """
     ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've
     he's how'd how'll how's isn't it'd it'd've it'll ma'am might've mightn't mightn't've must've mustn't needn't not've
@@ -35,12 +35,14 @@ _APOSTROPHES = {
     for word in _CONTRACTIONS
     for place, letter in enumerate(word)
     if letter == "'"
-} | {"somebody'd": "somebodyd"}  # the other way round, as the official evaluation has it
+} | {"somebody'd": "somebodyd"}  # the official evaluation has this one the other way round
 
 
-def normalise_answer(answer):
-    """The form in which answers are compared where annotators differ: lower case, without articles and punctuation,
-    numbers up to ten in digits, contractions with their apostrophe."""
+def normalise_answer(answer: str) -> str:
+    """The form in which answers are compared if annotators differ.
+
+    Lower case, without articles and punctuation, number words up to ten as digits, contractions with their apostrophe.
+    """
     text = _one_line(answer)
     in_number = _COMMA_IN_NUMBER.search(text)
     plain = text
@@ -51,42 +53,42 @@ def normalise_answer(answer):
     return " ".join(_APOSTROPHES.get(word, word) for word in words if word not in _ARTICLES)
 
 
-def vqa_accuracy(answer, annotators):
-    """Share of an answer's agreement with the annotators, 0 to 1.
+def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
+    """Agreement of an answer with the annotators, 0 to 1.
 
-    The mean of min(matches / 3, 1) over the sets that leave out one annotator each. With fewer than four annotators,
-    for whom the measure is not defined, all that are left must agree instead of three; with one, it is equality.
+    The mean of min(matches / 3, 1) over the sets that leave out one annotator each. The metric is not defined for fewer
+    than four annotators: then all the remaining ones must agree instead of three. With one annotator it is equality.
 
     Args:
-        answer: the answer to judge.
-        annotators: list of the annotators' answers.
+        answer: the answer to score.
+        annotators: the annotators' answers.
 
     Raises:
         ValueError: there is no annotator.
     """
     if not annotators:
-        raise ValueError("An answer needs at least one annotator's answer to be judged by; got none.")
+        raise ValueError("`vqa_accuracy` needs at least one annotator's answer; got none.")
     truths, normalise = _comparable(annotators)
     return _agreement(truths.count(normalise(answer)), len(truths))
 
 
-def soft_target(annotators):
-    """Dict from each answer that an annotator gave, as it is compared, to its `vqa_accuracy`: a target for training.
+def soft_target(annotators: Sequence[str]) -> dict[str, float]:
+    """Training target: each annotator's answer, in the form in which it is compared, with its `vqa_accuracy`.
 
-    Empty without annotators. An answer of which normalising leaves nothing (such as "the") is no target.
+    Empty without annotators. An answer of which normalisation leaves nothing, such as "the", is left out.
     """
     truths, _ = _comparable(annotators)
     return {truth: _agreement(truths.count(truth), len(truths)) for truth in dict.fromkeys(truths) if truth}
 
 
-def _comparable(annotators):
-    """The annotators' answers as they are compared, and the function that does the same to another answer."""
+def _comparable(annotators: Sequence[str]) -> tuple[list[str], Callable[[str], str]]:
+    """The annotators' answers in the form in which they are compared, and the function that normalises another one."""
     plain = [_one_line(answer) for answer in annotators]
     normalise = normalise_answer if len(set(plain)) > 1 else _one_line
     return [normalise(answer) for answer in plain], normalise
 
 
-def _agreement(matches, count):
+def _agreement(matches: int, count: int) -> float:
     if count == 1:
         return float(matches)
     wanted = min(3, count - 1)
@@ -94,5 +96,5 @@ def _agreement(matches, count):
     return (matches * with_one_less + (count - matches) * with_all) / count
 
 
-def _one_line(answer):
+def _one_line(answer: str) -> str:
     return answer.replace("\n", " ").replace("\t", " ").strip()
