@@ -111,6 +111,6 @@ def _assert_same(again: Sequence[tf.Tensor], first: Sequence[tf.Tensor]) -> None
             tf.norm(new - old),
             _SAME * tf.norm(old),
             "The gradient cache encoded a chunk twice and got different vectors: dropout, or another layer, draws "
-            "from a random generator that was not given as `generators`. Create the layers with Keras's random generators "
-            "enabled and pass these, or call `encode` with training=False.",
+            "from a random generator that was not given as `generators`. Create the layers with Keras's random "
+            "generators enabled and pass these, or call `encode` with training=False.",
         )

@@ -1,7 +1,8 @@
-"""A folder of vectors and of what each stands for, searched for the nearest to a query."""
+"""A folder of vectors with a description of each, searched for the vectors nearest to a query."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,100 +12,116 @@ from vl_keras.retrieval.exact_search import exact_search
 
 FORMAT = 1
 CURRENT, META, ROWS, VECTORS, GRAPH = "current", "meta.json", "rows.jsonl", "vectors.npy", "graph.faiss"
-LOCK = ".lock"  # there from a writer's first touch on
+LOCK = ".lock"  # exists as soon as a writer has opened the folder
 EXACT, HNSW = "exact", "hnsw"
-INSTALL_FAISS = "faiss is not installed, so every vector is looked at; `pip install 'vl_keras[retrieval]'` is faster"
+INSTALL_FAISS = "faiss is not installed, so every vector is compared; `pip install 'vl_keras[retrieval]'` is faster"
 
 
 class VectorIndex:
-    """Vectors in rows, each with a dict that says what it stands for; opened by `open`, changed by `IndexWriter`.
+    """Vectors in rows, each with a dict that describes it. `open` opens an index, `IndexWriter` changes it.
 
-    On disk: `current` names the generation that holds, a folder with `meta.json`, `rows.jsonl`, `vectors.npy` (float32,
-    memory-mapped) and, in a large index, `graph.faiss`. A generation is never changed, so that an open index stays as
-    it was while another is written.
+    On disk: `current` names the current generation, a folder with `meta.json`, `rows.jsonl`, `vectors.npy` (float32,
+    memory-mapped) and, in a large index, `graph.faiss`. A generation is never changed, so an open index stays the same
+    while a new one is written.
+
+    Args:
+        generation: folder of the generation.
 
     Attributes:
-        rows: list of dicts.
+        rows: a dict for each vector.
         vectors: `(N, D)` float32, of length 1 or a little more; see `IndexWriter.write`.
-        fingerprint: of the encoder that the vectors come from.
-        description: dict, the writer's own.
+        fingerprint: fingerprint of the vectors' encoder.
+        description: dict that the writer stored.
         kind: `exact` or `hnsw`.
-        note: what the user should know of it; empty where there is nothing.
+        note: a hint for the user, or an empty string.
+
+    Raises:
+        RetrievalError: the index is damaged or of another format.
     """
 
-    def __init__(self, generation):
+    def __init__(self, generation: str | Path) -> None:
         self.generation = Path(generation)
         try:
             meta = json.loads((self.generation / META).read_text(encoding="utf-8"))
             if meta["format"] != FORMAT:
                 raise RetrievalError(
                     f"`{self.generation.parent}` is an index of format {meta['format']}, and this vl_keras reads "
-                    f"format {FORMAT}. Build it anew in another folder."
+                    f"format {FORMAT}. Build a new index in another folder."
                 )
-            self.fingerprint, self.kind, self.description = meta["fingerprint"], meta["kind"], meta["description"]
+            self.fingerprint: str = meta["fingerprint"]
+            self.kind: str = meta["kind"]
+            self.description: dict[str, Any] = meta["description"]
             with open(self.generation / ROWS, encoding="utf-8") as lines:
-                self.rows = [json.loads(line) for line in lines]
+                self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
             self.vectors = _map(self.generation / VECTORS, (meta["count"], meta["dimension"]))
             if len(self.rows) != meta["count"]:
                 raise ValueError(f"{ROWS} has {len(self.rows)} rows and should have {meta['count']}")
         except (ValueError, KeyError, TypeError, EOFError) as error:
             raise RetrievalError(
-                f"The index `{self.generation.parent}` is damaged ({error}); build it anew."
+                f"The index `{self.generation.parent}` is damaged ({error}); build a new one."
             ) from error
-        self._graph = None
+        self._graph: Any = None
         self.note = ""
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
     @classmethod
-    def open(cls, folder):
-        """Opens what an `IndexWriter` wrote last.
+    def open(cls, folder: str | Path) -> "VectorIndex":
+        """Opens the current generation of an index folder.
 
         Raises:
-            RetrievalError: there is no index, it is damaged, or another format's.
+            RetrievalError: the folder holds no index, or one that is damaged or of another format.
         """
         folder = Path(folder).expanduser()
         name = current_generation(folder)
         if name is None:
             begun = (folder / LOCK).exists()
-            unfinished = " (building it was stopped: build it again, and it goes on)" if begun else ""
+            unfinished = " (its building was stopped: build it again to continue)" if begun else ""
             raise RetrievalError(f"`{folder}` holds no index{unfinished}.")
         while True:
             try:
                 index = cls(folder / name)
                 index._open_graph()
                 return index
-            except (OSError, RuntimeError) as error:  # faiss's own is a RuntimeError
+            except (OSError, RuntimeError) as error:  # faiss raises RuntimeError
                 newer = current_generation(folder)
                 if newer in (name, None) and isinstance(error, RetrievalError):
                     raise
                 if newer in (name, None):
                     raise _damaged(folder, error) from error
-                name = newer  # a writer switched between the two reads, and the old generation is gone
+                name = newer  # a writer replaced the generation between the two reads
 
-    def check_encoder(self, fingerprint, encoder):
-        """Raises `RetrievalError` unless the vectors are of this fingerprint's encoder, which `encoder` names."""
+    def check_encoder(self, fingerprint: str, encoder: str) -> None:
+        """Checks that the vectors come from the encoder with this fingerprint.
+
+        Args:
+            fingerprint: fingerprint of the encoder.
+            encoder: name of the encoder, for the message.
+
+        Raises:
+            RetrievalError: the vectors come from another encoder.
+        """
         if fingerprint != self.fingerprint:
             raise RetrievalError(
                 f"The index `{self.generation.parent}` holds vectors of another encoder (fingerprint "
                 f"{self.fingerprint[:12]}) than {encoder} (fingerprint {fingerprint[:12]}); they cannot be compared. "
-                "Take the run, weights and settings that it was built with, or build a new index in another folder."
+                "Use the run, weights and settings that built the index, or build a new index in another folder."
             )
 
-    def search(self, queries, count=10):
-        """The nearest vectors to each query, by inner product, which is the cosine of L2-normalised vectors.
+    def search(self, queries: np.ndarray, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the vectors nearest to each query, by inner product, which is the cosine of L2-normalised vectors.
 
         Args:
             queries: `(Q, D)`.
-            count: K; of a smaller index, all.
+            count: K; a smaller index returns all its vectors.
 
         Returns:
-            `(rows, scores)`: `(Q, K)` int64 places in `rows` and `(Q, K)` float32, best first. A `hnsw` index may miss
-            some of the nearest.
+            `(rows, scores)`: `(Q, K)` int64 indices of `rows` and `(Q, K)` float32, best first. A `hnsw` index may miss
+            some of the nearest vectors.
 
         Raises:
-            ValueError: the queries have another width.
+            ValueError: the queries do not have the width of the vectors.
         """
         queries = np.ascontiguousarray(queries, np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.vectors.shape[1]:
@@ -116,26 +133,26 @@ class VectorIndex:
                 return rows, scores
         return exact_search(self.vectors, queries, count)
 
-    def _open_graph(self):
+    def _open_graph(self) -> None:
         if self.kind == HNSW and hnsw.is_installed():
             self._graph = hnsw.read_graph(self.generation / GRAPH)
         elif self.kind == HNSW:
             self.note = INSTALL_FAISS
 
 
-def current_generation(folder):
-    """Name of the generation that holds in an index folder; None where there is none yet."""
+def current_generation(folder: Path) -> str | None:
+    """Name of the current generation of an index folder; None if there is none yet."""
     try:
         return (folder / CURRENT).read_text(encoding="utf-8").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _damaged(folder, error):
-    return RetrievalError(f"The index `{folder}` is damaged ({error}); delete it and build it anew.")
+def _damaged(folder: Path, error: BaseException) -> RetrievalError:
+    return RetrievalError(f"The index `{folder}` is damaged ({error}); delete it and build a new one.")
 
 
-def _map(path, shape):
+def _map(path: Path, shape: tuple[int, int]) -> np.ndarray:
     if shape[0] == 0:  # nothing to map
         return np.zeros(shape, np.float32)
     vectors = np.load(path, mmap_mode="r")
