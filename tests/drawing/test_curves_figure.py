@@ -1,6 +1,6 @@
 from vl_keras.drawing.curves_figure import curves_figure
 
-# As a CSV file gives them back: what an epoch did not measure is an empty text.
+# As a CSV file gives them back: a metric that an epoch did not compute is an empty text.
 ROWS = [
     {"phase": "cross_entropy", "loss": 5.5, "reward": "", "CIDEr-D": ""},
     {"phase": "cross_entropy", "loss": 4, "reward": "", "CIDEr-D": 0.25},
@@ -14,18 +14,18 @@ def lines(axes):
 
 
 def test_each_number_has_a_panel_with_the_epochs_that_have_it():
-    loss, reward, measure = curves_figure(ROWS, "CIDEr-D").axes
+    loss, reward, monitor = curves_figure(ROWS, "CIDEr-D").axes
     assert lines(loss)[0] == ([1, 2], [5.5, 4])
     assert lines(reward)[0] == ([3, 4], [0.125, 0.5])
-    assert lines(measure)[0] == ([2, 3, 4], [0.25, 0.75, 0.5])
-    for axes in (loss, reward, measure):
+    assert lines(monitor)[0] == ([2, 3, 4], [0.25, 0.75, 0.5])
+    for axes in (loss, reward, monitor):
         assert lines(axes)[1][0] == [2.5, 2.5]  # where the second phase begins
 
 
 def test_the_best_epoch_has_a_ring_and_stands_in_the_title():
-    measure = curves_figure(ROWS, "CIDEr-D").axes[-1]
-    assert lines(measure)[-1] == ([3], [0.75])
-    assert measure.get_title() == "CIDEr-D, best 0.750 in epoch 3"
+    monitor = curves_figure(ROWS, "CIDEr-D").axes[-1]
+    assert lines(monitor)[-1] == ([3], [0.75])
+    assert monitor.get_title() == "CIDEr-D, best 0.750 in epoch 3"
 
 
 def test_a_training_without_metrics_yet(tmp_path):

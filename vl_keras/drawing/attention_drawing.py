@@ -1,9 +1,15 @@
-"""Maps laid over images, and the sheet that shows one caption word by word."""
+"""Attention maps over images, and a sheet that explains one caption word by word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vl_keras.drawing.sheet_text import sheet_font, wrap_text
+from vl_keras.drawing.sheet_text import cut_text, sheet_font, wrap_text
 
 _TILE = 168  # pixels of a tile's longer side
 _COLUMNS = 6
@@ -12,31 +18,58 @@ _LABEL = 22  # pixels of a word's line
 _SIDE = 84  # pixels of the column that names the rows
 _HEAD, _HEAD_LETTER = 18, 11  # size of the heading, and pixels of its letters on average
 _NOTE_LETTER = 7
-_DARK = 0.3  # how bright the image stays where the map is zero
-_GLOW = np.array([255, 176, 32], np.float32)  # laid over it where the map is high
+_DARK = 0.3  # brightness of the image where the map is zero
+_GLOW = np.array([255, 176, 32], np.float32)  # color that is added where the map is high
 _MARK = (255, 32, 96)
-NOTE = "bright: where the model looked\ncross: the peak\nin grey: the word's probability"
+NOTE = "bright: high attention\ncross: largest weight\ngrey: probability of the word"
 
 
-def overlay(image, weights, mark=True):
-    """An image, dark where a map is low and glowing where it is high.
+class WordMaps(Protocol):
+    """A caption with a map for each of its W words.
+
+    Attributes:
+        caption: the caption.
+        words: its words.
+        attention: `(W, rows, columns)` attention weights of the image's grid cells, or None.
+        probabilities: `(W,)` probability of each word, or None.
+        grad_cam: `(W, rows, columns)`, or None.
+    """
+
+    @property
+    def caption(self) -> str: ...
+
+    @property
+    def words(self) -> Sequence[str]: ...
+
+    @property
+    def attention(self) -> np.ndarray | None: ...
+
+    @property
+    def probabilities(self) -> np.ndarray | None: ...
+
+    @property
+    def grad_cam(self) -> np.ndarray | None: ...
+
+
+def overlay(image: Image.Image, weights: np.ndarray, mark: bool = True) -> Image.Image:
+    """Darkens an image where a map is low, and adds a glow where it is high.
 
     Args:
-        image: `PIL.Image`, RGB.
-        weights: `(rows, columns)`, at least zero; scaled to its own largest value, and upsampled so that each cell's
-            centre keeps its place.
-        mark: a cross on the largest cell.
+        image: RGB image.
+        weights: `(rows, columns)`, at least zero: a cell for each part of the image in a grid of this shape. It is
+            scaled by its largest value and upsampled so that the centre of each cell keeps its place.
+        mark: whether to draw a cross on the largest cell.
 
     Returns:
-        `PIL.Image` of the same size.
+        Image of the same size.
     """
     largest = float(weights.max(initial=0.0))
     share = np.asarray(weights, np.float32) / largest if largest > 0 else np.zeros_like(weights, np.float32)
-    heat = Image.fromarray(share).resize(image.size, Image.Resampling.BICUBIC)
-    heat = np.clip(np.asarray(heat), 0.0, 1.0)[..., None]
+    upsampled = Image.fromarray(share).resize(image.size, Image.Resampling.BICUBIC)
+    heat = np.clip(np.asarray(upsampled), 0.0, 1.0)[..., None]
     glow = 0.4 * heat**2
-    drawn = np.asarray(image, np.float32) * (_DARK + (1 - _DARK) * heat) * (1 - glow) + _GLOW * glow
-    drawn = Image.fromarray(np.uint8(np.clip(drawn, 0, 255)))
+    pixels = np.asarray(image, np.float32) * (_DARK + (1 - _DARK) * heat) * (1 - glow) + _GLOW * glow
+    drawn = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     if mark and largest > 0:
         rows, columns = weights.shape
         row, column = np.unravel_index(np.argmax(weights), weights.shape)
@@ -48,42 +81,42 @@ def overlay(image, weights, mark=True):
     return drawn
 
 
-def fit(image, side):
-    """A `(height, width, 3)` uint8 image as `PIL.Image`: longer side `side` pixels, the other at least a quarter."""
-    image = Image.fromarray(image)
-    scale = side / max(image.size)
-    size = [round(max(length * scale, side / 4)) for length in image.size]
-    return image.resize(size, Image.Resampling.LANCZOS)
+def fit(image: np.ndarray, side: int) -> Image.Image:
+    """Resizes a `(height, width, 3)` uint8 image: the longer side to `side` pixels, the other to a quarter at least."""
+    full = Image.fromarray(image)
+    scale = side / max(full.size)
+    width, height = (round(max(length * scale, side / 4)) for length in full.size)
+    return full.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def draw_explanation(explanation, image, path, title="", note=NOTE):
-    """Writes `explanation_sheet` as a PNG file, `path`."""
+def draw_explanation(
+    explanation: WordMaps, image: np.ndarray, path: str | Path, title: str = "", note: str = NOTE
+) -> None:
+    """Writes an `explanation_sheet` to the PNG file `path`."""
     explanation_sheet(explanation, image, title, note).save(path)
 
 
-def explanation_sheet(explanation, image, title="", note=NOTE):
-    """Draws an image and its caption, then for each word where the model looked.
+def explanation_sheet(explanation: WordMaps, image: np.ndarray, title: str = "", note: str = NOTE) -> Image.Image:
+    """Draws an image and its caption, then a tile with the attention map of each word.
 
-    Each word has its probability, where known, beside it and a tile with its attention, where there is one; below that,
-    where there is one, its Grad-CAM.
-    A cross marks the largest cell. Every tile is scaled to its own largest value.
+    Above the tile is the word and, if known, its probability; below it, if given, a tile with the word's Grad-CAM. Each
+    map is scaled by its own largest value, and a cross marks its largest cell.
 
     Args:
-        explanation: an `Explanation`.
+        explanation: caption and maps.
         image: `(height, width, 3)` uint8.
         title: e.g. the image's file name.
-        note: lines that say how to read the tiles, and what else the model was shown.
+        note: lines that explain the tiles and name the model's other inputs.
 
     Returns:
-        `PIL.Image`.
+        The sheet.
     """
     tile = fit(image, _TILE)
     large = fit(image, 2 * _TILE)
-    rows = {"attention": explanation.attention, "Grad-CAM": explanation.grad_cam}
-    rows = {name: maps for name, maps in rows.items() if maps is not None}
-    words, probabilities = explanation.words, explanation.probabilities
-    if probabilities is None:
-        probabilities = [None] * len(words)
+    maps_by_row = {"attention": explanation.attention, "Grad-CAM": explanation.grad_cam}
+    rows = {name: maps for name, maps in maps_by_row.items() if maps is not None}
+    words = explanation.words
+    probabilities = [None] * len(words) if explanation.probabilities is None else explanation.probabilities
     columns = max(1, min(_COLUMNS, len(words)))
     blocks = [range(start, min(start + columns, len(words))) for start in range(0, len(words), columns)]
     block_height = _LABEL + len(rows) * (tile.height + 4) + _GAP
@@ -102,21 +135,19 @@ def explanation_sheet(explanation, image, title="", note=NOTE):
     pen.text((left, _GAP + 40 + 26 * len(heading)), "\n".join(notes), "gray", sheet_font(note, 13), spacing=6)
     for number, block in enumerate(blocks):
         y = top + number * block_height
-        for line, name in enumerate(rows):
-            pen.text((_GAP, y + _LABEL + line * (tile.height + 4) + 4), name, "gray", ImageFont.load_default(14))
+        for row, name in enumerate(rows):
+            pen.text((_GAP, y + _LABEL + row * (tile.height + 4) + 4), name, "gray", ImageFont.load_default(14))
         for column, place in enumerate(block):
             x = _SIDE + column * (tile.width + _GAP)
             _word(pen, x, y, tile.width, words[place], probabilities[place])
-            for line, maps in enumerate(rows.values()):
-                sheet.paste(overlay(tile, maps[place]), (x, y + _LABEL + line * (tile.height + 4)))
+            for row, maps in enumerate(rows.values()):
+                sheet.paste(overlay(tile, maps[place]), (x, y + _LABEL + row * (tile.height + 4)))
     return sheet
 
 
-def _word(pen, x, y, width, word, probability):
+def _word(pen: ImageDraw.ImageDraw, x: int, y: int, width: int, word: str, probability: float | None) -> None:
     font, small = sheet_font(word, 14), ImageFont.load_default(13)
     number = "" if probability is None else f"{probability:.2f}"
     room = width - pen.textlength(number, small) - 6
-    while word and pen.textlength(word, font) > room:
-        word = word[:-2] + "…" if len(word) > 2 else ""
-    pen.text((x, y), word, "black", font)
+    pen.text((x, y), cut_text(pen, word, font, room), "black", font)
     pen.text((x + width, y + 2), number, "gray", small, anchor="ra")

@@ -1,23 +1,26 @@
-"""The curves of a training, as an image that opens without TensorBoard."""
+"""Training curves as a figure that opens without TensorBoard."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
-_TRAINED = ("loss", "reward")  # what the phases log of their training images
+_TRAINED = ("loss", "reward")  # metrics that a phase logs on its training images
 _INCHES, _DPI = (3.6, 2.4), 100
 
 
-def curves_figure(rows, measure):
-    """Draws what a training reached by epoch.
+def curves_figure(rows: Sequence[Mapping[str, Any]], monitor: str) -> Figure:
+    """Draws metrics by epoch.
 
     Args:
-        rows: of `History`, of all phases in their order.
-        measure: name of the development measure that chooses the best epoch.
+        rows: rows of `History`, of all phases in their order.
+        monitor: name of the dev metric that selects the best epoch.
 
     Returns:
-        `matplotlib.figure.Figure`: a panel for the loss, for the reward where a phase has one, and for the measure,
-        with a ring around its best epoch. Epochs are counted through all phases, with a line where one begins.
+        A panel for the loss, one for the reward if a phase has one, and one for the monitor with a ring around its best
+        epoch. Epochs are counted through all phases; a vertical line marks the start of a phase.
     """
-    names = [name for name in (*_TRAINED, measure) if any(_has(row, name) for row in rows)]
+    names = [name for name in (*_TRAINED, monitor) if any(_has(row, name) for row in rows)]
     figure = Figure((_INCHES[0] * max(len(names), 1), _INCHES[1]), dpi=_DPI, layout="constrained")
     starts = [i for i in range(1, len(rows)) if rows[i]["phase"] != rows[i - 1]["phase"]]
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0] if names else (), names, strict=True):
@@ -27,7 +30,7 @@ def curves_figure(rows, measure):
         for start in starts:
             axes.axvline(start + 0.5, color="gray", linewidth=0.6, linestyle=":")
         axes.set_title(name, fontsize=9)
-        if name == measure:
+        if name == monitor:
             best = max(range(len(values)), key=values.__getitem__)
             axes.plot(epochs[best], values[best], "o", color="firebrick", fillstyle="none", markersize=8)
             axes.set_title(f"{name}, best {values[best]:.3f} in epoch {epochs[best]}", fontsize=9)
@@ -39,5 +42,5 @@ def curves_figure(rows, measure):
     return figure
 
 
-def _has(row, name):
+def _has(row: Mapping[str, Any], name: str) -> bool:
     return isinstance(row.get(name), (int, float))

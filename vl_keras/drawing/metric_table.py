@@ -1,33 +1,44 @@
-"""Measures with their intervals: as they are stored, and as they are read."""
+"""Metrics with their intervals: as rows for a JSON file, and as text."""
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 
 _OUT_OF_A_HUNDRED = re.compile(r"BLEU|METEOR|SPICE|mean_recall|R@|median_rank")
 _THREE_DIGITS = ("CIDEr-D", "ROUGE-L")
 
+MetricRows = dict[str, dict[str, float | None]]  # metric -> `score`, `low` and `high`
 
-def metric_rows(metrics, intervals):
-    """Dict of name -> `score`, `low` and `high`; these two are None where there is no interval."""
-    rows = {}
+
+def metric_rows(metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> MetricRows:
+    """Joins scores and their intervals.
+
+    Args:
+        metrics: metric to score.
+        intervals: metric to `(low, high)`; NaN, or no entry, for a metric without an interval.
+
+    Returns:
+        Dict of metric -> `score`, `low` and `high`; `low` and `high` are None without an interval.
+    """
+    rows: MetricRows = {}
     for name, score in metrics.items():
         low, high = (None if math.isnan(end) else end for end in intervals.get(name, (math.nan, math.nan)))
         rows[name] = {"score": score, "low": low, "high": high}
     return rows
 
 
-def format_metrics(rows):
-    """Lines of a table of what `metric_rows` gives."""
-    width = max(len(name) for name in [*rows, "measure"]) + 2
-    lines = [f"{'measure':<{width}}  score   95% interval"]
+def format_metrics(rows: MetricRows) -> list[str]:
+    """Lines of a table of the rows of `metric_rows`."""
+    width = max(len(name) for name in [*rows, "metric"]) + 2
+    lines = [f"{'metric':<{width}}  score   95% interval"]
     for name, row in rows.items():
         interval = "" if row["low"] is None else f"   {_number(name, row['low']):>6} to {_number(name, row['high'])}"
         lines.append(f"{name:<{width}}{_number(name, row['score']):>7}{interval}")
     return lines
 
 
-def describe_metrics(rows, names):
-    """Some of them as plain lines, for a sheet."""
+def describe_metrics(rows: MetricRows, names: Iterable[str]) -> list[str]:
+    """A line of text for each metric of `names` that is in `rows`, for a contact sheet."""
     lines = []
     for name in names:
         if name in rows:
@@ -38,6 +49,6 @@ def describe_metrics(rows, names):
     return lines
 
 
-def _number(name, value):
+def _number(name: str, value: float | None) -> str:
     digits = 1 if _OUT_OF_A_HUNDRED.search(name) else 3 if name in _THREE_DIGITS else 4
     return f"{value:.{digits}f}"

@@ -1,24 +1,25 @@
-"""Confidence against accuracy, as a small image."""
+"""Reliability diagram: accuracy against confidence."""
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from PIL import Image
 
 _BINS = 10
 _INCHES, _DPI = (3.4, 2.6), 100
 
 
-def reliability_figure(confidence, accuracy):
-    """Draws how often answers of a confidence are right (a reliability diagram; Niculescu-Mizil and Caruana, 2005).
+def reliability_figure(confidence: ArrayLike, accuracy: ArrayLike) -> Image.Image:
+    """Draws how often answers with a certain confidence are right (Niculescu-Mizil and Caruana, 2005).
 
     Args:
         confidence: `(N,)`, 0 to 1, N above 0.
         accuracy: `(N,)`, 0 to 1.
 
     Returns:
-        `PIL.Image`: in each of ten bins of confidence a dot, its mean confidence against its mean accuracy, on the
-        diagonal where confidence can be taken at its word; behind it a bar, the share of answers in the bin.
+        `PIL.Image`: for each of ten bins of confidence a dot at its mean confidence and mean accuracy, which is on the
+        diagonal for a calibrated model, and a bar with the share of answers in the bin.
     """
     confidence, accuracy = np.asarray(confidence, np.float64), np.asarray(accuracy, np.float64)
     places = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
@@ -34,7 +35,7 @@ def reliability_figure(confidence, accuracy):
     axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="confidence")
     axes.legend(fontsize=7, loc="upper left", frameon=False)
     axes.tick_params(labelsize=7)
-    axes.xaxis.label.set_size(8)
+    axes.xaxis.label.set_fontsize(8)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())

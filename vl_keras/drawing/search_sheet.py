@@ -1,28 +1,49 @@
-"""What a search found, drawn under what was asked."""
+"""A contact sheet of search results."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageDraw
 
 from vl_keras.data.image_files import printable
 from vl_keras.data.image_ops import decode_image
 from vl_keras.drawing.attention_drawing import fit
-from vl_keras.drawing.sheet_text import sheet_font, wrap_text
-from vl_keras.drawing.tile_sheet import Tile, draw_tile_sheet
+from vl_keras.drawing.contact_sheet import Tile, draw_contact_sheet, message_image
 
 _SIDE, _COLUMNS = 200, 5
 
 
-def draw_search_sheet(results, path, text=None, image=None):
+class Result(Protocol):
+    """One image that a search found.
+
+    Attributes:
+        path: its file.
+        rank: its rank, from 1.
+        score: its score.
+    """
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def score(self) -> float: ...
+
+
+def draw_search_sheet(
+    results: Sequence[Result], path: str | Path, text: str | None = None, image: str | Path | None = None
+) -> None:
     """Writes a PNG: the query, then the images that were found, each with its rank, score and file name.
 
     Args:
-        results: list of `SearchResult`; an image that cannot be read any more is a grey tile with the reason.
-        path: PNG file to write; its folder is made.
-        text: the query, or
-        image: the image file that was the query.
+        results: the images, best first. An image that is unreadable by now is a grey tile with the reason.
+        path: PNG file to write; its folder is created.
+        text: the query, if it was a text.
+        image: file of the query, if it was an image.
     """
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,19 +51,16 @@ def draw_search_sheet(results, path, text=None, image=None):
         Tile(_image(result.path), [(f"{result.rank}   {result.score:.3f}", "black"), (_name(result.path), "dimgray")])
         for result in results
     ]
-    title, query = (text, None) if image is None else (_name(image), fit(_image(image), _SIDE))
-    draw_tile_sheet(path, title, [("rank, score, file", tiles)], figure=query, side=_SIDE, columns=_COLUMNS)
+    title, query = (text or "", None) if image is None else (_name(image), fit(_image(image), _SIDE))
+    draw_contact_sheet(path, title, [("rank, score, file", tiles)], figure=query, side=_SIDE, columns=_COLUMNS)
 
 
-def _image(path):
+def _image(path: str | Path) -> np.ndarray:
     try:
         return decode_image(tf.constant(Path(path).expanduser().read_bytes())).numpy()
     except (OSError, tf.errors.OpError) as error:
-        tile = Image.new("RGB", (_SIDE, _SIDE), "lightgray")
-        lines = wrap_text(getattr(error, "strerror", None) or "cannot be decoded", 24)
-        ImageDraw.Draw(tile).text((12, 12), "\n".join(lines), "black", sheet_font("", 14))
-        return np.asarray(tile)
+        return message_image(getattr(error, "strerror", None) or "cannot be decoded", _SIDE)
 
 
-def _name(path):
+def _name(path: str | Path) -> str:
     return printable(Path(path).name)

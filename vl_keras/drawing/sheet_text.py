@@ -1,4 +1,4 @@
-"""Text on sheets of images: its font and its lines."""
+"""Text on sheets of images: fonts and line breaks."""
 
 import functools
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib import font_manager
-from PIL import ImageFont
+from PIL import ImageDraw, ImageFont
 
 _WIDE = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 _WIDE_FONTS = (
@@ -25,18 +25,28 @@ _WIDE_FONTS = (
 )
 
 
-def sheet_font(text, size):
-    """matplotlib's own font; for Chinese, Japanese or Korean text one of the system's that has it. Where there is
-    none, the user is told once."""
+def sheet_font(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """Font for a text: matplotlib's own or, for Chinese, Japanese or Korean, a suitable one of the system.
+
+    If the system has no such font, a warning is issued once.
+
+    Args:
+        text: the text to draw.
+        size: font size in pixels.
+    """
     own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     path = (_wide_font() or own) if _WIDE.search(text) else own
     return ImageFont.truetype(path, size)
 
 
-def wrap_text(text, letters):
-    """Lines of at most so many letters, half as many Chinese or Japanese ones, the second and later ones indented.
+def wrap_text(text: str, letters: int) -> list[str]:
+    """Breaks a text into lines; all but the first are indented.
 
-    A mark of punctuation that a space sets apart stays with its word.
+    A punctuation mark after a space stays on the line of the word before it.
+
+    Args:
+        text: the text to break.
+        letters: largest number of letters in a line; half as many if the text is Chinese, Japanese or Korean.
     """
     bound = re.sub(r" (?=[.,!?;]( |$))", "\u00a0", text)
     width = letters // 2 if _WIDE.search(text) else letters
@@ -46,14 +56,21 @@ def wrap_text(text, letters):
     ]
 
 
+def cut_text(pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """Shortens a text, with an ellipsis, until it is at most `width` pixels wide."""
+    while text and pen.textlength(text, font) > width:
+        text = text[:-2] + "…" if len(text) > 2 else ""
+    return text
+
+
 @functools.cache
-def _wide_font():
+def _wide_font() -> str | None:
     paths = sorted(font_manager.findSystemFonts())
     found = next((path for name in _WIDE_FONTS for path in paths if name in Path(path).name.lower()), None)
     if found is None:
         warnings.warn(
-            "No font of this system has Chinese, Japanese or Korean letters, so images show boxes in their place; "
-            "install one, e.g. fonts-noto-cjk.",
+            "No font of this system has Chinese, Japanese or Korean letters, so images show boxes instead; install "
+            "one, e.g. fonts-noto-cjk.",
             stacklevel=3,
         )
     return found

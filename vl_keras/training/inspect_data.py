@@ -16,7 +16,7 @@ from vl_keras.data.image_header import find_fault, stored_size
 from vl_keras.data.leaks import ImageMark, find_leaks, mark_image
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.data.source import open_source, prepare
-from vl_keras.drawing.contact_sheet import draw_contact_sheet
+from vl_keras.drawing.example_sheet import draw_example_sheet
 from vl_keras.errors import DataError
 
 _SHEET_EXAMPLES = 24
@@ -61,7 +61,7 @@ def inspect_data(config, out_dir):
     _add_unseen_words(report, sources, data.train_split)
     for name, source in sources.items():
         path = out_dir / f"contact_sheet_{name}.png"
-        draw_contact_sheet(source, path, title=f"{report['dataset']}, {name}", count=_SHEET_EXAMPLES)
+        draw_example_sheet(source, path, title=f"{report['dataset']}, {name}", count=_SHEET_EXAMPLES)
         report["files"].append(str(path))
     Quarantine((_where(split, name), reason) for split, name, reason in report["unreadable"]).save(
         out_dir / "unreadable.jsonl"

@@ -1,99 +1,81 @@
-"""Images of a split with what the model wrote, what people wrote, and where it looked."""
+"""A contact sheet of captioned images, with references and the attention of each word."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageDraw
 
-from vl_keras.data.image_ops import decode_image
 from vl_keras.drawing.attention_drawing import fit, overlay
-from vl_keras.drawing.sheet_text import sheet_font, wrap_text
+from vl_keras.drawing.contact_sheet import Band, draw_contact_sheet
+from vl_keras.drawing.example_sheet import source_image
 
-_WIDTH = 1280
-_IMAGE = 170  # pixels of the image's longer side
-_TILE = 84
-_GAP = 12
-_LINE = 17
-_LETTERS = 130
+if TYPE_CHECKING:
+    from vl_keras.tasks.captioning import Caption, CaptioningTask
+    from vl_keras.tasks.writing.explain_captions import Explainer, Explanation
+
+_TILE = 84  # pixels of the longer side of a word's image
 _REFERENCES = 5
 
 
-def draw_run_sheet(task, explainer, captions, split, path, title=""):
-    """Writes a PNG with a band for each image: the image, its caption, its references, and a tile a word.
+def draw_run_sheet(
+    task: CaptioningTask,
+    explainer: Explainer,
+    captions: Sequence[Caption],
+    split: str,
+    path: str | Path,
+    title: str = "",
+) -> None:
+    """Writes a PNG with a band for each image: the image, its caption, its references, and a tile for each word.
 
     Args:
-        task: a `CaptioningTask`.
-        explainer: an `Explainer` of the captioner that wrote them, with the same settings.
-        captions: the `Caption`s to show.
-        split: name of the split they are of.
+        task: the task that read the images.
+        explainer: explainer of the captioner that wrote the captions, with the same settings.
+        captions: the captions to show.
+        split: name of their split.
         path: PNG file to write.
-        title: shown above.
+        title: heading of the sheet.
     """
     source = task.source(split)
     explanations = _explanations(task, explainer, captions, split)
-    bands = []
-    for caption, explanation in zip(captions, explanations, strict=True):
-        image = decode_image(tf.constant(source.read_images([caption.index])[0])).numpy()
-        bands.append(_band(image, caption, explanation))
-    top = _GAP + 30
-    sheet = Image.new("RGB", (_WIDTH, top + sum(band.height for band in bands)), "white")
-    ImageDraw.Draw(sheet).text((_GAP, _GAP), title, "black", sheet_font(title, 17))
-    for band in bands:
-        sheet.paste(band, (0, top))
-        top += band.height
-    sheet.save(path)
+    bands = [
+        _band(source_image(source, caption.index), caption, explanation)
+        for caption, explanation in zip(captions, explanations, strict=True)
+    ]
+    draw_contact_sheet(path, title, [("", bands)])
 
 
-def _explanations(task, explainer, captions, split):
-    """`Explanation` of each, written anew with attention."""
+def _explanations(
+    task: CaptioningTask, explainer: Explainer, captions: Sequence[Caption], split: str
+) -> list[Explanation]:
+    """Writes each caption again, with attention."""
     wanted = {caption.index for caption in captions}
-    rows = {}
+    rows: dict[int, dict[str, tf.Tensor]] = {}
     for inputs, indices in task.evaluation_data(explainer.captioner, split, explainer.batch_size):
         for place, index in enumerate(indices.numpy()):
             if index in wanted:
                 rows[index] = {name: value[place] for name, value in inputs.items()}
         if len(rows) == len(wanted):
             break
-    found = []
+    found: list[Explanation] = []
     for start in range(0, len(captions), explainer.batch_size):
         batch = [rows[caption.index] for caption in captions[start : start + explainer.batch_size]]
         found += explainer({name: tf.stack([row[name] for row in batch]) for name in batch[0]})[0]
     return found
 
 
-def _band(image, caption, explanation):
-    large, tile = fit(image, _IMAGE), fit(image, _TILE)
-    left = _IMAGE + 2 * _GAP
-    lines = [(line, "black", 17) for line in wrap_text(caption.caption or "(an empty caption)", _LETTERS - 30)]
-    for reference in caption.references[:_REFERENCES]:
-        lines += [(line, "gray", 13) for line in wrap_text(reference, _LETTERS)]
+def _band(image: np.ndarray, caption: Caption, explanation: Explanation) -> Band:
+    lines = [(caption.caption or "(an empty caption)", "black", 17)]
+    lines += [(reference, "gray", 13) for reference in caption.references[:_REFERENCES]]
     if caption.context:
-        lines += [(line, "steelblue", 13) for line in wrap_text(f"context: {caption.context}", _LETTERS)]
-    across = max(1, (_WIDTH - left) // (tile.width + 6))
-    words = [
-        (word, weights)
+        lines.append((f"context: {caption.context}", "steelblue", 13))
+    tile = fit(image, _TILE)
+    strip = [
+        (word, overlay(tile, weights, mark=False))
         for word, weights in zip(explanation.words, explanation.attention, strict=True)
         if any(map(str.isalnum, word))
     ]
-    rows = -(-len(words) // across)
-    text_height = sum(size + 5 for _, _, size in lines) + 4
-    height = max(large.height, text_height + rows * (tile.height + _LINE + 6)) + 2 * _GAP
-    band = Image.new("RGB", (_WIDTH, height), "white")
-    pen = ImageDraw.Draw(band)
-    pen.line((0, 0, _WIDTH, 0), "lightgray")
-    band.paste(large, (_GAP, _GAP))
-    y = _GAP
-    for line, color, size in lines:
-        pen.text((left, y), line, color, sheet_font(line, size))
-        y += size + 5
-    for place, (word, weights) in enumerate(words):
-        x = left + place % across * (tile.width + 6)
-        top = _GAP + text_height + place // across * (tile.height + _LINE + 6)
-        pen.text((x, top), _cut(pen, word, tile.width), "black", sheet_font(word, 13))
-        band.paste(overlay(tile, weights, mark=False), (x, top + _LINE))
-    return band
-
-
-def _cut(pen, word, width):
-    font = sheet_font(word, 13)
-    while word and pen.textlength(word, font) > width:
-        word = word[:-2] + "…" if len(word) > 2 else ""
-    return word
+    return Band(image, lines, strip)
