@@ -30,7 +30,7 @@ def main(arguments=None):
     beam = [f"generation.beam_size={BEAMS}", "generation.method=beam", f"generation.memory={options.memory}"]
     config, task, captioner, _ = load_run(options.run, overrides=[*options.overrides, *beam])
     settings = task.generation_settings()
-    ranking = task.recalling(captioner)
+    ranking = task.prepare(captioner)
     for size in BATCHES:
         inputs, _ = next(iter(task.evaluation_data(captioner, config.data.dev_split, size)))
         inputs = dict(inputs)

@@ -2,10 +2,11 @@
 
 import time
 
+from vl_keras.training.training_model import TrainingModel
+
 import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
 from vl_keras.tasks import TASKS
 from vl_keras.training.optimizer import build_optimizer
-from vl_keras.training.training_model import TrainingModel
 
 
 def stepper(config):

@@ -141,7 +141,7 @@ def test_an_lstm_on_cached_features_in_half_precision(tiny_config, tmp_path):
     assert metrics["best"]["signature"]["generation"].startswith("greedy")
     _, task, captioner, which = load_run(tmp_path / "run", overrides=[f"data.data_dir={tmp_path / 'elsewhere'}"])
     assert which.startswith("best: moving average of the weights at cross_entropy epoch 1")
-    scores, _ = task.measure(captioner, "dev")
+    scores, _ = task.score_split(captioner, "dev")
     assert scores.metrics["BLEU-1"] == pytest.approx(metrics["best"]["measures"]["BLEU-1"], abs=1e-3)
 
 
@@ -172,7 +172,7 @@ def test_word_vectors_start_from_a_bert(tiny_config, hub_bert, tmp_path, members
         assert known[in_order.index(word)]
         for table in tables:
             np.testing.assert_allclose(table[place[word], :12], vectors[in_order.index(word)], atol=1e-5)
-    assert task.measure(captioner, "dev", limit=2)[1]
+    assert task.score_split(captioner, "dev", limit=2)[1]
     train(config, tmp_path / "run", resume=True)
 
 

@@ -93,8 +93,8 @@ def test_captions_come_in_the_order_of_score_and_consensus(loaded, batch):
 def test_samples_are_ranked_too(loaded, batch):
     _, task, model, _ = loaded
     settings = {**task.generation_settings(), "method": "sample", "num_captions": 4, "seed": 3}
-    plain, ranked = model.generate(batch, **settings), task.recalling(model).generate(batch, **settings)
-    agreement = task.recalling(model).consensus(model.image_encoder(batch["image"])["image_tokens"], plain.tokens)
+    plain, ranked = model.generate(batch, **settings), task.prepare(model).generate(batch, **settings)
+    agreement = task.prepare(model).consensus(model.image_encoder(batch["image"])["image_tokens"], plain.tokens)
     wanted = -np.sort(-(plain.scores + WEIGHT * agreement).numpy(), axis=1)
     np.testing.assert_allclose(ranked.scores, wanted, atol=1e-4)
 
@@ -125,7 +125,7 @@ def test_evaluation_and_prediction_rank_alike(member_runs, settings, memory_fold
 def test_a_split_that_is_in_the_memory_is_not_measured(loaded):
     _, task, model, _ = loaded
     with pytest.raises(RetrievalError, match="captions of split `train` itself"):
-        task.measure(model, "train")
+        task.score_split(model, "train")
 
 
 def test_what_does_not_go_together_is_refused(member_runs, memory_folder, settings, small_config, tmp_path):
@@ -136,7 +136,7 @@ def test_what_does_not_go_together_is_refused(member_runs, memory_folder, settin
             use(model)
     with pytest.raises(RetrievalError, match="nowhere` holds no memory"):
         nowhere = load_run(member_runs[0], overrides=["generation.memory=nowhere", "generation.method=beam"])
-        nowhere[1].recalling(nowhere[2])
+        nowhere[1].prepare(nowhere[2])
     with pytest.raises(ConfigError, match="`generation.method` must be beam or sample"):
         small_config("generation.memory=memory", "generation.method=greedy")
     with pytest.raises(ConfigError, match="`generation.memory` must be empty for vqa"):
@@ -165,4 +165,4 @@ def test_epochs_are_judged_with_it(small_config, settings, tmp_path, more):
     again, _ = loaded[1].epoch_metrics(loaded[2], "dev", limit=5)
     assert again == pytest.approx(metrics["best"]["measures"], abs=1e-3)
     plain = load_run(tmp_path / "run", overrides=["generation.memory="])
-    assert plain[1].recalling(plain[2]) is plain[2]
+    assert plain[1].prepare(plain[2]) is plain[2]

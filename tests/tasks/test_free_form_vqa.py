@@ -71,7 +71,7 @@ def test_the_probability_is_that_of_teacher_forcing(task, model):
 
 def test_what_is_measured_is_what_is_served(task, model):
     """Every dev question, among others, against the serving signature with the pair alone."""
-    metrics, answers = task.measure(model, "dev", limit=4)
+    metrics, answers = task.score_split(model, "dev", limit=4)
     assert metrics["accuracy"] == np.mean([vqa_accuracy(answer.answer, answer.truth) for answer in answers])
     assert len(answers) == sum(bool(q["answer"]) for questions in task.source("dev").questions[:4] for q in questions)
     images = np.concatenate([inputs["image"] for inputs, _ in task._image_batches(model, "dev")])
@@ -100,7 +100,7 @@ def test_a_run_answers_more_than_the_commonest_answer(task_config, tmp_path):
     image = tmp_path / "image.png"
     image.write_bytes(task.source("dev").read_images([0])[0])
     question = task.texts("dev")[0][0]
-    (said,) = predict(tmp_path / "run", [image], questions=[question], explain=tmp_path / "look.png")
+    (said,) = predict(tmp_path / "run", [image], inputs={"question": [question]}, explain=tmp_path / "look.png")
     assert said.output["answer"] in said.line and (tmp_path / "look.png").stat().st_size > 5000
     more = load_config(
         "configs/free_form_vqa/tiny.yaml",
@@ -120,6 +120,6 @@ def test_answers_are_compared_in_lower_case_as_they_are_written(task_config, mon
     source = SimpleNamespace(questions=[rows], image_ids=["1.jpg"], quarantine=SimpleNamespace(rows=[]))
     task._sources = {"dev": source}
     monkeypatch.setattr(task, "_write", lambda *args: [("light blue", 0.5), ("yes", 0.25)])
-    metrics, answers = task.measure(None, "dev")
+    metrics, answers = task.score_split(None, "dev")
     assert [answer.accuracy for answer in answers] == [1, 0] and metrics["accuracy"] == 0.5
     assert [answer.truth for answer in answers] == [["Light  Blue"], ["No"]]

@@ -95,7 +95,7 @@ def test_measured_pairs_are_the_same_each_time(task, model):
     assert len({text for _, text in others}) > 10
     few = task.pairs("dev", 2)
     assert few[0] == [index for index in owners if index < 2] and few[1] == texts[: len(few[1])]
-    metrics, matches = task.measure(model, "dev")
+    metrics, matches = task.score_split(model, "dev")
     assert [(match.index, match.text, match.match) for match in matches] == list(zip(owners, texts, truth, strict=True))
     probability, match = [match.probability for match in matches], [match.match for match in matches]
     assert metrics == pytest.approx({**match_scores(probability, match), "best_threshold": metrics["best_threshold"]})
@@ -125,7 +125,7 @@ def test_all_pairs_of_a_batch_are_read_as_each_alone(task_config, task):
 def test_an_unreadable_image_costs_its_own_pairs(task_config, task, model, break_image):
     task = MatchingTask(task_config("matching", "data.max_bad_share=0.3"), task.tokenizer)
     break_image(task.source("dev"), 4)
-    _, matches = task.measure(model, "dev")
+    _, matches = task.score_split(model, "dev")
     assert {match.index for match in matches} == {0, 1, 2, 3, 5}
 
 
@@ -154,7 +154,7 @@ def test_given_labels_are_learned_and_measured(task_config, labelled):
             assert real and label == text.startswith(b"an image"), (text, label)
             seen.add(text.split()[4] if label else b"none")
     assert seen == {b"left", b"right", b"none"}
-    metrics, matches = task.measure(model, "dev")
+    metrics, matches = task.score_split(model, "dev")
     assert sorted((match.image_id, match.text, match.match) for match in matches) == sorted(
         (f"{number}.png", text, text.startswith("a"))
         for number in (8, 9)
@@ -171,7 +171,7 @@ def test_labels_that_are_not_there_are_asked_for(task_config, labelled, tmp_path
     path.write_text("\n".join(kept) + "\n")
     task = MatchingTask(task_config("matching", labelled, "matching.negatives=given", "data.batch_size=4"))
     model = task.build()
-    for refused in (lambda: task.measure(model, "dev"), task.check_data):
+    for refused in (lambda: task.score_split(model, "dev"), task.check_data):
         with pytest.raises(DataError, match="of its 2 readable pairs 2 match"):
             refused()
 
@@ -189,7 +189,7 @@ def test_cached_texts_are_the_encoded_ones(task_config, hub_bert):
     plain = MatchingTask(task_config("matching", *hub_bert))
     cached = MatchingTask(task_config("matching", *hub_bert, "text_encoder.cache_features=true"))
     model = plain.build()
-    ours, theirs = cached.measure(model, "dev")[1], plain.measure(model, "dev")[1]
+    ours, theirs = cached.score_split(model, "dev")[1], plain.score_split(model, "dev")[1]
     np.testing.assert_allclose([m.probability for m in ours], [m.probability for m in theirs], atol=2e-3)
 
 

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from vl_keras.metrics.retrieval_scores import retrieval_scores
-from vl_keras.tasks.retrieval import RetrievalTask, recall_metrics
+from vl_keras.tasks.embedding.recall_metrics import recall_metrics
+from vl_keras.tasks.retrieval import RetrievalTask
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
 
@@ -42,12 +43,12 @@ def test_vectors_of_a_split_are_those_of_each_alone(task, model):
 
 def test_metrics_are_of_the_vectors(task, model):
     image, text, owner, _ = task.embed_split(model, "dev")
-    metrics, scores = task.measure(model, "dev")
+    metrics, scores = task.score_split(model, "dev")
     assert scores == retrieval_scores(image, text, owner)
     recalls = [metrics[f"{way} R@{k}"] for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
     assert metrics["mean_recall"] == pytest.approx(np.mean(recalls))
     assert metrics["text_to_image median_rank"] == scores["text_to_image"]["median_rank"]
-    few, _ = task.measure(model, "dev", limit=2)
+    few, _ = task.score_split(model, "dev", limit=2)
     assert few["text_to_image R@5"] == 100.0  # of two images
     assert task.signature(scores, "dev", "raw")["texts"] == len(text)
 

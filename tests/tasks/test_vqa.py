@@ -95,13 +95,13 @@ def test_a_question_without_a_candidate_does_not_count(task_config):
         np.testing.assert_allclose(tf.reduce_sum(y, axis=-1), weight > 0)
         assert 0 < np.count_nonzero(weight) < 12
         assert float(tf.reduce_mean(weight)) == pytest.approx(1)
-    metrics, _ = task.measure(task.build(), "dev")
+    metrics, _ = task.score_split(task.build(), "dev")
     asked = [question["answer"] for _, question in _questions(task)]
     assert metrics["in_candidates"] == pytest.approx(np.mean([answer in task.answers for answer in asked]))
 
 
 def test_metrics_are_those_of_the_answers(task, model):
-    metrics, answers = task.measure(model, "dev")
+    metrics, answers = task.score_split(model, "dev")
     asked = _questions(task)
     assert [(answer.index, answer.question, answer.kinds) for answer in answers] == [
         (index, question["question"], [question["kind"]]) for index, question in asked
@@ -116,7 +116,7 @@ def test_metrics_are_those_of_the_answers(task, model):
     confidence = np.array([answer.confidence for answer in answers])
     accuracy = np.array([answer.accuracy for answer in answers])
     assert metrics["calibration_error"] == pytest.approx(expected_calibration_error(confidence, accuracy))
-    few, first = task.measure(model, "dev", limit=2)
+    few, first = task.score_split(model, "dev", limit=2)
     wanted = [answer for answer in answers if answer.index < 2]
     assert [(a.index, a.question, a.answer) for a in first] == [(a.index, a.question, a.answer) for a in wanted]
     assert few["accuracy"] == pytest.approx(np.mean([answer.accuracy for answer in first]))
@@ -137,9 +137,9 @@ def test_temperature_and_threshold_are_fitted_only_where_asked(task_config, mode
         target[np.arange(count), labels] = (count + 1) / (count + 2)
         return -np.mean((target * log_probs).sum(axis=1))
 
-    plain, answers = task.measure(model, "dev")
+    plain, answers = task.score_split(model, "dev")
     assert (task.temperature, task.threshold) == (1.0, 0.0) and "temperature" not in plain
-    fitted, calibrated = task.measure(model, "dev", fit=True)
+    fitted, calibrated = task.score_split(model, "dev", fit=True)
     assert [answer.answer for answer in calibrated] == [answer.answer for answer in answers]
     best = task.temperature
     assert best != 1.0 and fitted["temperature"] == best
@@ -147,17 +147,19 @@ def test_temperature_and_threshold_are_fitted_only_where_asked(task_config, mode
     assert loss(best) <= min(others) + 1e-9
     given = [answer.accuracy for answer in calibrated if answer.confidence >= task.threshold]
     assert fitted["coverage"] == pytest.approx(len(given) / len(answers))
-    again, _ = task.measure(model, "test")
+    again, _ = task.score_split(model, "test")
     assert (task.temperature, task.threshold) == (best, fitted["threshold"]) and "temperature" not in again
     other = VqaTask(task.config, task.tokenizer)
     other.use_metrics(fitted)
-    assert [a.confidence for a in other.measure(model, "dev")[1]] == pytest.approx([a.confidence for a in calibrated])
+    assert [a.confidence for a in other.score_split(model, "dev")[1]] == pytest.approx(
+        [a.confidence for a in calibrated]
+    )
 
 
 def test_an_unreadable_image_costs_its_own_questions(task_config, task, model, break_image):
     task = VqaTask(task_config("vqa", "data.max_bad_share=0.3"), task.tokenizer)
     break_image(task.source("dev"), 1)
-    _, answers = task.measure(model, "dev")
+    _, answers = task.score_split(model, "dev")
     assert {answer.index for answer in answers} == {0, 2, 3, 4, 5}
 
 

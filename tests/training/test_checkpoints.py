@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from vl_keras.training.training_model import TrainingModel
 
 from vl_keras.errors import RunError
 from vl_keras.runs.checkpoints import Checkpoints, dropout_generators
 from vl_keras.runs.strategy import keras_settings
 from vl_keras.training.optimizer import build_optimizer, weight_averages
-from vl_keras.training.training_model import TrainingModel
 
 BATCH = (np.ones((4, 3), "float32"), np.ones((4, 5), "float32"), np.ones((4,), "float32"))
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from vl_keras.tasks.embedding.contrastive_model import ContrastiveModel
 
 from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES
-from vl_keras.tasks.embedding.contrastive_model import ContrastiveModel
 
 B, K, D = 5, 3, 4
 

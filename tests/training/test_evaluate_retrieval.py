@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from vl_keras.inference.rerank import Reranker
 
 from vl_keras.config import DataConfig, config_from_dict
 from vl_keras.errors import DataError, RunError
 from vl_keras.inference.evaluate import evaluate, format_evaluation
-from vl_keras.inference.rerank import Reranker
 from vl_keras.metrics.retrieval_scores import scores_of_ranks
 from vl_keras.retrieval.querybank import Querybank
 from vl_keras.runs.load_run import load_run

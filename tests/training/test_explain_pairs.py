@@ -8,7 +8,6 @@ from vl_keras.encoders.hub_tokenizer import HubTokenizer
 from vl_keras.tasks.matching import MatchingTask
 from vl_keras.tasks.pairing.explain_pairs import PairExplainer
 from vl_keras.tasks.vqa import VqaTask
-from vl_keras.tasks.writing.sample_captions import SAMPLE_IMAGES
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
 
@@ -106,7 +105,7 @@ def test_words_of_a_hub_module_are_those_that_spaces_part():
 @pytest.mark.parametrize("name", TASKS)
 def test_samples_for_the_board_follow_the_weights(task_config, name):
     task, model = _built(task_config, name, "interactive")
-    sample = SAMPLE_IMAGES[name](task, model, "dev")
+    sample = task.sample_images(model, "dev")
     images, lines = sample()
     assert len(images) == len(lines) == 4
     assert all(image.dtype == np.uint8 and image.std() > 10 for image in images)

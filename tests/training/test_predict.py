@@ -155,10 +155,10 @@ def test_what_is_predicted_is_what_was_measured(trained_run, tmp_path):
     [
         ({"images": []}, "no image"),
         ({"explain": "out.jpg"}, "does not end in .png"),
-        ({"context": "at the sea"}, "has no text encoder"),
-        ({"questions": ["what?"]}, "is a captioning run: it takes --context, not --question"),
-        ({"texts": ["a dog"], "questions": ["what?"]}, "not --question or --text"),
-        ({"overrides": ["training.epochs=2"]}, "retrieval.rerank_… and retrieval.querybank can"),
+        ({"inputs": {"context": ["at the sea"]}}, "has no text encoder"),
+        ({"inputs": {"question": ["what?"]}}, "is a captioning run: it takes --context, not --question"),
+        ({"inputs": {"text": ["a dog"], "question": ["what?"]}}, "not --text or --question"),
+        ({"overrides": ["training.epochs=2"]}, "only data.…, generation.… can be set"),
     ],
 )
 def test_what_cannot_be_done_is_said(trained_run, photos, arguments, message):

@@ -32,9 +32,9 @@ def predicted(request, task_run, images, tmp_path_factory):
     """Task's name, predictions, rows of the JSONL file, folder of the explanations."""
     out = tmp_path_factory.mktemp("out")
     seen = []
-    texts = {"questions" if request.param == "vqa" else "texts": TEXTS}
+    inputs = {"question" if request.param == "vqa" else "text": TEXTS}
     settings = {"out": out / "new" / "said.jsonl", "explain": out / "drawn" / "x.png", "report": seen.append}
-    predictions = predict(task_run(request.param), [images], **texts, **settings)
+    predictions = predict(task_run(request.param), [images], inputs, **settings)
     assert seen == predictions
     lines = (out / "new" / "said.jsonl").read_text("utf-8").splitlines()
     return request.param, predictions, [json.loads(line) for line in lines], out / "drawn"
@@ -89,24 +89,24 @@ def test_explanations_are_named_after_image_and_text(predicted, images):
 def test_an_answer_below_the_threshold_is_withheld(task_run, images, monkeypatch):
     from vl_keras.tasks.vqa import VqaTask
 
-    plain = predict(task_run("vqa"), [images / "0.png"], questions=TEXTS[:1])[0]
+    plain = predict(task_run("vqa"), [images / "0.png"], inputs={"question": TEXTS[:1]})[0]
     own = VqaTask.use_metrics
     monkeypatch.setattr(VqaTask, "use_measures", lambda task, metrics: own(task, {**metrics, "threshold": 1.0}))
-    withheld = predict(task_run("vqa"), [images / "0.png"], questions=TEXTS[:1])[0]
+    withheld = predict(task_run("vqa"), [images / "0.png"], inputs={"question": TEXTS[:1]})[0]
     assert withheld.output == {**plain.output, "answer": ""}
     assert withheld.line == f"{TEXTS[0]}\tno answer ({plain.output['answer']} {plain.output['score']:.2f})"
 
 
 @pytest.mark.parametrize(
-    "task, arguments, message",
+    "task, inputs, message",
     [
         ("vqa", {}, "is a vqa run: give it something to read with --question"),
-        ("matching", {"texts": ["a red circle", " "]}, "is a matching run: give it something to read with --text"),
-        ("vqa", {"questions": TEXTS, "texts": ["a"]}, "is a vqa run: it takes --question, not --text"),
-        ("matching", {"questions": TEXTS, "context": "a"}, "it takes --text, not --context or --question"),
-        ("retrieval", {}, "is a retrieval run, which finds images.*vl-keras index .*vl-keras search"),
+        ("matching", {"text": ["a red circle", " "]}, "is a matching run: give it something to read with --text"),
+        ("vqa", {"question": TEXTS, "text": ["a"]}, "is a vqa run: it takes --question, not --text"),
+        ("matching", {"question": TEXTS, "context": ["a"]}, "it takes --text, not --question or --context"),
+        ("retrieval", {}, "A retrieval run finds images instead.*vl-keras index .*vl-keras search"),
     ],
 )
-def test_what_does_not_belong_to_the_task_is_said(task_run, images, task, arguments, message):
+def test_what_does_not_belong_to_the_task_is_said(task_run, images, task, inputs, message):
     with pytest.raises(RunError, match=message):
-        predict(task_run(task), [images / "0.png"], **arguments)
+        predict(task_run(task), [images / "0.png"], inputs)

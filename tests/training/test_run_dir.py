@@ -193,21 +193,21 @@ def test_load_run_takes_the_weights_that_are_asked_for(trained_run, checkpoint_v
     np.testing.assert_array_equal(loaded["ema"][0], saved[f"averages/{decoder}"])
     np.testing.assert_array_equal(loaded["auto"][0], loaded["best"][0])
     assert not np.array_equal(loaded["last"][0], loaded["ema"][0])
-    scores, captions = task.measure(captioner, "dev")
+    scores, captions = task.score_split(captioner, "dev")
     assert len(captions) == 6 and captions[0].references
 
 
 def test_best_weights_give_the_metrics_that_were_written_down(trained_run):
     _, task, captioner, _ = load_run(trained_run, "best")
     written = json.loads((trained_run / "measures.json").read_text())["best"]["measures"]
-    scores, _ = task.measure(captioner, "dev", limit=5)
+    scores, _ = task.score_split(captioner, "dev", limit=5)
     assert scores.metrics == pytest.approx(written, abs=1e-6)
 
 
 def test_load_run_sets_data_and_generation_only(trained_run):
     config, _, _, _ = load_run(trained_run, overrides=["generation.method=beam", "data.batch_size=3"])
     assert (config.generation.method, config.data.batch_size) == ("beam", 3)
-    with pytest.raises(RunError, match=r"Only data.…, generation.…, retrieval.rerank_… and retrieval.querybank"):
+    with pytest.raises(RunError, match="only data.…, generation.… can be set"):
         load_run(trained_run, overrides=["model.hidden_dim=64"])
     with pytest.raises(RunError, match="must be auto, best, last or ema"):
         load_run(trained_run, weights="first")
@@ -220,7 +220,7 @@ def test_load_run_without_a_run(tmp_path):
 
 def test_a_written_answer_is_no_longer_than_its_model_is_made_for(tmp_path, task_config):
     save_config(task_config("free_form_vqa"), tmp_path / "config.yaml")
-    with pytest.raises(RunError, match="`generation.max_length` of a free_form_vqa run .* 6 in .*; got 9"):
+    with pytest.raises(RunError, match="`generation.max_length` of a free_form_vqa run .* training, 6; got 9"):
         load_run(tmp_path, overrides=["generation.max_length=9"])
 
 

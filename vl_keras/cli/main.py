@@ -59,9 +59,11 @@ def _predict(options):
     predictions = predict(
         options.run,
         options.image,
-        context=options.context,
-        questions=options.question,
-        texts=options.text,
+        inputs={
+            "context": [options.context] if options.context else [],
+            "question": options.question,
+            "text": options.text,
+        },
         explain=options.explain,
         out=options.out,
         overrides=options.overrides,

@@ -334,3 +334,8 @@ class Config:
     retrieval: RetrievalConfig = section(RetrievalConfig)
     training: TrainingConfig = section(TrainingConfig)
     generation: GenerationConfig = section(GenerationConfig)
+
+    @property
+    def sections(self) -> dict:
+        """The sections of the tasks' own settings."""
+        return {"vqa": self.vqa, "matching": self.matching, "retrieval": self.retrieval}

@@ -18,7 +18,7 @@ SMALL_CNN = "SmallCNN"
 GRID_LAYER = "image_grid"  # the layer that holds the feature map (B, rows, columns, D)
 
 
-def build_image_encoder(backbone, weights, trainable_from="", image_size=None):
+def build_image_encoder(backbone, weights, trainable_from="", image_size=None, load_weights=True):
     """Builds the image encoder, preprocessing included.
 
     Args:
@@ -30,6 +30,9 @@ def build_image_encoder(backbone, weights, trainable_from="", image_size=None):
             depth) in training too.
         image_size: `(height, width)` if fixed; None: images of any size.
 
+        load_weights: false: the weights stay random, because those of a trained run follow; how the network runs is
+            still decided by `weights` and `trainable_from`.
+
     Returns:
         Functional `keras.Model`: `"image"` `(B, height, width, 3)` RGB, 0 to 255 -> dict of `"image_tokens"`
         `(B, R, D)` (the grid row by row) and `"image_vector"` `(B, D)` (the mean over the grid).
@@ -38,7 +41,7 @@ def build_image_encoder(backbone, weights, trainable_from="", image_size=None):
         EncoderError: unknown backbone or layer, weights that cannot be downloaded, or a file that does not fit.
     """
     size = tuple(image_size) if image_size else (None, None)
-    network = _network(backbone, weights, (*size, 3))
+    network = _network(backbone, weights if load_weights else "none", (*size, 3))
     pretrained = weights != "none"
     image = keras.Input((*size, 3), name="image")
     pixels = image if backbone == SMALL_CNN else ImagePreprocessing(backbone, name="preprocessing")(image)

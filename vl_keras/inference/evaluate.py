@@ -2,32 +2,30 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vl_keras.drawing.metric_table import format_metrics
 from vl_keras.errors import RunError
 from vl_keras.json_files import write_json
-from vl_keras.runs.load_run import load_run
-from vl_keras.tasks.embedding.evaluate_retrieval import evaluate_retrieval
-from vl_keras.tasks.pairing.evaluate_answers import evaluate_answers
-from vl_keras.tasks.pairing.evaluate_matches import evaluate_matches
-from vl_keras.tasks.writing.evaluate_captions import evaluate_captions
+from vl_keras.runs.load_run import load_run, weights_name
+from vl_keras.tasks.task import Evaluation
 
-EVALUATIONS = {
-    "captioning": evaluate_captions,
-    "vqa": evaluate_answers,
-    "free_form_vqa": evaluate_answers,
-    "matching": evaluate_matches,
-    "retrieval": evaluate_retrieval,
-}
 _SHOWN = 10  # rows of a list that the text report shows; the JSON has all
 
 
-def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False):
+def evaluate(
+    run_dir: str | Path,
+    split: str = "dev",
+    overrides: Sequence[str] = (),
+    weights: str = "auto",
+    with_java: bool = False,
+) -> dict[str, Any]:
     """Scores a run on a split.
 
     Writes to `RUN/evaluation/`: `SPLIT.json` (scores with 95% intervals and what they were measured with), a file of
-    what the run said of every example, and `SPLIT.png`, a contact sheet; see the task's function in `EVALUATIONS`. The
+    what the run said of every example, and `SPLIT.png`, a contact sheet; see `Task.evaluate`. The
     next evaluation of the split replaces them; `history.jsonl` keeps the scores of each, a line an evaluation.
 
     Args:
@@ -49,13 +47,13 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
         ConfigError, DataError, QuarantineError: as the settings and the data are.
     """
     config, task, model, which = load_run(run_dir, weights, overrides)
-    if with_java and config.task != "captioning":
+    if with_java and not task.has_java_metrics:
         raise RunError(f"METEOR and SPICE (--java) score captions; `{run_dir}` is a {config.task} run.")
     folder = Path(run_dir).expanduser() / "evaluation"
     folder.mkdir(exist_ok=True)
-    options = {"with_java": True} if with_java else {}
+    request = Evaluation(split, folder, which, weights_name(which), load_run, with_java)
     with task.quarantine_errors():
-        found = EVALUATIONS[config.task](task, model, split, folder, which, **options)
+        found = task.evaluate(model, request)
     scores = folder / f"{split}.json"
     result = {
         "task": config.task,
@@ -74,7 +72,7 @@ def evaluate(run_dir, split="dev", overrides=(), weights="auto", with_java=False
     return result
 
 
-def format_evaluation(result):
+def format_evaluation(result: dict[str, Any]) -> str:
     """The result of `evaluate` as text for a terminal."""
     lines = [result["signature_text"], f"weights: {result['weights']}", "", *format_metrics(result["measures"])]
     lines += ["", *result["notes"]] if result["notes"] else [""]

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,32 +15,22 @@ from vl_keras.errors import RunError
 from vl_keras.inference.prediction import OK, Prediction
 from vl_keras.progress import Progress
 from vl_keras.runs.load_run import load_run
-from vl_keras.tasks.pairing.predict_pairs import PairPredictor
-from vl_keras.tasks.writing.predict_captions import CaptionPredictor
+from vl_keras.tasks.task import TextInput
 
 _BATCH = 16
-# By task: what predicts, and which argument it reads; of those that it cannot do without, True.
-_PREDICTORS = {
-    "captioning": (CaptionPredictor, "context", False),
-    "vqa": (PairPredictor, "question", True),
-    "free_form_vqa": (PairPredictor, "question", True),
-    "matching": (PairPredictor, "text", True),
-}
 
 
 def predict(
-    run_dir,
-    images,
-    context="",
-    questions=(),
-    texts=(),
-    explain=None,
-    out=None,
-    overrides=(),
-    weights="auto",
-    report=None,
-):
-    """Captions image files, answers questions about them, or tells whether texts match them, as the run's task is.
+    run_dir: str | Path,
+    images: Sequence[str | Path],
+    inputs: Mapping[str, Sequence[str]] | None = None,
+    explain: str | Path | None = None,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    weights: str = "auto",
+    report: Callable[[Prediction], None] | None = None,
+) -> list[Prediction]:
+    """Predicts for image files what the run's task predicts: captions, answers to questions, matches with texts, ….
 
     Images may be of any size, grey, CMYK or with alpha, JPEG, PNG, BMP, GIF (its first frame) or WebP, and are turned
     as their EXIF orientation says. One that cannot be read costs itself.
@@ -47,23 +38,21 @@ def predict(
     Args:
         run_dir: folder that `train` or `ensemble` wrote.
         images: files and folders; folders are searched for images at any depth.
-        context: of captioning: text shown to the model beside every image; the run must have a text encoder.
-        questions: of question answering: strings, each asked of every image.
-        texts: of matching: strings, each compared with every image.
+        inputs: texts that the task reads beside an image, by the name of the input: "question", "text", "context", ….
+            Several texts of an input are each combined with every image.
         explain: PNG file that shows where the model looked for each word. For several images, each gets its own,
-            with its name put before the ending: `out.png` becomes `out-dog.png`; for several questions or texts, their
-            numbers follow.
+            with its name put before the ending: `out.png` becomes `out-dog.png`; for several texts, their numbers
+            follow.
         out: JSONL file, a line a prediction: `image`, `status`, and what `Prediction.output` holds.
-        overrides: `"generation.…=value"` and `"data.…=value"` strings.
+        overrides: `"section.key=value"` strings; see `load_run`.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
-        report: called with each `Prediction` as soon as it is there.
+        report: called with each `Prediction` as soon as it is made.
 
     Returns:
-        List of `Prediction`, in the order of the files and of the questions or texts; one for an image that cannot be
-        read.
+        List of `Prediction`, in the order of the files and of the texts; one for an image that cannot be read.
 
     Raises:
-        RunError: there is no such run, no image, or an argument that the run's task does not read or lacks.
+        RunError: there is no such run, no image, or an input that the run's task does not read or lacks.
     """
     paths = find_images(images)
     if not paths:
@@ -74,11 +63,10 @@ def predict(
     if explain is not None and Path(explain).suffix.lower() != ".png":
         raise RunError(f"An explanation is a PNG file; `{explain}` does not end in .png.")
     config, task, model, _ = load_run(run_dir, weights, overrides)
-    given = {"context": context, "question": list(questions), "text": list(texts)}
-    predictor_class, argument = _choose(run_dir, config.task, given)
+    texts = _texts(run_dir, config.task, task.inputs, inputs or {})
     files = ImageFiles(paths)
     size = min(_BATCH, len(files))
-    predictor = predictor_class(task, model, given[argument], explain is not None)
+    predictor = task.predictor(model, texts, explain is not None)
     drawings = drawing_paths(explain, paths, predictor.count)
     rows = tf.data.Dataset.range(len(files)).batch(size).map(lambda index: {"index": index})
     data = dataclasses.replace(config.data, max_bad_share=1.0)
@@ -100,7 +88,7 @@ def predict(
     return predictions
 
 
-def format_failures(predictions):
+def format_failures(predictions: Sequence[Prediction]) -> str:
     """Which images could not be read and why, as text for a terminal; empty where all could."""
     failed = [prediction for prediction in predictions if prediction.status != OK]
     if not failed:
@@ -110,20 +98,22 @@ def format_failures(predictions):
     return "\n".join([*lines, *(f"  {prediction.path}: {prediction.status}" for prediction in failed)])
 
 
-def _choose(run_dir, task, given):
-    """What predicts for a task, and the argument that it reads."""
-    if task not in _PREDICTORS:
-        raise RunError(
-            f"`{run_dir}` is a {task} run, which finds images instead: make an index of them with `vl-keras index "
-            f"{run_dir} --images … --out INDEX` and ask it with `vl-keras search INDEX --text …`."
-        )
-    predictor, argument, needed = _PREDICTORS[task]
-    foreign = [f"--{name}" for name, value in given.items() if value and name != argument]
+def _texts(run_dir: str | Path, task: str, known: Sequence[TextInput], given: Mapping[str, Sequence[str]]) -> list[str]:
+    """The texts of the input that a task reads; raises where it is missing or another one is given."""
+    given = {name: [texts] if isinstance(texts, str) else list(texts) for name, texts in given.items()}
+    takes = " or ".join(f"--{text.name}" for text in known) or "images alone"
+    foreign = [f"--{name}" for name, texts in given.items() if texts and name not in {text.name for text in known}]
     if foreign:
-        raise RunError(f"`{run_dir}` is a {task} run: it takes --{argument}, not {' or '.join(foreign)}.")
-    if needed and not (given[argument] and all(text.strip() for text in given[argument])):
-        raise RunError(f"`{run_dir}` is a {task} run: give it something to read with --{argument}.")
-    return predictor, argument
+        raise RunError(f"`{run_dir}` is a {task} run: it takes {takes}, not {' or '.join(foreign)}.")
+    for text in known:
+        texts = given.get(text.name, [])
+        if text.required and not (texts and all(one.strip() for one in texts)):
+            raise RunError(f"`{run_dir}` is a {task} run: give it something to read with --{text.name}.")
+        if len(texts) > 1 and not text.many:
+            raise RunError(f"`{run_dir}` is a {task} run: it takes one --{text.name}, not {len(texts)}.")
+        if texts:
+            return texts
+    return []
 
 
 def _batch(row, files, predictor, drawings):

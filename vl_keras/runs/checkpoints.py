@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.errors import RunError
-from vl_keras.errors import first_line
-from vl_keras.errors import written
+from vl_keras.errors import RunError, first_line, written
+from vl_keras.models.dropout_generators import dropout_generators
 
 _KEPT = 3
 
@@ -105,19 +104,6 @@ class Checkpoints:
     def set_metric_values(self, values):
         for metric, own in zip(self._metrics, values, strict=True):
             metric.set_weights(own)
-
-
-def dropout_generators(model):
-    """The random generators of a model's layers, which Keras leaves out of checkpoints, in the order of the layers."""
-    generators = []
-    for layer in model._flatten_layers():
-        source = getattr(layer, "_random_generator", None)
-        if source is None:
-            continue
-        source._maybe_init()
-        if source._generator is not None and not any(source._generator is known for known in generators):
-            generators.append(source._generator)
-    return generators
 
 
 def not_finite_message(what, step, checkpoint):

@@ -1,26 +1,32 @@
 """Loads a trained run to use it."""
 
-import tensorflow as tf
+from __future__ import annotations
 
-from vl_keras.config import load_config
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from vl_keras.config import Config, load_config
 from vl_keras.errors import RunError, first_line
 from vl_keras.runs.run_dir import RunDir
 from vl_keras.runs.strategy import keras_settings, use_jit
 from vl_keras.tasks import TASKS
-
-# How the names begin of those that may be set for a trained run.
-_FOR_USE = ("data.", "generation.", "retrieval.rerank_", "retrieval.querybank")
+from vl_keras.tasks.task import Task
 
 
-def load_run(run_dir, weights="auto", overrides=(), precision=None):
+def load_run(
+    run_dir: str | Path, weights: str = "auto", overrides: Sequence[str] = (), precision: str | None = None
+) -> tuple[Config, Task, Any, str]:
     """Loads a trained run to use it.
 
     Args:
         run_dir: folder that `train` or `ensemble` wrote.
-        weights: `best`: those of the best development measure; `last`: of the last checkpoint; `ema`: the moving
-            average in the last checkpoint; `auto`: `best` where there is one, else `last`.
-        overrides: `"data.…=value"`, e.g. for other data, `"generation.…=value"`, `"retrieval.rerank_…=value"` and
-            `"retrieval.querybank=value"` strings.
+        weights: `best`: those of the best development metric; `last`: of the last checkpoint; `ema`: the moving
+            average in the last checkpoint; `auto`: `best` if there is one, else `last`.
+        overrides: `"section.key=value"` strings, of the settings that the task names in `run_settings`.
         precision: to compute in; None: as it was trained.
 
     Returns:
@@ -28,24 +34,24 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
 
     Raises:
         RunError: there is no run, or none of these weights in it, or they cannot be read, or an override is of
-            another section.
+            another setting or does not fit the trained weights.
     """
     run = RunDir(run_dir)
     if not run.config_file.exists():
         raise RunError(f"`{run.path}` holds no run: it has no config.yaml.")
+    trained = load_config(run.config_file)
+    task_class = TASKS[trained.task]
     for override in overrides:
-        if not override.strip().startswith(_FOR_USE):
-            raise RunError(
-                "Only data.…, generation.…, retrieval.rerank_… and retrieval.querybank can be set for a trained run; "
-                f"got `{override}`."
-            )
+        if not override.strip().startswith(task_class.run_settings):
+            names = ", ".join(name if not name.endswith((".", "_")) else f"{name}…" for name in task_class.run_settings)
+            raise RunError(f"For a trained run of the task {trained.task}, only {names} can be set; got `{override}`.")
     config = load_config(run.config_file, [*overrides, *run.text_module_settings()])
-    _check_answer_length(run, config)
-    task = TASKS[config.task](
+    task = task_class(
         config,
-        encoder_weights="none" if run.has_image_encoder else None,
+        load_weights=False,  # the run has its own, in its folder or in its checkpoint
         jit_compile=use_jit(config.training.jit_compile, tf.distribute.get_strategy()),
     )
+    task.check_overrides(trained)
     task.load_vocabularies(run.path)
     with keras_settings(precision or config.training.precision):
         model = task.build()
@@ -53,31 +59,19 @@ def load_run(run_dir, weights="auto", overrides=(), precision=None):
         run.load_image_encoder(model.image_encoder)
     which = _restore(run, task, model, weights)
     measured = run.read_metrics().get("best" if which.startswith("best") else "last", {})
-    task.use_measures(measured.get("measures", {}))
+    task.use_metrics(measured.get("measures", {}))
     return config, task, model, which
 
 
-def _check_answer_length(run, config):
-    """Raises `RunError` where answers of a length are asked for that the weights of a run are not made for."""
-    if config.task != "free_form_vqa" or config.model.decoder != "transformer":
-        return
-    known, wanted = load_config(run.config_file).generation.max_length, config.generation.max_length
-    if wanted != known:
-        raise RunError(
-            "`generation.max_length` of a free_form_vqa run with a Transformer decoder is that of its training, "
-            f"{known} in `{run.path}`; got {wanted}. Leave it out, or train a run with it."
-        )
-
-
-def weights_name(which):
+def weights_name(which: str) -> str:
     """`best`, `last` or `ema`, of the words in which `load_run` says which weights it loaded."""
     return "ema" if which.startswith("moving") else which.replace(":", " ").split()[0]
 
 
-def _restore(run, task, model, weights):
+def _restore(run: RunDir, task: Task, model: Any, weights: str) -> str:
     if weights not in ("auto", "best", "last", "ema"):
         raise RunError(f"`weights` must be auto, best, last or ema; got {weights!r}.")
-    best, last = tf.train.latest_checkpoint(str(run.best)), run.last_checkpoint()
+    best, last = tf.train.latest_checkpoint(str(run.best)), run.last_checkpoint(task.phase_names)
     if weights == "auto":
         weights = "best" if best else "last"
     path = best if weights == "best" else last
@@ -98,7 +92,7 @@ def _restore(run, task, model, weights):
     return f"last weights, {path.parent.name} step {step}"
 
 
-def _read(path, **parts):
+def _read(path: str | Path, **parts: Any) -> None:
     """Fills `weights` or `averages` from a checkpoint."""
     try:
         tf.train.Checkpoint(**parts).restore(str(path)).assert_existing_objects_matched().expect_partial()
@@ -114,7 +108,7 @@ def _read(path, **parts):
         ) from error
 
 
-def trained_weights(model, weights):
+def trained_weights(model: keras.Model, weights: dict[str, list[tf.Variable]]) -> dict[str, list[tf.Variable]]:
     """Of a dict of part -> variables, those that `model` trains."""
     trained = {id(variable) for variable in model.trainable_variables}
     return {part: [v for v in variables if id(v) in trained] for part, variables in weights.items()}

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
-
+import json
 import os
 import shutil
 import sys
@@ -16,13 +16,10 @@ from tqdm import tqdm
 
 from vl_keras.config import load_config, save_config
 from vl_keras.encoders.text_encoder import module_path
-from vl_keras.errors import RunError
-from vl_keras.json_files import read_json, write_json
-from vl_keras.errors import first_line
-from vl_keras.json_files import read_json, write_json
-from vl_keras.errors import written
+from vl_keras.errors import RunError, written
 from vl_keras.json_files import read_json, write_json
 from vl_keras.runs.versions import describe_versions
+from vl_keras.tasks import TASKS
 
 # Settings that say where things lie, or when to look at them or to stop, not what is computed.
 _FREE_TO_CHANGE = (
@@ -33,13 +30,11 @@ _FREE_TO_CHANGE = (
     "training.checkpoint_steps",
     "training.patience",
 )
-# All that a start writes before `config.yaml`, with which it has begun.
+# All that a start writes before `config.yaml`, with which it has begun; a task's vocabularies come on top.
 _BEFORE_CONFIG = frozenset(
-    ".lock train.log checkpoints text_encoder image_encoder.h5 versions.json data.json vocabulary.txt "
-    "answer_vocabulary.txt answers.txt querybank.jsonl config.yaml.part versions.json.part data.json.part".split()
+    ".lock train.log checkpoints text_encoder image_encoder.h5 versions.json data.json config.yaml.part "
+    "versions.json.part data.json.part".split()
 )
-FIRST_PHASE = "cross_entropy"
-PHASES = (FIRST_PHASE, "self_critical")  # in the order in which they run
 _ENCODER_WEIGHTS = "image_encoder.h5"
 _TEXT_MODULES = ("encoder", "preprocessor")
 
@@ -77,9 +72,7 @@ class RunDir:
         """
         self.writes = chief
         if resume and not self.config_file.exists():
-            raise RunError(
-                f"`{self.path}` holds no run to resume: it has no config.yaml. Leave `resume` out to start."
-            )
+            raise RunError(f"`{self.path}` holds no run to resume: it has no config.yaml. Leave `resume` out to start.")
         if not chief:
             return
         lock = self.path / ".lock"
@@ -109,8 +102,10 @@ class RunDir:
         names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
         if not names:
             return True
-        last = self.last_checkpoint()
-        return ".lock" in names and names <= _BEFORE_CONFIG and (last is None or last.name == "ckpt-0")
+        vocabularies = {name for task in TASKS.values() for name in task.vocabulary_files}
+        phases = [path.name for path in self.checkpoints.glob("*") if path.is_dir()]
+        last = self.last_checkpoint(phases)
+        return ".lock" in names and names <= _BEFORE_CONFIG | vocabularies and (last is None or last.name == "ckpt-0")
 
     def close(self):
         if self._lock is not None:
@@ -146,9 +141,9 @@ class RunDir:
             save_config(task.config, part)
             os.replace(part, self.config_file)
 
-    def last_checkpoint(self):
-        """Path of the newest checkpoint of the latest phase that has one, or None."""
-        paths = [tf.train.latest_checkpoint(str(self.checkpoints / phase)) for phase in PHASES]
+    def last_checkpoint(self, phases):
+        """Path of the newest checkpoint of the latest phase that has one, or None; `phases` are names, in order."""
+        paths = [tf.train.latest_checkpoint(str(self.checkpoints / phase)) for phase in phases]
         return next((Path(path) for path in reversed(paths) if path), None)
 
     def read_metrics(self):
@@ -183,7 +178,7 @@ class RunDir:
 def check_same_run(run, task):
     """Raises `RunError`, naming what differs, where a run directory is not that of this config and data."""
     before = load_config(run.config_file)
-    if run.last_checkpoint() is None and tf.train.latest_checkpoint(str(run.best)):
+    if run.last_checkpoint(task.phase_names) is None and tf.train.latest_checkpoint(str(run.best)):
         raise RunError(
             f"`{run.path}` joins other runs and was not trained itself, so there is nothing to resume. Start a new run "
             f"directory from it (--init-from {run.path})."

@@ -45,7 +45,7 @@ class ImageEmbedder:
         self._data = dataclasses.replace(config.data, max_bad_share=1.0)
         self._embed_images = tf.function(lambda image: self._task.embed_images(self._model, image))
         self.fingerprint = self._task.fingerprint(self._model)
-        self._has_bank = config.retrieval.querybank > 0
+        self._has_bank = self._task.settings.querybank > 0
         if self._has_bank:
             texts = json.dumps(self._task.querybank_texts)
             self.fingerprint = hashlib.sha256(f"{self.fingerprint}{texts}".encode()).hexdigest()

@@ -1,13 +1,17 @@
 """The captions of a retrieval run's training split, kept for captioners."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vl_keras.errors import RetrievalError, RunError
 from vl_keras.progress import Progress
+from vl_keras.retrieval.caption_memory import CaptionMemory
 from vl_keras.runs.load_run import load_run
 
 
-def make_memory(run_dir, out, overrides=(), weights="auto"):
+def make_memory(
+    run_dir: str | Path, out: str | Path, overrides: Sequence[str] = (), weights: str = "auto"
+) -> CaptionMemory:
     """Writes a `CaptionMemory`, for `generation.memory` of captioning runs with the same frozen image encoder.
 
     Args:
@@ -26,8 +30,11 @@ def make_memory(run_dir, out, overrides=(), weights="auto"):
     if Path(out).expanduser().exists():
         raise RetrievalError(f"`{out}` is there already; give another name, or remove it first.")
     config, task, model, _ = load_run(run_dir, weights, overrides, precision="float32")
-    if config.task != "retrieval":
-        raise RunError(f"A memory is made with a retrieval run; `{run_dir}` is a {config.task} run.")
+    if not hasattr(task, "caption_memory"):
+        raise RunError(
+            f"A memory is made with a run that embeds captions beside images, such as one of retrieval; `{run_dir}` is "
+            f"a {config.task} run."
+        )
     split = config.data.train_split
     count = sum(bool(caption.strip()) for captions in task.texts(split) for caption in captions)
     if not count:

@@ -1,81 +1,64 @@
 """Captioning: images, with a context beside them or not, to sentences."""
 
-import dataclasses
-from typing import NamedTuple
+from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from vl_keras.data.pipeline import caption_dataset, evaluation_batches, references
-from vl_keras.data.text_ops import CaptionTokenizer
-from vl_keras.encoders.text_encoder import load_text_encoder
-from vl_keras.encoders.word_vectors import word_vectors
-from vl_keras.errors import ConfigError, RetrievalError
-from vl_keras.losses.caption_loss import CaptionLoss
-from vl_keras.metrics.caption_scores import score_captions
-from vl_keras.metrics.score_signature import ScoreSignature
-from vl_keras.models.captioner import build_captioner
-from vl_keras.retrieval.caption_memory import CaptionMemory
-from vl_keras.tasks.described import describe_data, describe_generation
-from vl_keras.tasks.task import Task
-from vl_keras.tasks.writing.caption_signatures import caption_signatures
-from vl_keras.tasks.writing.caption_writer import CaptionWriter
-from vl_keras.tasks.writing.consensus import Consensus
+from vl_keras.config import GenerationConfig
+from vl_keras.errors import ConfigError, RunError
+from vl_keras.tasks.phase_plan import PhasePlan
+from vl_keras.tasks.task import Evaluation, Task, TextInput
+from vl_keras.tasks.writing.settings import DECODER_SETTINGS, writing_settings
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tf_keras as keras
+
+    from vl_keras.metrics.caption_scores import CaptionScores
+    from vl_keras.metrics.score_signature import ScoreSignature
+    from vl_keras.models.captioner import Captioner
+    from vl_keras.retrieval.caption_memory import CaptionMemory
+    from vl_keras.tasks.serving_signature import ServingSignature
+    from vl_keras.tasks.writing.caption_scores import Caption
+    from vl_keras.tasks.writing.caption_writer import CaptionWriter
 
 _WRITTEN_AT_ONCE = 64  # images whose captions are written side by side
-_WORD_PIECES = 16  # of a word that a BERT reads alone
-MODEL_SETTINGS = (  # of the decoder and of what stands before it
-    "decoder",
-    "hidden_dim",
-    "num_heads",
-    "num_layers",
-    "image_layers",
-    "intermediate_dim",
-    "dropout",
-    "image_dropout",
-    "word_dropout",
-)
-
-
-class Caption(NamedTuple):
-    """What was written for one image.
-
-    Attributes:
-        image_id: of the source.
-        caption: the best one.
-        score: its length-normalised log-probability, with `generation.memory` its weighted consensus added.
-        captions: all `generation.num_captions`, best first.
-        references: people's captions that it is scored against.
-        context: what the model was shown beside the image.
-        index: place in the source.
-    """
-
-    image_id: str
-    caption: str
-    score: float
-    captions: list
-    references: list
-    context: str
-    index: int
 
 
 class CaptioningTask(Task):
     """The captioning job of one `Config`; see `Task`."""
 
+    unused_settings = ("text_encoder.num_layers", "text_encoder.cache_features", "model.fusion", "model.reads")
+    run_settings = (*Task.run_settings, "generation.")
+    inputs = (TextInput("context", "text shown to the model beside every image"),)
     monitor = "CIDEr-D"
+    phase_names = (*Task.phase_names, "self_critical")
+    has_java_metrics = True
 
-    def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
-        super().__init__(config, tokenizer, encoder_weights, jit_compile)
-        self._writer = (None, None, None)
-        self._memories, self._consensus = {}, {}  # by folder
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._writer: tuple = (None, None, None)
+        self._memories: dict[str, CaptionMemory] = {}
+        self._consensus: dict[str, Any] = {}
 
-    def training_texts(self):
+    def training_texts(self) -> list[str]:
         """Every caption of the training split, as written."""
         source = self.source(self.config.data.train_split)
         return [caption for captions in source.captions for caption in captions]
 
-    def build(self):
+    def check_data(self) -> None:
+        """As of `Task`; raises `RetrievalError` too if `generation.memory` is damaged or knows the dev split."""
+        super().check_data()
+        self.check_not_recalled(self.config.data.dev_split, self.config.generation)
+
+    # Model and training
+
+    def build(self) -> Captioner:
         """A `Captioner` with fresh weights, under the current strategy and precision policy."""
-        self.generation_settings()  # which it would otherwise be found not to suit at the end of its first epoch
+        from vl_keras.models.captioner import build_captioner
+
+        self.generation_settings()  # an error in them would otherwise be found at the end of the first epoch
         config = self.config
         image_encoder = self._build_image_encoder()
         text_encoder = self._load_text_encoder()
@@ -86,77 +69,29 @@ class CaptioningTask(Task):
             max_length=config.text.max_length,
             members=config.model.members,
             from_image_tokens=config.image_encoder.cache_features,
-            **{name: getattr(config.model, name) for name in MODEL_SETTINGS},
+            **{name: getattr(config.model, name) for name in DECODER_SETTINGS},
         )
 
-    def start_fresh(self, captioner, log):
-        """Word vectors by a BERT, where the settings name one; see `Task`.
-
-        Pieces that continue a word and words that the BERT does not know keep their random vectors.
-        """
-        handles = self.config.text.word_vectors
-        if not handles.encoder:
-            return
-        section = "text.word_vectors"
-        reader = load_text_encoder(handles.encoder, handles.preprocessor, max_length=_WORD_PIECES, section=section)
-        decoders = getattr(captioner.decoder, "members", [captioner.decoder])
-        tables = [decoder.model.get_layer("embedding").embeddings for decoder in decoders]
-        vocabulary = self.tokenizer.vocab
-        places = [i for i, token in enumerate(vocabulary) if token not in self.tokenizer.SPECIALS and token[:2] != "##"]
-        vectors, known = word_vectors([vocabulary[i] for i in places], reader, tables[0].shape[1])
-        for table in tables:
-            value = table.numpy()
-            value[np.array(places)[known], : vectors.shape[1]] = vectors[known]
-            table.assign(value)
-        log(f"{known.sum()} of {len(vocabulary)} word vectors start from {handles.encoder}.")
-
-    def check_data(self):
-        """As of `Task`; raises `RetrievalError` too, where `generation.memory` is damaged or knows the dev split."""
-        super().check_data()
-        self._check_not_recalled(self.config.data.dev_split, self.config.generation)
-
-    def recalling(self, captioner, generation=None):
-        """The captioner that ranks what it writes by a memory.
-
-        Args:
-            captioner: a `Captioner` with its trained or loaded weights.
-            generation: `GenerationConfig`; None: the config's.
-
-        Returns:
-            `Captioner`; the same one where `generation.memory` is empty.
-
-        Raises:
-            RetrievalError: there is no such memory, or it does not go with the captioner.
-        """
-        path = (generation or self.config.generation).memory
-        if not path:
-            return captioner
-        if path not in self._consensus:
-            memory = self._memory(path)
-            known, own = memory.image_encoder, self.describe_image_encoder(captioner)
-            if known != own:
-                differ = ", ".join(name for name in own if own[name] != known.get(name))
-                raise RetrievalError(
-                    f"`generation.memory` `{path}` was made with another image encoder; they differ in {differ}. Train "
-                    "the retrieval run of `vl-keras make-memory` with this run's image_encoder.backbone, "
-                    "image_encoder.weights and data.image_size, frozen in both."
-                )
-            try:
-                self._consensus[path] = Consensus(memory, self.tokenizer, self.config.text.max_length)
-            except ValueError as error:
-                raise RetrievalError(f"`generation.memory` cannot be used by this run: {error}") from error
-        return captioner._replace(consensus=self._consensus[path])
-
-    def parts(self, captioner):
-        """Dict of name -> keras.Model: everything of a `Captioner` that has weights."""
+    def parts(self, captioner: Captioner) -> dict[str, keras.Model]:
         return {
             "image_encoder": captioner.image_encoder,
             "reader": captioner.reader,
             "decoder": captioner.decoder.model,
         }
 
-    def training_data(self, captioner, first_step=0, num_workers=1, worker=0):
+    def start_fresh(self, captioner: Captioner, log: Callable[[str], None]) -> None:
+        """Word vectors by a BERT, if the settings name one; see `start_word_vectors`."""
+        if self.config.text.word_vectors.encoder:
+            from vl_keras.tasks.writing.start_words import start_word_vectors
+
+            start_word_vectors(self, captioner, log)
+
+    def training_data(
+        self, captioner: Captioner, first_step: int = 0, num_workers: int = 1, worker: int = 0
+    ) -> tf.data.Dataset:
         """Endless dataset of `(x, y, weight)` from batch `first_step` on; see `caption_dataset`."""
+        from vl_keras.data.pipeline import caption_dataset
+
         split = self.config.data.train_split
         return caption_dataset(
             self.config,
@@ -165,25 +100,39 @@ class CaptioningTask(Task):
             training=True,
             first_step=first_step,
             features=self.features(captioner, split),
-            prepare_context=self._prepare_context,
+            prepare_context=self.prepare_context,
             num_workers=num_workers,
             worker=worker,
         )
 
-    def evaluation_data(self, captioner, split, batch_size=_WRITTEN_AT_ONCE):
-        """Dataset of `(x, indices)`: every image of a split once, in order."""
-        return evaluation_batches(
-            self.config,
-            self.source(split),
-            features=self.features(captioner, split),
-            prepare_context=self._prepare_context,
-            batch_size=batch_size,
-        )
+    def loss(self) -> Callable[..., Any]:
+        from vl_keras.losses.caption_loss import CaptionLoss
 
-    def loss(self):
         return CaptionLoss(self.config.training.label_smoothing)
 
-    def generation_settings(self, generation=None):
+    def phases(self, captioner: Captioner, log: Callable[[str], None]) -> Sequence[PhasePlan]:
+        """Cross-entropy; then self-critical training if `training.self_critical.epochs` is above 0."""
+        phases = super().phases(captioner, log)
+        if not self.config.training.self_critical.epochs:
+            return phases
+        from vl_keras.tasks.writing.self_critical import self_critical_phase
+
+        return (*phases, self_critical_phase(self, captioner, log))
+
+    @property
+    def prepare_context(self) -> Callable[[tf.Tensor], dict[str, tf.Tensor]] | None:
+        """`(B,)` context strings to the text encoder's inputs; None without a text encoder."""
+        return self.text_encoder.preprocess if self.text_encoder is not None else None
+
+    # Captions
+
+    def evaluation_data(self, captioner: Captioner, split: str, batch_size: int = _WRITTEN_AT_ONCE) -> tf.data.Dataset:
+        """Dataset of `(x, indices)`: every image of a split once, in order."""
+        from vl_keras.tasks.writing.caption_scores import evaluation_data
+
+        return evaluation_data(self, captioner, split, batch_size)
+
+    def generation_settings(self, generation: GenerationConfig | None = None) -> dict[str, Any]:
         """Arguments of `generate` for a `GenerationConfig`, by default the config's own."""
         generation = generation or self.config.generation
         if generation.max_length > self.config.text.max_length:
@@ -193,7 +142,28 @@ class CaptioningTask(Task):
             )
         return writing_settings(generation)
 
-    def caption_split(self, captioner, split, generation=None, limit=0, progress=None):
+    def writer(self, captioner: Captioner, generation: GenerationConfig | None = None) -> CaptionWriter:
+        """The `CaptionWriter` of these settings; the last one is kept, so that its graph is built once."""
+        from vl_keras.tasks.writing.caption_writer import CaptionWriter
+
+        memory = (generation or self.config.generation).memory
+        settings = {**self.generation_settings(generation), "memory": memory}
+        of, with_settings, writer = self._writer
+        if of is not captioner or with_settings != settings:
+            ranked = self.prepare(captioner, generation)
+            search = self.generation_settings(generation)
+            writer = CaptionWriter(ranked, self.tokenizer, search, _WRITTEN_AT_ONCE, self._jit_compile)
+            self._writer = (captioner, settings, writer)
+        return writer
+
+    def caption_split(
+        self,
+        captioner: Captioner,
+        split: str,
+        generation: GenerationConfig | None = None,
+        limit: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Caption]:
         """Writes a caption for each image of a split.
 
         Args:
@@ -206,106 +176,109 @@ class CaptioningTask(Task):
         Returns:
             List of `Caption`, without the images that could not be read.
         """
-        source = self.source(split)
-        count = min(limit, len(source)) if limit else len(source)
-        batches = self.evaluation_data(captioner, split)
-        rows = self.writer(captioner, generation).write_all(batches, count, progress)
-        known, contexts = references(self.config, source)
-        unreadable = {name for name, _ in source.quarantine.rows}
-        captions = []
-        for index, texts, scores in rows:
-            name = source.image_ids[index]
-            if name in unreadable:
-                continue
-            captions.append(Caption(name, texts[0], float(scores[0]), texts, known[name], contexts[index], index))
-        return captions
+        from vl_keras.tasks.writing.caption_scores import caption_split
 
-    def measure(self, captioner, split, generation=None, limit=0, progress=None, with_java=False):
+        return caption_split(self, captioner, split, generation, limit, progress)
+
+    def score_split(
+        self,
+        captioner: Captioner,
+        split: str,
+        generation: GenerationConfig | None = None,
+        limit: int = 0,
+        progress: Callable[[int], None] | None = None,
+        with_java: bool = False,
+    ) -> tuple[CaptionScores, list[Caption]]:
         """`CaptionScores` of the captions written for a split, and the `Caption`s; arguments as `caption_split`."""
-        self._check_not_recalled(split, generation or self.config.generation)
-        captions = self.caption_split(captioner, split, generation, limit, progress)
-        scored = [caption for caption in captions if caption.references]
-        scores = score_captions(
-            {caption.image_id: caption.references for caption in scored},
-            {caption.image_id: caption.caption for caption in scored},
-            with_java=with_java,
-        )
-        return scores, captions
+        from vl_keras.tasks.writing.caption_scores import score_split
 
-    def epoch_metrics(self, captioner, split, limit=0, progress=None, weights=""):
-        """Measures of a split as a dict, and how they were taken; see `Task`."""
-        scores, captions = self.measure(captioner, split, limit=limit, progress=progress)
+        return score_split(self, captioner, split, generation, limit, progress, with_java)
+
+    def epoch_metrics(
+        self,
+        captioner: Captioner,
+        split: str,
+        limit: int = 0,
+        progress: Callable[[int], None] | None = None,
+        weights: str = "",
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        scores, captions = self.score_split(captioner, split, limit=limit, progress=progress)
         return scores.metrics, self.signature(captions, scores, split, weights).as_dict()
 
-    def signature(self, captions, scores, split, weights):
-        """`ScoreSignature` of what `measure` returned.
+    def signature(self, captions: list[Caption], scores: CaptionScores, split: str, weights: str) -> ScoreSignature:
+        """`ScoreSignature` of what `score_split` returned; `weights` says in a word which they were."""
+        from vl_keras.tasks.writing.caption_scores import captions_signature
 
-        Args:
-            weights: in a word, which they were.
-        """
-        data, generation = self.config.data, self.config.generation
-        context = "" if data.context == "none" else data.context.replace("_", " ")
-        if context and not data.show_context:
-            context += " shown empty"
-        described = describe_generation(generation)
-        if generation.memory:
-            described += f" {self._memory(generation.memory).fingerprint}"
-        return ScoreSignature.of(
-            {caption.image_id: caption.references for caption in captions if caption.references},
-            scores.tokenizer,
-            **describe_data(data, split),
-            context=context,
-            generation=described,
-            weights=weights,
-        )
+        return captions_signature(self, captions, scores, split, weights)
 
-    def serving_signatures(self, captioner):
-        """What the trained captioner answers when it is served; the first one is the default."""
+    def evaluate(self, captioner: Captioner, request: Evaluation) -> dict[str, Any]:
+        from vl_keras.tasks.writing.evaluate_captions import evaluate_captions
+
+        return evaluate_captions(self, captioner, request)
+
+    def predictor(self, captioner: Captioner, texts: Sequence[str], explains: bool) -> Callable[[tf.Tensor], list]:
+        from vl_keras.tasks.writing.predict_captions import CaptionPredictor
+
+        if texts and self.text_encoder is None:
+            raise RunError("The run has no text encoder, so it cannot read a context.")
+        return CaptionPredictor(self, captioner, "".join(texts), explains)
+
+    def sample_images(self, captioner: Captioner, split: str) -> Callable[[], tuple[list, list[str]]] | None:
+        from vl_keras.tasks.writing.sample_captions import SampleCaptions
+
+        return SampleCaptions(self, captioner, split)
+
+    def serving_signatures(self, captioner: Captioner) -> dict[str, ServingSignature]:
+        from vl_keras.tasks.writing.caption_signatures import caption_signatures
+
         return caption_signatures(self, captioner)
 
-    def writer(self, captioner, generation=None):
-        """The `CaptionWriter` of these settings; the last one is kept, so that its graph is built once."""
-        memory = (generation or self.config.generation).memory
-        settings = {**self.generation_settings(generation), "memory": memory}
-        of, with_settings, writer = self._writer
-        if of is not captioner or with_settings != settings:
-            ranked = self.recalling(captioner, generation)
-            search = self.generation_settings(generation)
-            writer = CaptionWriter(ranked, self.tokenizer, search, _WRITTEN_AT_ONCE, self._jit_compile)
-            self._writer = (captioner, settings, writer)
-        return writer
+    # Memories of captions
 
-    def _memory(self, path):
+    def prepare(self, captioner: Captioner, generation: GenerationConfig | None = None) -> Captioner:
+        """The captioner that ranks what it writes by a memory.
+
+        Args:
+            captioner: a `Captioner` with its trained or loaded weights.
+            generation: `GenerationConfig`; None: the config's.
+
+        Returns:
+            `Captioner`; the same one if `generation.memory` is empty.
+
+        Raises:
+            RetrievalError: there is no such memory, or it does not go with the captioner.
+        """
+        path = (generation or self.config.generation).memory
+        if not path:
+            return captioner
+        if path not in self._consensus:
+            from vl_keras.tasks.writing.recall import consensus_of
+
+            self._consensus[path] = consensus_of(self, captioner, path)
+        return captioner._replace(consensus=self._consensus[path])
+
+    def memory(self, path: str) -> CaptionMemory:
+        """The `CaptionMemory` in a folder, loaded once."""
         if path not in self._memories:
+            from vl_keras.retrieval.caption_memory import CaptionMemory
+
             self._memories[path] = CaptionMemory.load(path)
         return self._memories[path]
 
-    def _check_not_recalled(self, split, generation):
-        """Raises `RetrievalError` where the memory holds references of a split, which it would then find."""
-        if not generation.memory:
-            return
-        source, memory = self.source(split), self._memory(generation.memory)
-        own = {(name, text) for name, texts in zip(source.image_ids, source.captions, strict=True) for text in texts}
-        known = own.intersection(zip(memory.image_ids, memory.captions, strict=True))
-        if known:
-            raise RetrievalError(
-                f"`generation.memory` `{generation.memory}` holds {len(known)} captions of split `{split}` itself, so "
-                "that its measures would say nothing; leave it out (--set generation.memory=)."
-            )
+    def check_not_recalled(self, split: str, generation: GenerationConfig) -> None:
+        """Raises `RetrievalError` if the memory holds references of a split, which it would then find."""
+        from vl_keras.tasks.writing.recall import check_not_recalled
 
-    @property
-    def _prepare_context(self):
-        return self.text_encoder.preprocess if self.text_encoder is not None else None
+        check_not_recalled(self, split, generation)
 
+    # Ensembles
 
-def writing_settings(generation):
-    """Arguments of `generate` for a `GenerationConfig` and the ids of a `CaptionTokenizer`."""
-    ids = CaptionTokenizer
-    settings = dataclasses.asdict(generation)
-    del settings["memory"]
-    return {
-        **settings,
-        "start_id": ids.START,
-        "end_id": ids.END,
-        "forbidden_ids": (ids.PAD, ids.UNK, ids.START),
-    }
+    def join_settings(self, count: int) -> list[str]:
+        if self.config.model.members > 1:
+            raise RunError(f"It has `model.members` {self.config.model.members}; an ensemble joins runs of one.")
+        return [f"model.members={count}", "training.self_critical.epochs=0"]
+
+    def join(self, captioner: Captioner, members: Sequence[tuple[Task, Captioner]]) -> None:
+        from vl_keras.tasks.writing.join_captioners import join_captioners
+
+        join_captioners(self, captioner, members)

@@ -1,22 +1,30 @@
 """Retrieval: images and texts in one space, to find either by the other."""
 
+from __future__ import annotations
+
 import functools
-import hashlib
 import json
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import tensorflow as tf
-
-from vl_keras.encoders.image_encoder import encoder_fingerprint
-from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES, INITIAL_SCALE_AND_BIAS
-from vl_keras.metrics.retrieval_scores import retrieval_scores
-from vl_keras.models.dual_encoder import build_dual_encoder
-from vl_keras.retrieval.caption_memory import CaptionMemory
+from vl_keras.config.setting import above, at_least, one_of, setting
+from vl_keras.errors import RunError
 from vl_keras.tasks.described import describe_data
-from vl_keras.tasks.embedding.retrieval_signatures import retrieval_signatures
-from vl_keras.tasks.pairing.text_task import TextTask
+from vl_keras.tasks.task import Evaluation
+from vl_keras.tasks.text_task import TextTask
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+    import tf_keras as keras
+
+    from vl_keras.models.dual_encoder import DualEncoder
+    from vl_keras.retrieval.caption_memory import CaptionMemory
+    from vl_keras.tasks.embedding.embedder import Embedder
+    from vl_keras.tasks.serving_signature import ServingSignature
 
 _MODEL_SETTINGS = (
     "hidden_dim",
@@ -27,52 +35,83 @@ _MODEL_SETTINGS = (
     "dropout",
     "image_dropout",
 )
-_TEXTS_AT_ONCE = 128
 _QUERYBANK = "querybank.jsonl"
-PROTOCOL = 1000  # images of a fold
+LOSS_NAMES = ("info_nce", "sigmoid_pairwise", "hardest_triplet")
+
+
+@dataclass(frozen=True)
+class RetrievalSettings:
+    """Images and texts in one space."""
+
+    loss: str = setting("info_nce", "Contrastive loss.", one_of(*LOSS_NAMES))
+    embedding_dim: int = setting(512, "Width of the shared space.", at_least(1))
+    temperature: float = setting(0.07, "Initial value of the learned temperature of `info_nce`.", above(0))
+    margin: float = setting(0.2, "Margin of the triplet loss.", at_least(0))
+    querybank: int = setting(
+        0,
+        "Training images, with a caption each, for querybank normalisation (hubness correction); 0 switches it off.",
+        at_least(0),
+    )
+    rerank_with: str = setting("", "Run of the matching task; its scores, added, rerank the first candidates.")
+    rerank_candidates: int = setting(20, "Candidates of each query that `rerank_with` reranks.", at_least(1))
 
 
 class RetrievalTask(TextTask):
     """A dual encoder trained with one of `CONTRASTIVE_LOSSES` on images and their captions."""
 
+    sections = {"retrieval": RetrievalSettings}
+    unused_settings = (
+        *TextTask.unused_settings,
+        "model.decoder",
+        "model.fusion",
+        "model.reads",
+        "model.word_dropout",
+        "training.label_smoothing",
+        "generation.",
+    )
+    run_settings = (*TextTask.run_settings, "retrieval.rerank_", "retrieval.querybank")
     monitor = "mean_recall"
+    vocabulary_files = (*TextTask.vocabulary_files, _QUERYBANK)
 
-    def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
-        super().__init__(config, tokenizer, encoder_weights, jit_compile)
-        self._embed = (None, None)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._embedder_of_model: Embedder | None = None
 
-    def texts(self, split):
+    def texts(self, split: str) -> list[list[str]]:
         return self.source(split).captions
 
     @functools.cached_property
-    def querybank_texts(self):
+    def querybank_texts(self) -> list[str]:
         """A caption of each of the first `retrieval.querybank` training images."""
         captions = [own[0] for own in self.texts(self.config.data.train_split) if own]
-        return captions[: self.config.retrieval.querybank]
+        return captions[: self.settings.querybank]
 
-    def save_vocabularies(self, folder):
+    def save_vocabularies(self, folder: str | Path) -> None:
         super().save_vocabularies(folder)
-        if self.config.retrieval.querybank:
+        if self.settings.querybank:
             lines = [json.dumps(text) + "\n" for text in self.querybank_texts]
             (Path(folder) / _QUERYBANK).write_text("".join(lines), encoding="utf-8")
 
-    def load_vocabularies(self, folder):
+    def load_vocabularies(self, folder: str | Path) -> None:
         super().load_vocabularies(folder)
         path = Path(folder) / _QUERYBANK
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines()
-            self.querybank_texts = [json.loads(line) for line in lines][: self.config.retrieval.querybank]
+            self.querybank_texts = [json.loads(line) for line in lines][: self.settings.querybank]
 
-    def build(self):
+    def build(self) -> DualEncoder:
         """A `DualEncoder` with fresh weights, under the current strategy and precision policy."""
-        config, retrieval = self.config, self.config.retrieval
-        log_scale, bias = INITIAL_SCALE_AND_BIAS[retrieval.loss]
-        if retrieval.loss == "info_nce":
-            log_scale = -math.log(retrieval.temperature)
+        from vl_keras.losses.contrastive_losses import INITIAL_SCALE_AND_BIAS
+        from vl_keras.models.dual_encoder import build_dual_encoder
+
+        config = self.config
+        log_scale, bias = INITIAL_SCALE_AND_BIAS[self.settings.loss]
+        if self.settings.loss == "info_nce":
+            log_scale = -math.log(self.settings.temperature)
         return build_dual_encoder(
             self._build_image_encoder(),
             self._build_text_model(),
-            retrieval.embedding_dim,
+            self.settings.embedding_dim,
             log_scale=log_scale,
             bias=bias,
             from_image_tokens=config.image_encoder.cache_features,
@@ -80,48 +119,63 @@ class RetrievalTask(TextTask):
             **{name: getattr(config.model, name) for name in _MODEL_SETTINGS},
         )
 
-    def parts(self, model):
-        """Dict of name -> keras.Model: everything of a `DualEncoder` that has weights."""
+    def parts(self, model: DualEncoder) -> dict[str, keras.Model]:
         names = ("image_encoder", "text_encoder", "image_head", "text_head", "scale")
         return {name: getattr(model, name) for name in names}
 
-    def training_data(self, model, first_step=0, num_workers=1, worker=0):
-        """Endless dataset of `(x, y, weight)`; y says nothing: whose a text is follows from its place."""
-        return self._text_dataset(model, lambda rows: _whose, first_step, num_workers, worker)
+    def training_data(
+        self, model: DualEncoder, first_step: int = 0, num_workers: int = 1, worker: int = 0
+    ) -> tf.data.Dataset:
+        """Endless dataset of `(x, y, weight)`; y is empty of meaning: a text's image follows from its place."""
+        return self._text_dataset(model, lambda rows: _no_labels, first_step, num_workers, worker)
 
-    def loss(self):
+    def loss(self) -> Callable[..., Any]:
         """Function of `CONTRASTIVE_LOSSES`, with its settings."""
-        loss = CONTRASTIVE_LOSSES[self.config.retrieval.loss]
-        if self.config.retrieval.loss != "hardest_triplet":
+        from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES
+
+        loss = CONTRASTIVE_LOSSES[self.settings.loss]
+        if self.settings.loss != "hardest_triplet":
             return loss
-        margin = self.config.retrieval.margin
+        margin = self.settings.margin
         return lambda *arguments: loss(*arguments, margin=margin)
 
-    def embed_images(self, model, image):
+    def training_model(self, model: DualEncoder, accumulate_steps: int) -> keras.Model:
+        from vl_keras.models.contrastive_model import ContrastiveModel
+
+        return ContrastiveModel(model.training_model.input, model.training_model.output, accumulate_steps)
+
+    def embed_images(self, model: DualEncoder, image: tf.Tensor) -> tf.Tensor:
         """`(B, height, width, 3)` images of the configured size, 0 to 255, to `(B, E)` float32, L2-normalised."""
+        import tensorflow as tf
+
         return model.embed_images({"image": tf.cast(image, tf.float32)})
 
-    def embed_texts(self, model, strings):
+    def embed_texts(self, model: DualEncoder, strings: tf.Tensor) -> tf.Tensor:
         """`(B,)` strings to `(B, E)` float32, L2-normalised."""
         return model.embed_texts(self.encode_texts(strings))
 
-    def similarity_scale(self, model):
+    def similarity_scale(self, model: DualEncoder) -> float:
         """What the cosine of an image and a text is multiplied by in training."""
-        vector = tf.zeros((1, self.config.retrieval.embedding_dim))
+        import numpy as np
+        import tensorflow as tf
+
+        vector = tf.zeros((1, self.settings.embedding_dim))
         return float(np.exp(model.scale(vector)[0]))
 
-    def fingerprint(self, model):
+    def fingerprint(self, model: DualEncoder) -> str:
         """64 hexadecimal digits that change with everything that vectors follow from."""
-        digest = hashlib.sha256(encoder_fingerprint(model.image_encoder).encode())
-        tokens = self.tokenizer.vocab if self.tokenizer.is_learned else self._ids(["a quick brown fox's 12 tails"])
-        digest.update(repr((tokens, self.config.data.image_size, self.max_text_length)).encode())
-        for name, part in self.parts(model).items():
-            if name != "image_encoder":
-                for weight in part.weights:
-                    digest.update(weight.numpy().tobytes())
-        return digest.hexdigest()
+        from vl_keras.tasks.embedding.embedder import model_fingerprint
 
-    def embed_split(self, model, split, limit=0, progress=None, captions_each=None):
+        return model_fingerprint(self, model)
+
+    def embed_split(
+        self,
+        model: DualEncoder,
+        split: str,
+        limit: int = 0,
+        progress: Callable[[int], None] | None = None,
+        captions_each: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Vectors of a split's images and captions.
 
         Args:
@@ -135,128 +189,83 @@ class RetrievalTask(TextTask):
             Image vectors `(N, E)`, text vectors `(M, E)`, the `(M,)` places of the texts' images among the N, and the
             `(N,)` indices of these in the source: images that cannot be read or have no caption are left out.
         """
-        source = self.source(split)
-        count = min(limit or len(source), len(source))
-        embed_images = self._functions(model)[0]
-        vectors, done = [], 0
-        for inputs, indices in self._image_batches(model, split):
-            if done >= count:
-                break
-            vectors.append(embed_images(inputs).numpy())
-            done += len(indices)
-            if progress is not None:
-                progress(min(done, count))
-        image = np.concatenate(vectors)[:count]
-        unreadable = {name for name, _ in source.quarantine.rows}
-        kept = [i for i in range(count) if source.image_ids[i] not in unreadable and source.captions[i]]
-        captions = [source.captions[index][:captions_each] for index in kept]
-        owner = np.repeat(np.arange(len(kept)), [len(own) for own in captions])
-        captions = [caption for own in captions for caption in own]
-        return image[kept], self.embed_captions(model, captions), owner, np.array(kept)
+        return self._embedder(model).embed_split(split, limit, progress, captions_each)
 
-    def embed_captions(self, model, captions, progress=None):
-        """Vectors of many texts, `(M, E)` float32, L2-normalised, each read no longer than those of its batch.
+    def embed_captions(
+        self, model: DualEncoder, captions: Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """Vectors of many texts, `(M, E)` float32, L2-normalised; see `Embedder`."""
+        return self._embedder(model).embed_captions(captions, progress)
 
-        Args:
-            model: a `DualEncoder`.
-            captions: list of M strings.
-            progress: called with the number of texts that are done.
-        """
-        embed_texts = self._functions(model)[1]
-        ids = self._ids(captions)
-        lengths = np.array([len(text) for text in ids])
-        text = np.zeros((len(captions), self.config.retrieval.embedding_dim), np.float32)
-        order = np.argsort(lengths, kind="stable")
-        for start in range(0, len(order), _TEXTS_AT_ONCE):
-            chosen = order[start : start + _TEXTS_AT_ONCE]
-            padded = np.zeros((len(chosen), max(int(lengths[chosen].max()), 1)), np.int32)
-            for row, number in enumerate(chosen):
-                padded[row, : lengths[number]] = ids[number]
-            text[chosen] = embed_texts(tf.constant(padded)).numpy()
-            if progress is not None:
-                progress(start + len(chosen))
-        return text
+    def caption_memory(self, model: DualEncoder, progress: Callable[[int], None] | None = None) -> CaptionMemory:
+        """`CaptionMemory` of the training split's captions; `progress` is called with the number that are done."""
+        from vl_keras.tasks.embedding.embedder import caption_memory
 
-    def caption_memory(self, model, progress=None):
-        """`CaptionMemory` of the training split's captions.
+        return caption_memory(self, model, progress)
 
-        Args:
-            model: a `DualEncoder`.
-            progress: called with the number of captions that are done.
-        """
-        source = self.source(self.config.data.train_split)
-        rows = [
-            (name, caption)
-            for name, captions in zip(source.image_ids, source.captions, strict=True)
-            for caption in captions
-            if caption.strip()
-        ]
-        image_ids, captions = map(list, zip(*rows, strict=True))
-        settings = {name: getattr(self.config.model, name) for name in _MODEL_SETTINGS if name != "num_layers"}
-        width = model.image_encoder.output_shape["image_tokens"][-1]
-        return CaptionMemory(
-            image_ids,
-            captions,
-            self.embed_captions(model, captions, progress),
-            self.similarity_scale(model),
-            self.describe_image_encoder(model),
-            {"image_width": width, "embedding_dim": self.config.retrieval.embedding_dim, **settings},
-            model.image_head.get_weights(),
-        )
-
-    def measure(self, model, split, limit=0, progress=None):
-        """Recall, median and mean reciprocal rank both ways, as means over folds of 1,000 images where there are more.
+    def score_split(
+        self, model: DualEncoder, split: str, limit: int = 0, progress: Callable[[int], None] | None = None
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        """Recall, median and mean reciprocal rank both ways, as means over folds of 1,000 images if there are more.
 
         Arguments as of `embed_split`.
 
         Returns:
-            Dict of measures: `image_to_text R@1` and so on, and `mean_recall`, the mean of the six recalls, in percent;
-            and what `retrieval_scores` gives.
+            Dict of metrics: `image_to_text R@1` and so on, and `mean_recall`, the mean of the six recalls, in percent;
+            and what `retrieval_scores` returns.
         """
+        from vl_keras.metrics.retrieval_scores import retrieval_scores
+        from vl_keras.tasks.embedding.recall_metrics import PROTOCOL, recall_metrics
+
         image, text, owner, _ = self.embed_split(model, split, limit, progress)
         scores = retrieval_scores(image, text, owner, PROTOCOL)
         return recall_metrics(scores), scores
 
-    def epoch_metrics(self, model, split, limit=0, progress=None, weights=""):
-        metrics, scores = self.measure(model, split, limit, progress)
+    def epoch_metrics(
+        self,
+        model: DualEncoder,
+        split: str,
+        limit: int = 0,
+        progress: Callable[[int], None] | None = None,
+        weights: str = "",
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        metrics, scores = self.score_split(model, split, limit, progress)
         return metrics, self.signature(scores, split, weights)
 
-    def signature(self, scores, split, weights):
-        """Dict that says what measures were taken with."""
+    def signature(self, scores: dict[str, Any], split: str, weights: str) -> dict[str, Any]:
+        """Dict that says how metrics were taken."""
         return {
             **describe_data(self.config.data, split),
             **{name: scores[name] for name in ("images", "texts", "folds")},
             "weights": weights,
         }
 
-    def serving_signatures(self, model):
-        """What the trained model answers when it is served; the first one is the default."""
+    def evaluate(self, model: DualEncoder, request: Evaluation) -> dict[str, Any]:
+        from vl_keras.tasks.embedding.evaluate_retrieval import evaluate_retrieval
+
+        return evaluate_retrieval(self, model, request)
+
+    def predictor(self, model: DualEncoder, texts: Sequence[str], explains: bool) -> Callable[[tf.Tensor], list]:
+        raise RunError(
+            "A retrieval run finds images instead: make an index of them with `vl-keras index RUN --images … --out "
+            "INDEX` and query it with `vl-keras search INDEX --text …`."
+        )
+
+    def serving_signatures(self, model: DualEncoder) -> dict[str, ServingSignature]:
+        from vl_keras.tasks.embedding.retrieval_signatures import retrieval_signatures
+
         return retrieval_signatures(self, model)
 
-    def _functions(self, model):
-        of, functions = self._embed
-        if of is not model:
-            functions = tuple(
-                tf.function(function, reduce_retracing=True, autograph=False)
-                for function in (model.embed_images, model.embed_texts)
-            )
-            self._embed = (model, functions)
-        return functions
+    def _embedder(self, model: DualEncoder) -> Embedder:
+        from vl_keras.tasks.embedding.embedder import Embedder
+
+        if self._embedder_of_model is None or self._embedder_of_model.model is not model:
+            self._embedder_of_model = Embedder(self, model)
+        return self._embedder_of_model
 
 
-def recall_metrics(scores):
-    """What `retrieval_scores` gives, as one flat dict, with the mean of the six recalls.
+def _no_labels(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Placeholder labels, and whether there is a text, of text numbers `(B, K)`."""
+    import tensorflow as tf
 
-    Returns:
-        Dict: `mean_recall`; `image_to_text R@1` and so on, in percent; `image_to_text median_rank`, ….
-    """
-    metrics = {}
-    for direction in ("image_to_text", "text_to_image"):
-        for name, value in scores[direction].items():
-            metrics[f"{direction} {name.replace('recall_at_', 'R@')}"] = value
-    recalls = [value for name, value in metrics.items() if "R@" in name]
-    return {"mean_recall": sum(recalls) / len(recalls), **metrics}
-
-
-def _whose(number):
     return tf.zeros_like(number, tf.int32), number >= 0

@@ -1,111 +1,151 @@
-"""What every task has: its data, its encoders, its vocabulary."""
+"""The contract of a task: all that one job knows, in one place.
+
+Training, evaluation, prediction, run directories, export and the command line ask a task and know none by its name.
+Everything above `__init__` can be read without TensorFlow, and task modules import TensorFlow inside their methods, so
+that the command line can list tasks and check a config quickly.
+"""
+
+from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
-import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import tensorflow as tf
-
-from vl_keras.data.feature_cache import FeatureCache
-from vl_keras.data.image_batches import check_quarantine
-from vl_keras.data.pipeline import steps_per_epoch
-from vl_keras.data.source import open_source
-from vl_keras.data.text_ops import CaptionTokenizer
-from vl_keras.encoders.image_encoder import build_image_encoder, encoder_fingerprint
-from vl_keras.encoders.text_encoder import load_text_encoder
-from vl_keras.errors import DataError
+from vl_keras.config import Config
+from vl_keras.errors import DataError, RunError
 from vl_keras.tasks.described import dataset_name
-from vl_keras.tasks.precision import built_in
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tf_keras as keras
+
+    from vl_keras.data.feature_cache import FeatureCache
+    from vl_keras.data.source import Source
+    from vl_keras.tasks.phase_plan import PhasePlan
+    from vl_keras.tasks.serving_signature import ServingSignature
 
 _VOCABULARY = "vocabulary.txt"
 
 
+class TextInput(NamedTuple):
+    """A text that a trained run reads beside the images it predicts for.
+
+    Attributes:
+        name: of the input, also the name of the command line's option.
+        help: what it is.
+        many: several may be given, and each is combined with every image.
+        required: a prediction is impossible without it.
+    """
+
+    name: str
+    help: str
+    many: bool = False
+    required: bool = False
+
+
+class Evaluation(NamedTuple):
+    """What `Task.evaluate` is asked for.
+
+    Attributes:
+        split: name of the split of the data.
+        folder: where the task writes its files.
+        which: the weights in words, for titles.
+        weights: `best`, `last`, `ema`, …, for signatures.
+        load_run: `(run_dir, overrides=…)` to `(config, task, model, which)` of another run that the evaluation needs.
+        with_java: also compute the metrics that need Java.
+    """
+
+    split: str
+    folder: Path
+    which: str
+    weights: str
+    load_run: Callable[..., tuple]
+    with_java: bool = False
+
+
 class Task:
-    """A job of one `Config`; its subclasses know what is read, built, measured and served.
+    """One job, made from one `Config`.
 
-    A subclass has `monitor`, the development metric that chooses the best epoch, `reads`, a word for what it learns
-    from beside images, and
-
-    - `training_texts()`: strings that a vocabulary is learned from;
-    - `build()`: the task's models with fresh weights, under the current strategy and precision policy: a named tuple
-      with `training_model`, which `fit` trains, and `image_encoder`;
-    - `parts(model)`: dict of name -> keras.Model, everything that has weights;
-    - `loss()`: of the training model's outputs;
-    - `training_data(model, first_step, num_workers, worker)`: endless dataset of `(x, y, weight)` from a batch on;
-    - `epoch_measures(model, split, limit, progress, weights)`: dict of measures, and a dict that says how they were
-      taken;
-    - `serving_signatures(model)`: dict of name -> `ServingSignature`, the default first.
+    A subclass sets the class attributes that differ from the defaults and implements `training_texts`, `build`,
+    `parts`, `loss`, `training_data`, `epoch_metrics`, `evaluate`, `predictor` and `serving_signatures`.
 
     Args:
         config: `Config`.
-        tokenizer: of the texts; None: `text.vocabulary`'s, or one that is learned from the training texts.
-        encoder_weights: wins over `image_encoder.weights`: those of a trained run lie in its own folder.
+        tokenizer: of the texts; None: the one of `text.vocabulary`, or one learned from the training texts.
+        load_weights: false: the image encoder starts with random weights, because a run's own weights follow.
         jit_compile: the model's functions will be compiled with XLA.
     """
 
-    monitor = ""
-    reads = "captions"
+    sections: ClassVar[Mapping[str, type]] = {}  # the task's own settings: name of the section -> dataclass
+    unused_settings: ClassVar[tuple[str, ...]] = ()  # settings that have no effect; a name ending in "." is a prefix
+    run_settings: ClassVar[tuple[str, ...]] = ("data.",)  # prefixes of settings that may be set for a trained run
+    inputs: ClassVar[tuple[TextInput, ...]] = ()  # texts that a prediction reads beside an image
+    monitor: ClassVar[str] = ""  # metric of the development split that selects the best epoch; higher is better
+    reads: ClassVar[str] = "captions"  # what it learns from beside images, for messages
+    vocabulary_files: ClassVar[tuple[str, ...]] = (_VOCABULARY,)  # that `save_vocabularies` may write
+    phase_names: ClassVar[tuple[str, ...]] = ("cross_entropy",)  # folders of `checkpoints/`, in order of training
+    has_java_metrics: ClassVar[bool] = False  # `evaluate --java` adds metrics
 
-    def __init__(self, config, tokenizer=None, encoder_weights=None, jit_compile=False):
+    def __init__(
+        self, config: Config, tokenizer: Any = None, load_weights: bool = True, jit_compile: bool = False
+    ) -> None:
         self.config = config
-        self.text_encoder = None
-        self._encoder_weights = encoder_weights or config.image_encoder.weights
+        self.text_encoder: Any = None
+        self._load_weights = load_weights
         self._jit_compile = jit_compile
-        self._sources = {}
-        self._features = {}
+        self._sources: dict[str, Source] = {}
+        self._features: dict[str, FeatureCache] = {}
         if tokenizer is not None:
             self.tokenizer = tokenizer
 
-    @functools.cached_property
-    def tokenizer(self):
-        text = self.config.text
-        if text.vocabulary:
-            return CaptionTokenizer.load(text.vocabulary)
-        return CaptionTokenizer.learn(self.training_texts(), text.vocab_size)
+    @property
+    def settings(self) -> Any:
+        """The task's own section of settings, an instance of the first of `sections`."""
+        return self.config.sections[next(iter(self.sections))]
 
-    def save_vocabularies(self, folder):
-        """Writes what was learned from the training texts before any step."""
-        self.tokenizer.save(Path(folder) / _VOCABULARY)
+    # Data
 
-    def load_vocabularies(self, folder):
-        """Reads what `save_vocabularies` wrote."""
-        self.tokenizer = CaptionTokenizer.load(Path(folder) / _VOCABULARY)
-
-    def take_vocabularies(self, task, log):
-        """Takes over, and extends, what a task of a trained run learned besides its tokenizer; `log` gets a line."""
-
-    def vocabulary_sizes(self):
-        """Lengths that weights' axes have from vocabularies; all of them may grow."""
-        return [self.tokenizer.vocab_size]
-
-    def use_metrics(self, metrics):
-        """Takes what was fitted to the development split when the weights of a run were measured."""
-
-    def check_data(self):
-        """Raises `DataError` where a split that training reads has nothing to learn from or to be measured with."""
-        data, task = self.config.data, self.config.task
-        for split in (data.train_split, data.dev_split):
-            if not self.has_examples(split):
-                raise DataError(
-                    f"Split `{split}` of {dataset_name(data)} has no {self.reads}, which {task} learns from and is "
-                    "measured with; give it some, or choose another task."
-                )
-
-    def has_examples(self, split):
-        """Whether a split has any of what the task `reads` beside images."""
-        return any(self.source(split).captions)
-
-    def source(self, split):
+    def source(self, split: str) -> Source:
         """The `Source` of a split, prepared on first use."""
         if split not in self._sources:
+            from vl_keras.data.source import open_source
+
             self._sources[split] = open_source(self.config.data, split)
         return self._sources[split]
 
+    def has_examples(self, split: str) -> bool:
+        """Whether a split has any of what the task `reads` beside images."""
+        return any(self.source(split).captions)
+
+    def check_data(self) -> None:
+        """Raises `DataError` if a split that training reads has nothing to learn from or to be measured with."""
+        data = self.config.data
+        for split in (data.train_split, data.dev_split):
+            if not self.has_examples(split):
+                raise DataError(
+                    f"Split `{split}` of {dataset_name(data)} has no {self.reads}; the task {self.config.task} is "
+                    "trained and measured with them. Add some, or choose another task."
+                )
+
+    def steps_per_epoch(self) -> int:
+        """Batches in one pass over the training split."""
+        from vl_keras.data.pipeline import steps_per_epoch
+
+        return steps_per_epoch(self.config, self.source(self.config.data.train_split))
+
+    def training_data(self, model: Any, first_step: int = 0, num_workers: int = 1, worker: int = 0) -> tf.data.Dataset:
+        """Endless dataset of `(x, y, weight)` from batch `first_step` on, with the rows of one worker."""
+        raise self._lacks("training_data")
+
     @contextlib.contextmanager
-    def quarantine_errors(self):
-        """Inside, a `QuarantineError` that an input pipeline raises comes out as itself: TensorFlow wraps it."""
+    def quarantine_errors(self) -> Iterator[None]:
+        """Inside, a `QuarantineError` that an input pipeline raises is raised as itself: TensorFlow wraps it."""
+        import tensorflow as tf
+
+        from vl_keras.data.image_batches import check_quarantine
+
         try:
             yield
         except tf.errors.OpError:
@@ -113,80 +153,206 @@ class Task:
                 check_quarantine(source, self.config.data.max_bad_share)
             raise
 
-    def weights(self, model):
+    def features(self, model: Any, split: str) -> FeatureCache | None:
+        """The `FeatureCache` of a split, made on first use; None if images are read themselves."""
+        if not self.config.image_encoder.cache_features:
+            return None
+        if split not in self._features:
+            from vl_keras.tasks.image_features import image_features
+
+            self._features[split] = image_features(self, model, split)
+        return self._features[split]
+
+    # Vocabularies
+
+    def training_texts(self) -> list[str]:
+        """Strings that a vocabulary is learned from."""
+        raise self._lacks("training_texts")
+
+    @functools.cached_property
+    def tokenizer(self) -> Any:
+        """Strings to ids; learned from `training_texts` unless `text.vocabulary` names a file."""
+        from vl_keras.data.text_ops import CaptionTokenizer
+
+        text = self.config.text
+        if text.vocabulary:
+            return CaptionTokenizer.load(text.vocabulary)
+        return CaptionTokenizer.learn(self.training_texts(), text.vocab_size)
+
+    def save_vocabularies(self, folder: str | Path) -> None:
+        """Writes what was learned from the training texts before any step."""
+        self.tokenizer.save(Path(folder) / _VOCABULARY)
+
+    def load_vocabularies(self, folder: str | Path) -> None:
+        """Reads what `save_vocabularies` wrote."""
+        from vl_keras.data.text_ops import CaptionTokenizer
+
+        self.tokenizer = CaptionTokenizer.load(Path(folder) / _VOCABULARY)
+
+    def take_vocabularies(self, task: Task, log: Callable[[str], None]) -> None:
+        """Takes over and extends what the task of a trained run learned, its tokenizer aside.
+
+        Args:
+            task: of the run; of any class.
+            log: called with a line about what was done.
+        """
+
+    def vocabulary_sizes(self) -> list[int]:
+        """Lengths that axes of weights have from vocabularies; all of them may grow."""
+        return [self.tokenizer.vocab_size]
+
+    # Model and training
+
+    def build(self) -> Any:
+        """The task's models with fresh weights, under the current strategy and precision policy.
+
+        Returns:
+            Named tuple with at least `training_model`, which `fit` trains, and `image_encoder`.
+        """
+        raise self._lacks("build")
+
+    def parts(self, model: Any) -> dict[str, keras.Model]:
+        """Dict of name -> keras.Model: everything that has weights. Checkpoints and `--init-from` go by these names."""
+        raise self._lacks("parts")
+
+    def weights(self, model: Any) -> dict[str, list[tf.Variable]]:
         """What training changes: dict of part -> list of variables; frozen encoders are left out."""
         frozen = []
         if not self.config.image_encoder.trainable_from:
             frozen += model.image_encoder.weights
         if self.text_encoder is not None and not self.config.text_encoder.trainable:
             frozen += self.text_encoder.model.weights
-        frozen = {id(variable) for variable in frozen}
-        kept = {name: [v for v in part.weights if id(v) not in frozen] for name, part in self.parts(model).items()}
+        ids = {id(variable) for variable in frozen}
+        kept = {name: [v for v in part.weights if id(v) not in ids] for name, part in self.parts(model).items()}
         return {name: variables for name, variables in kept.items() if variables}
 
-    def features(self, model, split):
-        """The `FeatureCache` of a split, made on first use; None where images are read themselves."""
-        config = self.config
-        if not config.image_encoder.cache_features:
-            return None
-        if split not in self._features:
-            source = self.source(split)
-            views = config.image_encoder.cache_views if split == config.data.train_split else 1
-            fingerprint = encoder_fingerprint(model.image_encoder)
-            # Changes to captions do not change the images.
-            augment = dataclasses.replace(config.data.augment, synonym=0.0, word_deletion=0.0, word_swap=0.0)
-            key = (fingerprint, source.fingerprint, config.data.image_size, views, views > 1 and augment)
-            digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
-            name = config.data.manifest and Path(config.data.manifest).stem or config.data.dataset
-            folder = self._data_dir / "features" / f"{name}-{split}-{digest}"
-            encode = tf.function(lambda image: model.image_encoder(image, training=False)["image_tokens"])
-            self._features[split] = FeatureCache.build_or_open(folder, source, encode, fingerprint, config.data, views)
-        return self._features[split]
-
-    def describe_image_encoder(self, model):
-        """Dict that is equal for tasks whose models read the same tokens from an image."""
-        digest = hashlib.sha256()
-        for weight in model.image_encoder.weights:
-            digest.update(weight.numpy().astype("float32").tobytes())
-        return {
-            "backbone": self.config.image_encoder.backbone,
-            "weights": digest.hexdigest(),
-            "image_size": list(self.config.data.image_size),
-        }
-
-    def steps_per_epoch(self):
-        """Batches in one pass over the training split."""
-        return steps_per_epoch(self.config, self.source(self.config.data.train_split))
-
-    def recalling(self, model):
-        """The model as it answers with the memory that the settings name; here the model itself."""
-        return model
-
-    def start_fresh(self, model, log):
-        """Gives a model that starts from no trained run what it shall know from the first step; here nothing.
+    def start_fresh(self, model: Any, log: Callable[[str], None]) -> None:
+        """Initialises a model that starts from no trained run. Default: does nothing.
 
         Args:
             model: what `build` made.
-            log: called with a line that says what was done.
+            log: called with a line about what was done.
         """
 
-    @property
-    def _data_dir(self):
-        return Path(self.config.data.data_dir).expanduser()
+    def loss(self) -> Callable[..., Any]:
+        """The loss of the training model's outputs."""
+        raise self._lacks("loss")
 
-    def _build_image_encoder(self):
-        config, encoder = self.config, self.config.image_encoder
-        # One cache serves runs of every precision.
-        with built_in("float32") if encoder.cache_features else contextlib.nullcontext():
-            return build_image_encoder(
-                encoder.backbone, self._encoder_weights, encoder.trainable_from, config.data.image_size
-            )
+    def training_model(self, model: Any, accumulate_steps: int) -> keras.Model:
+        """The `keras.Model` that the first phase compiles and fits; it shares the weights of `model`."""
+        from vl_keras.models.training_model import TrainingModel
 
-    def _load_text_encoder(self):
-        """The hub BERT that the settings name, kept in `text_encoder`; None where they name none."""
+        return TrainingModel(model.training_model.input, model.training_model.output, accumulate_steps)
+
+    def phases(self, model: Any, log: Callable[[str], None]) -> Sequence[PhasePlan]:
+        """The phases of training, in order; their names are `phase_names`, without those that are switched off."""
+        from vl_keras.tasks.phase_plan import first_phase
+
+        return (first_phase(self, model, log),)
+
+    # Metrics, evaluation, prediction
+
+    def epoch_metrics(
+        self,
+        model: Any,
+        split: str,
+        limit: int = 0,
+        progress: Callable[[int], None] | None = None,
+        weights: str = "",
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        """Metrics of a split during training.
+
+        Args:
+            model: what `build` made.
+            split: name.
+            limit: only the first so many images; 0: all.
+            progress: called with the number of images that are done.
+            weights: which weights these are, in a word, for the signature.
+
+        Returns:
+            Dict of metrics, `monitor` among them; and a dict that says how they were taken.
+        """
+        raise self._lacks("epoch_metrics")
+
+    def use_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Takes over what was fitted to the development split when a run's weights were measured."""
+
+    def evaluate(self, model: Any, request: Evaluation) -> dict[str, Any]:
+        """Scores a trained model on a split and writes files that show how it does.
+
+        Returns:
+            Dict with `signature`, `signature_text`, `measures` (name -> `score`, `low`, `high`), `notes`, `files`,
+            `seconds`, and what the task adds.
+        """
+        raise self._lacks("evaluate")
+
+    def predictor(self, model: Any, texts: Sequence[str], explains: bool) -> Callable[[tf.Tensor], list]:
+        """What predicts for batches of images.
+
+        Args:
+            model: of a trained run.
+            texts: of the task's input; empty if it has none or none was given.
+            explains: also draw where the model looked.
+
+        Returns:
+            Callable of `(n, height, width, 3)` uint8 images with an attribute `count`, the predictions for each image.
+            It returns for each image a list of `(line, output, draw)`: a line for a terminal, a dict by the names of
+            the serving signature, and None or `draw(image, title)`, which returns a `PIL.Image`.
+        """
+        raise RunError(f"A run of the task {self.config.task} makes no predictions for images.")
+
+    def sample_images(self, model: Any, split: str) -> Callable[[], tuple[list, list[str]]] | None:
+        """What draws a few images of a split with the model's predictions at each epoch's end; None: nothing does.
+
+        Returns:
+            Callable that returns uint8 images `(height, width, 3)` and a line of text for each.
+        """
+        return None
+
+    # Use of a trained run
+
+    def check_overrides(self, trained: Config) -> None:
+        """Raises `RunError` if this config does not fit weights that were trained with the config `trained`."""
+
+    def prepare(self, model: Any) -> Any:
+        """The model as it predicts with all that the settings name beside its weights. Default: the model itself."""
+        return model
+
+    def describe_image_encoder(self, model: Any) -> dict[str, Any]:
+        """Dict that is equal for tasks whose models read the same tokens from an image."""
+        from vl_keras.tasks.image_features import describe_image_encoder
+
+        return describe_image_encoder(self.config, model.image_encoder)
+
+    def serving_signatures(self, model: Any) -> dict[str, ServingSignature]:
+        """What the trained model answers when it is served; the first one is the default."""
+        raise self._lacks("serving_signatures")
+
+    def join_settings(self, count: int) -> list[str]:
+        """Overrides that make the config of one member that of an ensemble of `count`; see `join`."""
+        raise RunError(f"Runs of the task {self.config.task} cannot be joined into an ensemble.")
+
+    def join(self, model: Any, members: Sequence[tuple[Task, Any]]) -> None:
+        """Fills the model of an ensemble with the weights of its members' `(task, model)`."""
+        raise RunError(f"Runs of the task {self.config.task} cannot be joined into an ensemble.")
+
+    # For subclasses
+
+    def _build_image_encoder(self) -> keras.Model:
+        from vl_keras.tasks.image_features import build_encoder
+
+        return build_encoder(self.config, self._load_weights)
+
+    def _load_text_encoder(self) -> Any:
+        """The hub BERT that the settings name, kept in `text_encoder`; None if they name none."""
         text = self.config.text_encoder
         if text.encoder:
+            from vl_keras.encoders.text_encoder import load_text_encoder
+
             self.text_encoder = load_text_encoder(
                 text.encoder, text.preprocessor, text.trainable, text.max_length, fixed_shapes=self._jit_compile
             )
         return self.text_encoder
+
+    def _lacks(self, name: str) -> RunError:
+        return RunError(f"The task {self.config.task} has no `{name}`; see the contract of `Task`.")

@@ -1,7 +1,9 @@
-"""Joins trained captioners into one that writes each word by the mean of their logits."""
+"""Joins trained runs into one model that predicts by the mean of their logits."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -30,23 +32,25 @@ _COMMON = (  # what members cannot differ in
 )
 
 
-def ensemble(run_dirs, run_dir, overrides=(), weights="auto"):
-    """Joins captioning runs into one run, and measures it on the development split.
+def ensemble(
+    run_dirs: Sequence[str | Path], run_dir: str | Path, overrides: Sequence[str] = (), weights: str = "auto"
+) -> dict[str, Any]:
+    """Joins runs into one run, and measures it on the development split.
 
-    What comes of it is a run like any other to all that uses one, and `train` starts from it where `model.members` is
-    their number. A word costs it what it costs all members together. Those gain most from each other that began with
-    different weights (`training.seed`).
+    The result is used like any other run, and `train` starts from it if `model.members` is their number. A prediction
+    takes the time of all members together. Members gain most from each other if they began with different weights
+    (`training.seed`).
 
     Args:
-        run_dirs: folders of at least two trained captioning runs with one vocabulary, one kind of decoder and the same
-            encoders, their weights included.
+        run_dirs: folders of at least two trained runs of a task that can `join`, with one vocabulary, one kind of
+            decoder and the same encoders, their weights included.
         run_dir: folder that gets the new run; must be empty or absent.
         overrides: `"data.…=value"` and `"generation.…=value"` strings, which the new run keeps; all others of its
             settings are the first run's.
         weights: of each run: `auto`, `best`, `last` or `ema`; see `load_run`.
 
     Returns:
-        The contents of the new run's `measures.json`: `best`, its development measures, and `members`, the run and the
+        The contents of the new run's `measures.json`: `best`, its development metrics, and `members`, the run and the
         weights of each in words.
 
     Raises:
@@ -68,31 +72,23 @@ def ensemble(run_dirs, run_dir, overrides=(), weights="auto"):
 
 
 def _join(run_dirs, members, run):
-    first_config, first_task, first_model, _ = members[0]
+    first_config, first_task, _, _ = members[0]
     config = config_from_dict(
         dataclasses.asdict(first_config),
-        [f"model.members={len(members)}", "training.epochs=0", "training.self_critical.epochs=0"],  # not trained here
+        [*first_task.join_settings(len(members)), "training.epochs=0"],  # not trained here
     )
     jit_compile = use_jit(config.training.jit_compile, tf.distribute.get_strategy())
-    task = TASKS[config.task](config, first_task.tokenizer, encoder_weights="none", jit_compile=jit_compile)
+    task = TASKS[config.task](config, first_task.tokenizer, load_weights=False, jit_compile=jit_compile)
     task.check_data()
     with keras_settings(config.training.precision):
         model = task.build()
-    model.image_encoder.set_weights(first_model.image_encoder.get_weights())
-    if task.text_encoder is not None:
-        task.text_encoder.model.set_weights(_text_weights(first_task))
-    for i, (_, member_task, member, _) in enumerate(members):
-        shared = [] if member_task.text_encoder is None else member_task.text_encoder.model.weights
-        shared = {id(weight) for weight in shared}
-        own = [weight.numpy() for weight in member.reader.weights if id(weight) not in shared]
-        model.reader.get_layer(f"reader_{i}").set_weights(own)
-        model.decoder.members[i].model.set_weights(member.decoder.model.get_weights())
+    task.join(model, [(member_task, member) for _, member_task, member, _ in members])
 
     split = config.data.dev_split
     with task.quarantine_errors(), Progress(f"measures of {split}", len(task.source(split)), "image") as progress:
         metrics, signature = task.epoch_metrics(model, split, progress=progress.to, weights="ensemble")
     joined = {
-        "which": f"{len(members)} captioners together, {task.monitor} {metrics[task.monitor]:.4f}",
+        "which": f"{len(members)} models together, {task.monitor} {metrics[task.monitor]:.4f}",
         "phase": "ensemble",
         "epoch": 0,
         "step": 0,
@@ -114,11 +110,13 @@ def _join(run_dirs, members, run):
 
 def _check(run_dirs, members):
     """Raises `RunError` where runs cannot be one model."""
-    for path, (config, *_) in zip(run_dirs, members, strict=True):
-        if config.task != "captioning":
-            raise RunError(f"An ensemble joins captioning runs; `{path}` is a {config.task} run.")
-        if config.model.members > 1:
-            raise RunError(f"`{path}` has `model.members` {config.model.members}; an ensemble joins runs of one.")
+    for path, (config, task, *_) in zip(run_dirs, members, strict=True):
+        try:
+            task.join_settings(len(members))
+        except RunError as error:
+            raise RunError(f"`{path}` cannot be joined: {error}") from error
+        if config.task != members[0][0].task:
+            raise RunError(f"`{path}` is a {config.task} run and `{run_dirs[0]}` a {members[0][0].task} run.")
     config, task, model, _ = members[0]
     encoder = encoder_fingerprint(model.image_encoder)
     for path, (other, other_task, other_model, _) in zip(run_dirs[1:], members[1:], strict=True):

@@ -12,7 +12,6 @@ from vl_keras.progress import Progress
 from vl_keras.runs.checkpoints import Checkpoints
 from vl_keras.runs.load_run import trained_weights
 from vl_keras.runs.strategy import from_chief
-from vl_keras.tasks.writing.sample_captions import SAMPLE_IMAGES
 from vl_keras.training.optimizer import averaged_weights, weight_averages
 from vl_keras.training.tensorboard import Board
 
@@ -33,7 +32,7 @@ class Session:
         self.run, self.history, self.log = run, history, run.log
         self.signal = signal
         self.board = None
-        self._images = None
+        self._draws = []  # what draws sample images, once it is built
         # All of several workers save together, since some variables are summed over them for it; one save is kept.
         self._scratch = None if run.writes else tempfile.TemporaryDirectory(prefix="vl_keras-worker-")
         self._best = tf.train.CheckpointManager(
@@ -79,7 +78,7 @@ class Session:
         row["seconds"] = round(seconds, 1)
         if epoch % training.evaluate_every == 0 or epoch == phase.epochs:
             row |= self._metric(phase, epoch, step)
-        with written(f"The row of epoch {epoch}", self.run.path, self.run.last_checkpoint()):
+        with written(f"The row of epoch {epoch}", self.run.path, self.run.last_checkpoint(self.task.phase_names)):
             values_only = {name: value for name, value in row.items() if name not in ("phase", "epoch", "step")}
             self.board.scalars(step, values_only)
             self.board.flush()
@@ -132,20 +131,18 @@ class Session:
             # A best of 0, as CIDEr-D always is of a single image, tells nothing: then later weights are kept.
             is_best = best is None or metrics[monitor] > best[monitor] or not best[monitor]
             if is_best:
-                with written("The best weights", self.run.best, self.run.last_checkpoint()):
+                with written("The best weights", self.run.best, self.run.last_checkpoint(self.task.phase_names)):
                     self._best.save(checkpoint_number=step)
         if self.run.writes:
-            with written("The measures", self.run.path, self.run.last_checkpoint()):
+            with written("The measures", self.run.path, self.run.last_checkpoint(self.task.phase_names)):
                 self._write_metrics(phase, epoch, step, metrics, signature, is_best)
         return {**metrics, "evaluation_seconds": round(time.monotonic() - started, 1)}
 
     def _draw(self, split, step):
-        if self.config.task not in SAMPLE_IMAGES:
-            return
-        if self._images is None:  # by every worker: what is built under a strategy is built by all of them together
-            self._images = SAMPLE_IMAGES[self.config.task](self.task, self.model, split)
-        if self.run.writes:
-            self.board.images(step, split, *self._images())
+        if not self._draws:  # by every worker: what is built under a strategy is built by all of them together
+            self._draws = [self.task.sample_images(self.model, split)]
+        if self.run.writes and self._draws[0] is not None:
+            self.board.images(step, split, *self._draws[0]())
 
     def _write_metrics(self, phase, epoch, step, metrics, signature, is_best):
         kind = "moving average of the weights" if phase.model.optimizer.use_ema else "weights"

@@ -1,12 +1,19 @@
 """Trains one experiment into a run directory."""
 
-from vl_keras.errors import RunError
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from vl_keras.config import Config
 from vl_keras.runs.history import History
-from vl_keras.runs.run_dir import FIRST_PHASE, RunDir, check_same_run
+from vl_keras.runs.run_dir import RunDir, check_same_run
 from vl_keras.runs.strategy import check_batch_size, from_chief, is_chief, keras_settings, make_strategy, use_jit
 from vl_keras.tasks import TASKS
-from vl_keras.tasks.embedding.contrastive_model import ContrastiveModel
-from vl_keras.tasks.writing.self_critical import self_critical_training
+from vl_keras.tasks.phase_plan import PhasePlan
+from vl_keras.tasks.task import Task
 from vl_keras.training.batches import accumulated, distributed
 from vl_keras.training.fit_phase import fit_phase
 from vl_keras.training.initialise import Start
@@ -14,27 +21,27 @@ from vl_keras.training.optimizer import WarmupCosine, build_optimizer
 from vl_keras.training.phase import Phase
 from vl_keras.training.session import Session
 from vl_keras.training.stop_signal import StopSignal
-from vl_keras.training.training_model import TrainingModel
 
 
-def train(config, run_dir, resume=False, init_from=None):
-    """Trains the model of a task; a captioner has a second phase where `training.self_critical.epochs` asks for it.
+def train(
+    config: Config, run_dir: str | Path, resume: bool = False, init_from: str | Path | None = None
+) -> dict[str, Any]:
+    """Trains the model of a task through all its phases.
 
     Args:
         config: `Config`.
         run_dir: folder that gets everything; see `RunDir`. Must be empty or absent, unless `resume`.
-        resume: go on where the run in `run_dir` was stopped, however that was; it ends with the weights of a run that
-            never was. Needs the settings that it was started with.
-        init_from: folder of a trained run to start from: its weights are taken, and its vocabulary, which is extended
-            by frequent words of the training captions that it lacks, as far as `text.vocab_size` allows.
+        resume: continue the run in `run_dir` from where it was stopped, however that was; it ends with the weights of a
+            run that never was. Needs the settings that it was started with.
+        init_from: folder of a trained run to start from, of this task or another; see `Start`.
 
     Returns:
-        The contents of `measures.json`: the best and the last development measures.
+        The contents of `measures.json`: the best and the last development metrics.
 
     Raises:
         DataError: a split has nothing to learn from or to be measured with.
         QuarantineError: more images than `data.max_bad_share` cannot be read.
-        RunError: the run directory does not suit, the loss is no finite number, a checkpoint cannot be written, …;
+        RunError: the run directory does not suit, the loss is not a finite number, a checkpoint cannot be written, …;
             the message says what to do.
         TrainingStopped: SIGTERM or Ctrl-C; the state is saved, and the exit code is 143 or 130.
     """
@@ -49,12 +56,14 @@ def train(config, run_dir, resume=False, init_from=None):
         run.close()
 
 
-def _train(config, strategy, run, resume, init_from):
+def _train(
+    config: Config, strategy: tf.distribute.Strategy, run: RunDir, resume: bool, init_from: str | Path | None
+) -> dict[str, Any]:
     jit_compile = use_jit(config.training.jit_compile, strategy, run.log)
     start = Start(init_from) if init_from is not None and not resume else None
-    # A frozen encoder's weights come from the run, whatever has become of the file they were once read from.
-    kept = run.has_image_encoder if resume else start is not None and not config.image_encoder.trainable_from
-    task = TASKS[config.task](config, encoder_weights="none" if kept else None, jit_compile=jit_compile)
+    # A run keeps the weights of its image encoder, whatever has become of the file they were once read from.
+    kept = resume or (start is not None and start.has_image_encoder_of(config))
+    task = TASKS[config.task](config, load_weights=not kept, jit_compile=jit_compile)
     if resume:
         check_same_run(run, task)
         task.load_vocabularies(run.path)
@@ -67,61 +76,68 @@ def _train(config, strategy, run, resume, init_from):
     if start is not None:
         start.fill(task, model, run.log)
     else:
-        if resume and kept:
+        if run.has_image_encoder and resume:
             run.load_image_encoder(model.image_encoder)
-        if run.last_checkpoint() is None:
+        if run.last_checkpoint(task.phase_names) is None:
             task.start_fresh(model, run.log)
     with task.quarantine_errors():
         return _fit(task, model, strategy, run, resume, init_from, jit_compile)
 
 
-def _fit(task, model, strategy, run, resume, init_from, jit_compile):
+def _fit(
+    task: Task,
+    model: Any,
+    strategy: tf.distribute.Strategy,
+    run: RunDir,
+    resume: bool,
+    init_from: str | Path | None,
+    jit_compile: bool,
+) -> dict[str, Any]:
     for split in (task.config.data.train_split, task.config.data.dev_split):
         task.features(model, split)
-    task.recalling(model)  # a memory that does not go with it would otherwise be found after an epoch
+    task.prepare(model)  # what does not go with it would otherwise be found after an epoch
     signal = StopSignal()
     session = Session(task, model, strategy, run, History(run.history_file, run.writes), signal)
     if resume and run.writes:
         run.describe_start()
     with signal:
-        phase = first_phase(session, jit_compile)
-        fit_phase(session, phase, on_start=lambda: run.write_settings(task, model, init_from))
-        if task.config.training.self_critical.epochs:
-            self_critical_training(session, first_step=phase.steps_per_epoch * phase.epochs)
+        first_step, on_start = 0, lambda: run.write_settings(task, model, init_from)
+        for plan in task.phases(model, run.log):
+            fit_phase(session, make_phase(session, plan, first_step, jit_compile), on_start)
+            first_step, on_start = first_step + plan.steps_per_epoch * plan.epochs, None
     from_chief(strategy, 0.0)  # a worker that leaves before the others looks to them as if it had crashed
     return run.read_metrics()
 
 
-def first_phase(session, jit_compile=False):
-    """The first `Phase`: the task's loss under AdamW with warm-up and cosine decay."""
-    task, built, training = session.task, session.model, session.config.training
-    group = training.accumulate_steps
-    steps = task.steps_per_epoch() // group
-    if not steps:
-        raise RunError(
-            f"`training.accumulate_steps` is {group}, but an epoch has only {task.steps_per_epoch()} batches; lower it."
-        )
-    total = steps * training.epochs
-    warmup = min(training.warmup_steps, total // 2)
-    if warmup < training.warmup_steps and total:
-        session.log(f"Warm-up is {warmup} steps, half of this short training, not {training.warmup_steps}.")
+def make_phase(session: Session, plan: PhasePlan, first_step: int = 0, jit_compile: bool = False) -> Phase:
+    """The `Phase` of a `PhasePlan`: its model compiled with AdamW, warm-up and cosine decay.
+
+    Args:
+        session: of the run.
+        plan: of the task.
+        first_step: steps of the phases before; the data continue where those stopped.
+        jit_compile: compile the step with XLA if the plan allows it.
+    """
+    training, group = session.config.training, plan.accumulate_steps
+    begun = tf.train.latest_checkpoint(str(session.run.checkpoints / plan.name))
+    if plan.from_best and begun is None and tf.train.latest_checkpoint(str(session.run.best)):
+        session.load_best()
     with session.strategy.scope():
-        kind = ContrastiveModel if session.config.task == "retrieval" else TrainingModel
-        model = kind(built.training_model.input, built.training_model.output, group)
+        model = plan.make_model()
         optimizer = build_optimizer(
             model.trainable_variables,
-            WarmupCosine(training.learning_rate, warmup, total),
-            weight_decay=training.weight_decay,
+            WarmupCosine(plan.learning_rate, plan.warmup_steps, plan.steps_per_epoch * plan.epochs),
+            weight_decay=plan.weight_decay,
             clip_norm=training.clip_norm,
             ema_decay=training.ema_decay,
             loss_scaling=training.precision == "mixed_float16",
         )
-        model.compile(optimizer, loss=task.loss(), jit_compile=jit_compile)
+        model.compile(optimizer, loss=plan.loss, jit_compile=jit_compile and plan.jit_compile)
 
-    def data(step):
-        def of_worker(num_workers, worker):
-            return accumulated(task.training_data(built, step * group, num_workers, worker), group)
+    def data(step: int) -> tf.data.Dataset:
+        def of_worker(num_workers: int, worker: int) -> tf.data.Dataset:
+            return accumulated(plan.data(first_step + step * group, num_workers, worker), group)
 
         return distributed(of_worker, session.strategy, session.config.data.batch_size, batch_axis=int(group > 1))
 
-    return Phase(FIRST_PHASE, model, data, steps, training.epochs)
+    return Phase(plan.name, model, data, plan.steps_per_epoch, plan.epochs, first_step)

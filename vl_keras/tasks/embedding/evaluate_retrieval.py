@@ -7,23 +7,22 @@ import numpy as np
 from vl_keras.drawing.metric_table import describe_metrics, metric_rows
 from vl_keras.drawing.tile_sheet import RIGHT, Tile, draw_tile_sheet, source_image
 from vl_keras.errors import DataError, RunError
-from vl_keras.inference.rerank import Reranker
 from vl_keras.json_files import write_json_lines
 from vl_keras.metrics.bootstrap import bootstrap_intervals
 from vl_keras.metrics.retrieval_scores import protocol_folds, reranked_ranks, retrieval_ranks, top_candidates
 from vl_keras.metrics.weighted_scores import weighted_rank_scores
 from vl_keras.progress import Progress
 from vl_keras.retrieval.querybank import Querybank
-from vl_keras.runs.load_run import weights_name
 from vl_keras.tasks.described import dataset_name, describe_signature
-from vl_keras.tasks.retrieval import PROTOCOL, recall_metrics
+from vl_keras.tasks.embedding.recall_metrics import PROTOCOL, recall_metrics
+from vl_keras.tasks.embedding.reranker import Reranker
 
 _TOP = 6
 _DRAWN_TEXTS, _DRAWN_IMAGES = 8, 12
 _SIDE = 180
 
 
-def evaluate_retrieval(task, model, split, folder, which):
+def evaluate_retrieval(task, model, request):
     """Has every image of a split search its captions, and every caption its image.
 
     Scores are cosines, or those of a `Querybank` where `retrieval.querybank` is set.
@@ -31,12 +30,16 @@ def evaluate_retrieval(task, model, split, folder, which):
     anew. Writes `SPLIT_ranks.jsonl`, a line a query: the rank of the right answer and what came first; and `SPLIT.png`:
     some queries, spread evenly over the split, with what came first, the right answers framed or green.
 
-    Arguments as of `evaluate_captions`.
+    Args:
+        task: the task of the run.
+        model: its trained model.
+        request: `Evaluation`.
 
     Returns:
         Dict, its part of what `evaluate` returns. Intervals are over images that ask, with all their captions; what is
         searched stays. `measures` has after those of the dual encoder, where they were taken, those after reranking.
     """
+    split, folder = request.split, request.folder
     source, data = task.source(split), task.config.data
     if not any(source.captions):
         raise RunError(f"Split `{split}` of {dataset_name(data)} has no captions to find images by.")
@@ -48,7 +51,7 @@ def evaluate_retrieval(task, model, split, folder, which):
         raise RunError(f"No image of split `{split}` of {dataset_name(data)} that has captions can be read.")
     captions = [caption for index in kept for caption in source.captions[index]]
     names = [source.image_ids[index] for index in kept]
-    retrieval = task.config.retrieval
+    retrieval = task.settings
     scale, measured_with, bank = task.similarity_scale(model), {}, None
     if retrieval.querybank:
         bank = _querybank(task, model, scale)
@@ -62,7 +65,7 @@ def evaluate_retrieval(task, model, split, folder, which):
         missing = f"there is no split `{data.train_split}` here"
         notes.append(f"{missing}: querybank of the run's captions, for texts that ask")
     if retrieval.rerank_with:
-        reranker = Reranker(retrieval.rerank_with, task, split)
+        reranker = Reranker(retrieval.rerank_with, task, split, request.load_run)
 
         def score(images, texts):
             """Both models' log-odds, added: on their own the matching model's find less than the dual encoder's."""
@@ -79,7 +82,7 @@ def evaluate_retrieval(task, model, split, folder, which):
     write_json_lines(files["ranks"], (row for fold in folds for row in fold.rows(names, captions)))
     counts = {"images": sum(len(fold.images) for fold in folds), "texts": sum(len(fold.texts) for fold in folds)}
     counts["folds"] = len(folds)
-    signature = {**task.signature(counts, split, weights_name(which)), **measured_with}
+    signature = {**task.signature(counts, split, request.weights), **measured_with}
     sections = _sections(folds[0], source, kept, captions)
     title = describe_signature(signature)
     draw_tile_sheet(files["contact_sheet"], title, sections, describe_metrics(rows, rows), side=_SIDE, columns=_TOP)
@@ -95,7 +98,7 @@ def evaluate_retrieval(task, model, split, folder, which):
 
 def _querybank(task, model, scale):
     """The `Querybank` of the training split; of the captions alone that the run keeps, where there is no such split."""
-    split, count = task.config.data.train_split, task.config.retrieval.querybank
+    split, count = task.config.data.train_split, task.settings.querybank
     try:
         task.source(split)
     except DataError:

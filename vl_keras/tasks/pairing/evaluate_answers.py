@@ -13,7 +13,6 @@ from vl_keras.json_files import write_json_lines
 from vl_keras.metrics.bootstrap import bootstrap_intervals
 from vl_keras.metrics.weighted_scores import weighted_calibration_error, weighted_mean
 from vl_keras.progress import Progress
-from vl_keras.runs.load_run import weights_name
 from vl_keras.tasks.described import dataset_name, describe_signature
 from vl_keras.tasks.pairing.answers import answers_of_kinds
 
@@ -21,14 +20,17 @@ _LISTED = 20
 _DRAWN_WRONG, _DRAWN_DOUBTFUL = 24, 12
 
 
-def evaluate_answers(task, model, split, folder, which):
+def evaluate_answers(task, model, request):
     """Asks every question of a split and scores the answers.
 
     Writes `SPLIT_answers.jsonl`, a line a question, the worst answers first, of equally bad ones the most confident
     first; and `SPLIT.png`: the wrong answers, then right ones of little confidence, and how far confidence can be
     trusted.
 
-    Arguments as of `evaluate_captions`.
+    Args:
+        task: the task of the run.
+        model: its trained model.
+        request: `Evaluation`.
 
     Returns:
         Dict, its part of what `evaluate` returns, with `wrong`, the number of answers that no annotator gave, and what
@@ -36,12 +38,13 @@ def evaluate_answers(task, model, split, folder, which):
         the accuracy of every kind of question, narrow ones too, and where the run withholds answers under a threshold,
         `coverage`, the share that is given, and `accuracy answered`, of these.
     """
+    split, folder = request.split, request.folder
     source, data = task.source(split), task.config.data
     if not any(question["answer"] for questions in source.questions for question in questions):
         raise RunError(f"Split `{split}` of {dataset_name(data)} has no questions with answers to score against.")
     start = time.monotonic()
     with Progress(f"answers to {split}", len(source), "image") as progress:
-        metrics, answers = task.measure(model, split, progress=progress.to)
+        metrics, answers = task.score_split(model, split, progress=progress.to)
     seconds = time.monotonic() - start
     if not answers:
         raise RunError(f"None of the images of split `{split}` of {dataset_name(data)} can be read.")
@@ -52,12 +55,12 @@ def evaluate_answers(task, model, split, folder, which):
     wrong = [answer for answer in answers if answer.accuracy == 0]
     files = {"answers": folder / f"{split}_answers.jsonl", "contact_sheet": folder / f"{split}.png"}
     write_json_lines(files["answers"], map(_row, answers))
-    signature = task.signature(answers, split, weights_name(which))
+    signature = task.signature(answers, split, request.weights)
     fitted, note = task.fitted()
     notes = [note]
     if task.threshold:
         notes.append(f"answers under confidence {task.threshold:.3f}, fitted to {data.dev_split}, are withheld")
-    target = task.config.vqa.target_accuracy
+    target = task.settings.target_accuracy
     reached = whole.get("accuracy answered" if task.threshold else "accuracy", 1.0)
     if reached < target:
         notes.append(f"`vqa.target_accuracy` {target:g} is not reached: {reached:.4f} of the answers given are right")

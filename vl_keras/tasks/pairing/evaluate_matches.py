@@ -11,30 +11,33 @@ from vl_keras.json_files import write_json_lines
 from vl_keras.metrics.bootstrap import bootstrap_intervals
 from vl_keras.metrics.weighted_scores import weighted_match_scores
 from vl_keras.progress import Progress
-from vl_keras.runs.load_run import weights_name
 from vl_keras.tasks.described import dataset_name, describe_signature
 
 _DRAWN = 12
 
 
-def evaluate_matches(task, model, split, folder, which):
+def evaluate_matches(task, model, request):
     """Asks of every pair of a split whether it matches.
 
     Writes `SPLIT_pairs.jsonl`, a line a pair, the most wrong ones first; and `SPLIT.png`: the pairs that match least
     by the data and most by the model, and the other way round.
 
-    Arguments as of `evaluate_captions`.
+    Args:
+        task: the task of the run.
+        model: its trained model.
+        request: `Evaluation`.
 
     Returns:
         Dict, its part of what `evaluate` returns, with `best_threshold`, where the balanced accuracy on this split
         would be best; the measures are taken at 0.5.
     """
+    split, folder = request.split, request.folder
     source, data = task.source(split), task.config.data
     if not any(task.texts(split)):
         raise RunError(f"Split `{split}` of {dataset_name(data)} has no texts to pair its images with.")
     start = time.monotonic()
     with Progress(f"pairs of {split}", len(source), "image") as progress:
-        metrics, matches = task.measure(model, split, progress=progress.to)
+        metrics, matches = task.score_split(model, split, progress=progress.to)
     seconds = time.monotonic() - start
     threshold = metrics.pop("best_threshold")
     probability = np.array([match.probability for match in matches])
@@ -46,7 +49,7 @@ def evaluate_matches(task, model, split, folder, which):
     files = {"pairs": folder / f"{split}_pairs.jsonl", "contact_sheet": folder / f"{split}.png"}
     matches.sort(key=lambda match: -abs(match.probability - match.match))
     write_json_lines(files["pairs"], map(_row, matches))
-    signature = task.signature(matches, split, weights_name(which))
+    signature = task.signature(matches, split, request.weights)
     notes = [f"a pair matches from probability 0.5 on; balanced accuracy here would be best from {threshold:.3f} on"]
     _draw(source, matches, describe_signature(signature), [*describe_metrics(rows, rows), *notes], files)
     return {

@@ -14,7 +14,7 @@ def caption_signatures(task, captioner):
     caption's L tokens (empty strings after its end) and where each looked, `(B, L, rows, columns)`. `embed_image`: the
     image encoder's vector.
     """
-    captioner = task.recalling(captioner)
+    captioner = task.prepare(captioner)
     settings = task.generation_settings()
     kept = settings["num_captions"] if settings["method"] == "sample" else settings["beam_size"]
     grid = grid_shape(captioner.image_encoder, task.config.data.image_size)

@@ -8,7 +8,6 @@ from vl_keras.drawing.metric_table import metric_rows
 from vl_keras.errors import RunError
 from vl_keras.metrics.coco_results import write_coco_results
 from vl_keras.progress import Progress
-from vl_keras.runs.load_run import weights_name
 from vl_keras.tasks.described import dataset_name
 from vl_keras.tasks.writing.caption_sheet import draw_run_sheet
 from vl_keras.tasks.writing.explain_captions import Explainer
@@ -19,34 +18,34 @@ _POINTING_IMAGES = 200
 _EXPLAINED_AT_ONCE = 16
 
 
-def evaluate_captions(task, captioner, split, folder, which, with_java=False):
+def evaluate_captions(task, captioner, request):
     """Captions every image of a split and scores the captions.
 
     Writes `SPLIT_captions.json` (a COCO result file) and `SPLIT.png` (a contact sheet of some images).
 
     Args:
-        task, captioner, which: as `load_run` gives them.
-        split: name.
-        folder: `Path` that gets the files.
-        with_java: also METEOR and SPICE.
+        task: a `CaptioningTask`.
+        captioner: its trained `Captioner`.
+        request: `Evaluation`; `with_java` adds METEOR and SPICE.
 
     Returns:
         Dict, its part of what `evaluate` returns, with `pointing_game` where the data has objects with boxes.
     """
+    split, folder = request.split, request.folder
     source, data = task.source(split), task.config.data
     if not any(source.captions):
         raise RunError(f"Split `{split}` of {dataset_name(data)} has no captions to score against.")
     start = time.monotonic()
     with Progress(f"captions of {split}", len(source), "image") as progress:
-        scores, captions = task.measure(captioner, split, progress=progress.to, with_java=with_java)
+        scores, captions = task.score_split(captioner, split, progress=progress.to, with_java=request.with_java)
     seconds = time.monotonic() - start
-    signature = task.signature(captions, scores, split, weights_name(which))
+    signature = task.signature(captions, scores, split, request.weights)
     explainer = Explainer(task, captioner, min(_EXPLAINED_AT_ONCE, len(source)))
     files = {"captions": folder / f"{split}_captions.json", "contact_sheet": folder / f"{split}.png"}
     game = _pointing(task, explainer, split)
     write_coco_results(files["captions"], {caption.image_id: caption.caption for caption in captions})
     chosen = np.unique(np.linspace(0, len(captions) - 1, min(_SHEET_IMAGES, len(captions))).astype(int))
-    title = f"{dataset_name(data)} {split}: {len(chosen)} of {len(captions)} images, {which}"
+    title = f"{dataset_name(data)} {split}: {len(chosen)} of {len(captions)} images, {request.which}"
     draw_run_sheet(task, explainer, [captions[i] for i in chosen], split, files["contact_sheet"], title)
     return {
         "signature": signature.as_dict(),

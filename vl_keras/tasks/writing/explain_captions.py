@@ -44,7 +44,7 @@ class Explainer:
         self._has_grad_cam = task.config.image_encoder.backbone != SMALL_CNN
         self._grid = grid_shape(captioner.image_encoder, task.config.data.image_size)
         settings = {**task.generation_settings(), "return_attention": True}
-        self._write = CaptionWriter(task.recalling(captioner), task.tokenizer, settings, batch_size)
+        self._write = CaptionWriter(task.prepare(captioner), task.tokenizer, settings, batch_size)
         self._encode = tf.function(lambda image: captioner.image_encoder(image, training=False)["image_tokens"])
         self._answer = tf.function(self._answer_for_tokens, reduce_retracing=True)
 

@@ -5,38 +5,32 @@ import functools
 import tensorflow as tf
 
 from vl_keras.drawing.attention_drawing import NOTE, explanation_sheet
-from vl_keras.errors import RunError
 from vl_keras.tasks.writing.caption_writer import CaptionWriter
 from vl_keras.tasks.writing.explain_captions import Explainer
 
 
 class CaptionPredictor:
-    """Says of each image what a captioner writes.
+    """Writes a caption for each image; see `Task.predictor`.
 
     Args:
-        task, model: as `load_run` gives them.
-        context: text shown to the model beside every image; the run must have a text encoder.
+        task: a `CaptioningTask`.
+        model: its trained `Captioner`.
+        context: text shown to the model beside every image; only for models with a text encoder.
         explains: also draws where the model looked.
-
-    Raises:
-        RunError: there is no text encoder for a context.
     """
 
     count = 1  # predictions an image
 
     def __init__(self, task, model, context, explains):
-        if context and task.text_encoder is None:
-            raise RunError("The run has no text encoder, so it cannot read a context.")
         self._task, self._model, self._context, self._explains = task, model, context, explains
         self._write = None
         self._note = f"{NOTE}\ncontext: {context}" if context else NOTE
 
     def __call__(self, image):
-        """What is said of `(n, height, width, 3)` uint8 images; no batch is larger than the first.
+        """Predicts for `(n, height, width, 3)` uint8 images; no batch is larger than the first.
 
         Returns:
-            For each image a list of one `(line, output, draw)`: these two as in `Prediction`, and None, or
-            `draw(image, title)`, which gives the explanation as a `PIL.Image`.
+            For each image a list of one `(line, output, draw)`; see `Task.predictor`.
         """
         task = self._task
         if self._write is None:
@@ -63,4 +57,4 @@ class CaptionPredictor:
         task, model = self._task, self._model
         if self._explains:
             return Explainer(task, model, batch_size)
-        return CaptionWriter(task.recalling(model), task.tokenizer, task.generation_settings(), batch_size)
+        return CaptionWriter(task.prepare(model), task.tokenizer, task.generation_settings(), batch_size)

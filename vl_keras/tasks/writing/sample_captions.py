@@ -8,7 +8,6 @@ from vl_keras.data.image_ops import decode_image, resize_uint8
 from vl_keras.drawing.attention_drawing import overlay
 from vl_keras.drawing.sheet_text import sheet_font
 from vl_keras.encoders.image_encoder import grid_shape
-from vl_keras.tasks.pairing.sample_pairs import SamplePairs
 from vl_keras.tasks.writing.caption_writer import CaptionWriter
 
 _IMAGES = 4
@@ -16,7 +15,7 @@ _TILE = 112  # pixels of a word's image
 _TEXT = 18  # pixels of a line of text
 
 
-class SampleImages:
+class SampleCaptions:
     """Draws the first readable images of a split, with captions and attention, as often as asked.
 
     Args:
@@ -34,7 +33,7 @@ class SampleImages:
         contents = source.read_images(indices.numpy())
         self._images = [_image(content, task.config.data.image_size) for content in contents]
         settings = {**task.generation_settings(), "return_attention": True}
-        self._write = CaptionWriter(task.recalling(captioner), task.tokenizer, settings, batch_size)
+        self._write = CaptionWriter(task.prepare(captioner), task.tokenizer, settings, batch_size)
 
     def __call__(self):
         """List of uint8 images `(height, width, 3)`, and list of their captions."""
@@ -66,14 +65,6 @@ class SampleImages:
             token = self._tokenizer.vocab[tokens[place]]
             pen.text((x + 2, y + 1), token, "black", sheet_font(token, 13))
         return np.asarray(sheet)
-
-
-SAMPLE_IMAGES = {  # by task
-    "captioning": SampleImages,
-    "vqa": SamplePairs,
-    "free_form_vqa": SamplePairs,
-    "matching": SamplePairs,
-}
 
 
 def _image(content, image_size):

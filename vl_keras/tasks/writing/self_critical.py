@@ -1,178 +1,67 @@
-"""The second phase of training: captions that score well, not only words that are likely."""
+"""The second phase of captioning: self-critical training by the CIDEr-D of sampled captions."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 
 from vl_keras.data.text_ops import CaptionTokenizer, tidy_caption
 from vl_keras.losses.cider_reward import CiderReward
-from vl_keras.training.batches import distributed
-from vl_keras.training.fit_phase import fit_phase
-from vl_keras.training.optimizer import WarmupCosine, build_optimizer
-from vl_keras.training.phase import Phase
+from vl_keras.models.self_critical_model import SelfCriticalModel
+from vl_keras.tasks.phase_plan import PhasePlan
+
+if TYPE_CHECKING:
+    from vl_keras.models.captioner import Captioner
+    from vl_keras.tasks.captioning import CaptioningTask
+
+_WARMUP_STEPS = 100
 
 
-class SelfCriticalModel(keras.Model):
-    """A captioner's training model whose steps follow the reward of its own samples.
-
-    Self-critical sequence training (Rennie et al., 2017, equation 8): `-(r(c) - b) * log p(c)` summed over a caption's
-    tokens, mean over captions. The baseline `b` of a sample is the mean reward of the image's other samples (Luo,
-    2020, "A Better Variant of Self-Critical Sequence Training", section 3), which needs no second decoding. The
-    gradient is taken at the very probabilities that the samples were drawn with: dropout is off, but for features of a
-    cached image, which are missing from the samples' image and from the gradient's alike, and the temperature is
-    the samples'. The phase's loss adds `cross_entropy` times the loss of the first phase, dropout included (the mixed
-    objective of Wu et al., 2016, section 5): the reward alone is soon learned by heart where images are few.
+def self_critical_phase(task: CaptioningTask, captioner: Captioner, log: Callable[[str], None]) -> PhasePlan:
+    """The phase that follows cross-entropy, from the best weights so far; see `SelfCriticalModel`.
 
     Args:
-        captioner: `Captioner`.
-        reward: `CiderReward`.
-        num_samples: captions drawn for each image, at least 2.
-        settings: arguments of `generate` (`max_length`, `forbidden_ids`, …).
-        temperature: of the policy, softmax(logits / temperature). Below 1 the samples stay near what a search writes:
-            label smoothing leaves so much probability to all other words that at 1 most samples hold one of them.
-        seed: of the samples, with the optimizer's step.
-        image_dropout: chance that a feature of `image_tokens` is missing from all R tokens.
-        cross_entropy: weight of the first phase's loss, with which the model then has to be compiled.
-        region_dropout: share of the R `image_tokens` of each image that a step does not see: other ones each time,
-            the same for samples, gradient and cross-entropy.
+        task: whose settings and training captions are used.
+        captioner: what its `build` made.
+        log: called with a line when the phase begins.
     """
-
-    def __init__(
-        self,
-        captioner,
-        reward,
-        num_samples,
-        settings,
-        temperature,
-        seed,
-        image_dropout=0.0,
-        cross_entropy=0.0,
-        region_dropout=0.0,
-        **kwargs,
-    ):
-        super().__init__(captioner.training_model.input, captioner.training_model.output, **kwargs)
-        self._captioner = captioner
-        self._reward = reward
-        self._num_samples = num_samples
-        self._settings = settings
-        self._temperature = temperature
-        self._seed = seed
-        self._image_dropout = image_dropout
-        self._cross_entropy = cross_entropy
-        self._region_dropout = region_dropout
-        self.reward_tracker = keras.metrics.Mean(name="reward")
-
-    @property
-    def metrics(self):
-        return [self.reward_tracker]
-
-    def train_step(self, data):
-        x, references, weight = data
-        x = self._drop_regions(x)
-        inputs = self._drop_features({name: value for name, value in x.items() if name != "caption_ids"})
-        tokens, reward = self._sample(inputs, references)
-        others = (tf.reduce_sum(reward, axis=1, keepdims=True) - reward) / (self._num_samples - 1)
-        advantage = tf.stop_gradient(reward - others)
-        start = tf.fill(tf.shape(tokens[..., :1]), self._settings["start_id"])
-        with tf.GradientTape() as tape:
-            logits = self({**inputs, "caption_ids": tf.concat([start, tokens[..., :-1]], axis=-1)}, training=False)
-            forbidden = tf.reduce_sum(tf.one_hot(self._settings["forbidden_ids"], logits.shape[-1]), axis=0)
-            logits = logits / self._temperature - 1e9 * forbidden
-            cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits)
-            written = tf.reduce_sum(tf.where(tokens != 0, cross_entropy, 0.0), axis=-1)
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            loss = tf.reduce_mean(advantage * written) / replicas
-            if self._cross_entropy:
-                loss += self._cross_entropy * self.compute_loss(x, references, self(x, training=True), weight)
-        pairs = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
-        self.optimizer.apply_gradients(pairs)
-        self.reward_tracker.update_state(reward)
-        return {"reward": self.reward_tracker.result()}
-
-    def _drop_regions(self, inputs):
-        if not self._region_dropout or "image_tokens" not in inputs:
-            return inputs
-        tokens = inputs["image_tokens"]
-        images, regions = tf.shape(tokens)[0], tokens.shape[1]
-        chance = tf.random.stateless_uniform((images, regions), self._step_seed(2))
-        kept = tf.math.top_k(chance, max(1, round(regions * (1.0 - self._region_dropout)))).indices
-        return {**inputs, "image_tokens": tf.gather(tokens, kept, batch_dims=1)}
-
-    def _drop_features(self, inputs):
-        if not self._image_dropout or "image_tokens" not in inputs:
-            return inputs
-        tokens = tf.cast(inputs["image_tokens"], self.compute_dtype)
-        images, features = tf.shape(tokens)[0], tokens.shape[2]
-        chance = tf.random.stateless_uniform((images, 1, features), self._step_seed(1))
-        kept = tf.cast(chance >= self._image_dropout, tokens.dtype) / (1.0 - self._image_dropout)
-        return {**inputs, "image_tokens": tokens * kept}
-
-    def _step_seed(self, stream):
-        """`(2,)` int32: a replica's own at each step, so that a resumed training draws what it would have drawn."""
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return tf.stack([self._seed + 7919 * replica + 104729 * stream, tf.cast(self.optimizer.iterations, tf.int32)])
-
-    def _sample(self, inputs, references):
-        settings = {
-            **self._settings,
-            "method": "sample",
-            "num_captions": self._num_samples,
-            "temperature": self._temperature,
-            "top_k": 0,
-            "top_p": 1.0,
-            "seed": self._step_seed(0),
-        }
-        tokens = self._captioner.generate(inputs, **settings).tokens
-        return tokens, self._reward(tokens, references)
-
-
-def self_critical_training(session, first_step):
-    """Runs the phase from the best weights so far; raises as `fit_phase`.
-
-    Args:
-        session: `Session` whose cross-entropy phase is over.
-        first_step: steps of the phases before.
-    """
-    task, captioner, training = session.task, session.model, session.config.training
-    settings = training.self_critical
-    begun = tf.train.latest_checkpoint(str(session.run.checkpoints / "self_critical"))
-    if begun is None and tf.train.latest_checkpoint(str(session.run.best)):
-        session.load_best()
-    session.log("Counting the n-grams of the training captions for the CIDEr reward.")
-    reward = CiderReward(_reference_ids(task), task.tokenizer.vocab_size)
+    training, settings = task.config.training, task.config.training.self_critical
     steps = task.steps_per_epoch()
-    with session.strategy.scope():
-        model = SelfCriticalModel(
+
+    def make_model() -> SelfCriticalModel:
+        log("Counting the n-grams of the training captions for the CIDEr reward.")
+        return SelfCriticalModel(
             captioner,
-            reward,
+            CiderReward(_reference_ids(task), task.tokenizer.vocab_size),
             settings.samples,
             task.generation_settings(),
             settings.temperature,
             training.seed,
-            session.config.model.image_dropout,
+            task.config.model.image_dropout,
             settings.cross_entropy,
             settings.region_dropout,
             name="self_critical",
         )
-        optimizer = build_optimizer(
-            model.trainable_variables,
-            WarmupCosine(settings.learning_rate, min(100, steps), steps * settings.epochs),
-            clip_norm=training.clip_norm,
-            ema_decay=training.ema_decay,
-            loss_scaling=training.precision == "mixed_float16",
-        )
-        model.compile(optimizer, loss=task.loss(), jit_compile=False)
 
-    def data(step):
-        def of_worker(num_workers, worker):
-            # The first phase ended elsewhere in the endless order of examples; this one begins where that stopped.
-            return task.training_data(captioner, first_step + step, num_workers, worker)
-
-        return distributed(of_worker, session.strategy, session.config.data.batch_size)
-
-    fit_phase(session, Phase("self_critical", model, data, steps, settings.epochs, first_step))
+    return PhasePlan(
+        name=task.phase_names[1],
+        epochs=settings.epochs,
+        steps_per_epoch=steps,
+        learning_rate=settings.learning_rate,
+        warmup_steps=min(_WARMUP_STEPS, steps),
+        weight_decay=0.0,
+        make_model=make_model,
+        loss=task.loss(),
+        data=lambda first_batch, num_workers, worker: task.training_data(captioner, first_batch, num_workers, worker),
+        jit_compile=False,
+        from_best=True,
+    )
 
 
-def _reference_ids(task):
+def _reference_ids(task: CaptioningTask) -> Iterator[list[np.ndarray]]:
     """For each training image with captions, these as the batches have them: ids with the end token, cut at the
     limit."""
     config = task.config

@@ -4,8 +4,8 @@ import tensorflow as tf
 
 from vl_keras.losses.gather_replicas import replica_loss
 from vl_keras.losses.gradient_cache import cached_gradients
-from vl_keras.runs.checkpoints import dropout_generators
-from vl_keras.training.training_model import TrainingModel
+from vl_keras.models.dropout_generators import dropout_generators
+from vl_keras.models.training_model import TrainingModel
 
 
 class ContrastiveModel(TrainingModel):

@@ -1,0 +1,77 @@
+"""The image encoder of a config, and the cache of what a frozen one computes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from vl_keras.config import Config
+from vl_keras.data.feature_cache import FeatureCache
+from vl_keras.encoders.image_encoder import build_image_encoder, encoder_fingerprint
+from vl_keras.tasks.precision import built_in
+
+if TYPE_CHECKING:
+    from vl_keras.tasks.task import Task
+
+
+def build_encoder(config: Config, load_weights: bool = True) -> keras.Model:
+    """The image encoder that the settings name; see `build_image_encoder`.
+
+    Args:
+        config: `Config`.
+        load_weights: false: random weights in place of those that `image_encoder.weights` names.
+    """
+    encoder = config.image_encoder
+    # One cache serves runs of every precision.
+    with built_in("float32") if encoder.cache_features else contextlib.nullcontext():
+        return build_image_encoder(
+            encoder.backbone,
+            encoder.weights,
+            encoder.trainable_from,
+            config.data.image_size,
+            load_weights=load_weights,
+        )
+
+
+def image_features(task: Task, model: Any, split: str) -> FeatureCache:
+    """Opens the `FeatureCache` of a split, first computing what is missing.
+
+    Args:
+        task: whose source and settings are used.
+        model: its `image_encoder` is frozen.
+        split: name.
+    """
+    config, source = task.config, task.source(split)
+    views = config.image_encoder.cache_views if split == config.data.train_split else 1
+    fingerprint = encoder_fingerprint(model.image_encoder)
+    # Changes to captions do not change the images.
+    augment = dataclasses.replace(config.data.augment, synonym=0.0, word_deletion=0.0, word_swap=0.0)
+    key = (fingerprint, source.fingerprint, config.data.image_size, views, views > 1 and augment)
+    digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+    name = config.data.manifest and Path(config.data.manifest).stem or config.data.dataset
+    folder = data_dir(config) / "features" / f"{name}-{split}-{digest}"
+    encode = tf.function(lambda image: model.image_encoder(image, training=False)["image_tokens"])
+    return FeatureCache.build_or_open(folder, source, encode, fingerprint, config.data, views)
+
+
+def describe_image_encoder(config: Config, image_encoder: keras.Model) -> dict[str, Any]:
+    """Dict that is equal for encoders that read the same tokens from an image."""
+    digest = hashlib.sha256()
+    for weight in image_encoder.weights:
+        digest.update(weight.numpy().astype("float32").tobytes())
+    return {
+        "backbone": config.image_encoder.backbone,
+        "weights": digest.hexdigest(),
+        "image_size": list(config.data.image_size),
+    }
+
+
+def data_dir(config: Config) -> Path:
+    """The folder of prepared data and caches."""
+    return Path(config.data.data_dir).expanduser()

@@ -1,0 +1,109 @@
+"""Logits of pairs of a split's images with texts, each image and each text encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from vl_keras.tasks.pairing.pair_task import PairTask
+
+_PAIRS_AT_ONCE = 256
+
+
+class PairLogits:
+    """A pair classifier at work on the images of a source; its graphs are built once.
+
+    Args:
+        task: a `PairTask`.
+        model: its `PairClassifier`.
+    """
+
+    def __init__(self, task: PairTask, model: Any) -> None:
+        self.model = model
+        self._task = task
+
+        def from_tokens(regions, rows, tokens, mask):
+            inputs = {"image_regions": tf.gather(regions, rows), "text_tokens": tokens, "text_mask": mask}
+            return model.pair_reader(inputs, training=False)["logits"]
+
+        def from_ids(regions, rows, ids):
+            return model.answer(tf.gather(regions, rows), ids)["logits"]
+
+        self._read_images, self._from_tokens, self._from_ids = (
+            tf.function(function, reduce_retracing=True, autograph=False)
+            for function in (model.read_images, from_tokens, from_ids)
+        )
+
+    def __call__(
+        self,
+        split: str,
+        owners: Sequence[int],
+        texts: Sequence[str],
+        progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Logits of pairs.
+
+        Args:
+            split: name.
+            owners: `(P,)` ints, each pair's image.
+            texts: P strings.
+            progress: called with the number of images read, of those that occur.
+
+        Returns:
+            `(P, A)` float32; NaN if the image cannot be read.
+        """
+        task = self._task
+        owners = np.asarray(owners)
+        unique = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        numbers = np.array([unique[text] for text in texts], np.int64)
+        read, function, lengths = self._text_reader(list(unique))
+        logits = np.full((len(owners), task.num_outputs), np.nan, np.float32)
+        order = np.argsort(owners, kind="stable")
+        ranked = owners[order]
+        last = ranked[-1] if len(ranked) else -1
+        done = 0
+        for inputs, indices in task._image_batches(self.model, split):
+            pairs = order[np.searchsorted(ranked, indices[0]) : np.searchsorted(ranked, indices[-1], side="right")]
+            regions = self._read_images(inputs) if len(pairs) else None
+            # Pairs of like length together, so that little is padded.
+            pairs = pairs[np.argsort(lengths[numbers[pairs]], kind="stable")]
+            for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+                chosen = pairs[start : start + _PAIRS_AT_ONCE]
+                rows = np.searchsorted(indices, owners[chosen])
+                logits[chosen] = function(regions, tf.constant(rows), *read(numbers[chosen]))
+            done += len(indices)
+            if progress is not None:
+                progress(done)
+            if indices[-1] >= last:
+                break
+        source = task.source(split)
+        unreadable = {name for name, _ in source.quarantine.rows}
+        bad = [index for index, name in enumerate(source.image_ids) if name in unreadable]
+        logits[np.isin(owners, bad)] = np.nan
+        return logits
+
+    def _text_reader(self, texts: list[str]) -> tuple[Callable, Callable, np.ndarray]:
+        """What reads texts by number, the function of `(regions, rows, *texts)` to logits, and the texts' lengths."""
+        task = self._task
+        if task.config.text_encoder.cache_features:
+            features = task.text_features(self.model, texts)
+
+            def read_tokens(numbers):
+                tokens, mask = features.read(numbers)
+                return tf.constant(tokens), tf.constant(mask)
+
+            return read_tokens, self._from_tokens, features.lengths
+        ids = task._ids(texts)
+        lengths = np.array([len(text) for text in ids], np.int64)
+
+        def read_ids(numbers):
+            padded = np.zeros((len(numbers), max(int(lengths[numbers].max()), 1)), np.int32)
+            for row, number in enumerate(numbers):
+                padded[row, : lengths[number]] = ids[number]
+            return (tf.constant(padded),)
+
+        return read_ids, self._from_ids, lengths

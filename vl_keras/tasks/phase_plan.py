@@ -1,0 +1,82 @@
+"""What a task says of a phase of training: a loss, a schedule, and the data, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vl_keras.errors import RunError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tf_keras as keras
+
+    from vl_keras.tasks.task import Task
+
+
+class PhasePlan(NamedTuple):
+    """A stretch of training with a loss, an optimizer and a schedule of its own.
+
+    Attributes:
+        name: of its rows in `history.csv` and of its folder in `checkpoints/`.
+        epochs: epochs.
+        steps_per_epoch: steps, each of `accumulate_steps` batches.
+        learning_rate: the highest, after the warm-up.
+        warmup_steps: steps of linear warm-up; cosine decay follows.
+        weight_decay: of AdamW.
+        make_model: makes the model that `fit` trains, not compiled, under the strategy's scope.
+        loss: that it is compiled with.
+        data: `(first_batch, num_workers, worker)` to a dataset of `(x, y, weight)`.
+        accumulate_steps: batches whose gradients are added before the weights move.
+        jit_compile: the step may be compiled with XLA.
+        from_best: it starts from the weights of the best epoch so far.
+    """
+
+    name: str
+    epochs: int
+    steps_per_epoch: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    make_model: Callable[[], keras.Model]
+    loss: Callable[..., Any]
+    data: Callable[[int, int, int], tf.data.Dataset]
+    accumulate_steps: int = 1
+    jit_compile: bool = True
+    from_best: bool = False
+
+
+def first_phase(task: Task, model: Any, log: Callable[[str], None]) -> PhasePlan:
+    """The phase that every task has: its loss under AdamW with warm-up and cosine decay.
+
+    Args:
+        task: `Task`.
+        model: what its `build` made.
+        log: called with a line if the warm-up is shortened.
+
+    Raises:
+        RunError: an epoch has fewer batches than `training.accumulate_steps`.
+    """
+    training = task.config.training
+    group = training.accumulate_steps
+    steps = task.steps_per_epoch() // group
+    if not steps:
+        raise RunError(
+            f"`training.accumulate_steps` is {group}, but an epoch has only {task.steps_per_epoch()} batches; lower it."
+        )
+    total = steps * training.epochs
+    warmup = min(training.warmup_steps, total // 2)
+    if warmup < training.warmup_steps and total:
+        log(f"Warm-up is {warmup} steps, half of this short training, not {training.warmup_steps}.")
+    return PhasePlan(
+        name=task.phase_names[0],
+        epochs=training.epochs,
+        steps_per_epoch=steps,
+        learning_rate=training.learning_rate,
+        warmup_steps=warmup,
+        weight_decay=training.weight_decay,
+        make_model=lambda: task.training_model(model, group),
+        loss=task.loss(),
+        data=lambda first_batch, num_workers, worker: task.training_data(model, first_batch, num_workers, worker),
+        accumulate_steps=group,
+    )
