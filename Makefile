@@ -1,11 +1,19 @@
-# The README's commands. Each makes the environment it needs; nothing but Python 3.11 (or 3.12) and make has to be there.
+# The README's commands. Each makes the environment it needs: all that has to be there is Python 3.11, 3.12 or 3.13, and make.
+# For another Python or another line of TensorFlow, in an environment of its own:
+#   make test VENV=.venv313 PYTHON=python3.13
+#   make test VENV=.venv-tf2.21 CONSTRAINTS=constraints-tf2.21.txt
 
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell command -v $(name) 2>/dev/null)))
-BIN := .venv/bin
-INSTALLED := .venv/installed
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+# The first Python that starts and has a supported version.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+    $$name -c '$(SUPPORTED)' 2>/dev/null && echo $$name && break; done)
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
 RUN := runs/demo
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint docs bench clean
 
 # Train, measure, export, serve, ask over gRPC and REST, stop.
 demo: $(INSTALLED)
@@ -37,10 +45,15 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/contrastive.py
 
-$(INSTALLED): setup.py constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+# The site, in site/, from files of this folder alone; a broken link is an error.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(INSTALLED): setup.py constraints-common.txt $(CONSTRAINTS)
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 was found; give one: make PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

