@@ -1,27 +1,31 @@
 """Several decoders that write one caption together."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
+from vl_keras.decoders.decoder import Decoder
+
 
 class EnsembleDecoder:
-    """Writes each word by the mean of its members' logits: the geometric mean of their probabilities, made to sum to 1
-    (a logarithmic opinion pool; Heskes, 1998, "Selecting weighting factors in logarithmic opinion pools").
+    """A `Decoder` that averages the logits of its members.
 
-    It stands wherever a `TransformerDecoder` does: `model` for teacher forcing, `initial_state`, `step` and `reorder`
-    for a token at a time. Its memory is that of all members side by side, `(B, R, M D)`, the first member's
-    first.
+    The result is the normalised geometric mean of their probabilities (a logarithmic opinion pool; Heskes, 1998,
+    "Selecting weighting factors in logarithmic opinion pools"). Its memory consists of the members' memories side by
+    side, `(B, R, M * D)`, in the order of the members.
 
     Args:
-        members: M decoders of one vocabulary and one width.
+        members: M decoders with the same vocabulary and width.
     """
 
-    def __init__(self, members):
+    def __init__(self, members: Sequence[Decoder]) -> None:
         self.members = members
         self.vocab_size = members[0].vocab_size
         self.model = self._functional()
 
-    def _functional(self):
+    def _functional(self) -> keras.Model:
         width = self.members[0].model.input_shape[1][-1]
         caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
         memory = keras.Input((None, width * len(self.members)), name="memory")
@@ -32,26 +36,27 @@ class EnsembleDecoder:
         ]
         return keras.Model([caption_ids, memory, memory_mask], tf.add_n(logits) / len(logits), name="decoder")
 
-    def initial_state(self, memory, memory_mask, num_beams, max_length):
-        """What decoding starts from; arguments as in `TransformerDecoder.initial_state`. A list of members' states."""
+    def initial_state(self, memory: tf.Tensor, memory_mask: tf.Tensor, num_beams: int, max_length: int) -> list[Any]:
+        """Returns the list of the members' states; see `TransformerDecoder.initial_state` for the arguments."""
         return [
             member.initial_state(tokens, memory_mask, num_beams, max_length)
             for member, tokens in zip(self.members, self._split(memory), strict=True)
         ]
 
-    def step(self, state, tokens, more_bias=None):
-        """Reads one token of every beam; arguments and result as in `TransformerDecoder.step`. The attention is the
-        members' mean."""
+    def step(
+        self, state: list[Any], tokens: tf.Tensor, more_bias: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, list[Any], tf.Tensor]:
+        """Reads one token of every beam; see `TransformerDecoder.step`. The attention is the mean over members."""
         steps = [member.step(before, tokens) for member, before in zip(self.members, state, strict=True)]
-        logits, states, looked = zip(*steps, strict=True)
-        logits = tf.add_n(logits) / len(logits)
+        member_logits, states, weights = zip(*steps, strict=True)
+        logits = tf.add_n(member_logits) / len(member_logits)
         if more_bias is not None:
             logits += more_bias
-        return logits, list(states), tf.add_n(looked) / len(looked)
+        return logits, list(states), tf.add_n(weights) / len(weights)
 
-    def reorder(self, state, parents):
-        """As `TransformerDecoder.reorder`."""
+    def reorder(self, state: list[Any], parents: tf.Tensor) -> list[Any]:
+        """Moves beams; see `TransformerDecoder.reorder`."""
         return [member.reorder(before, parents) for member, before in zip(self.members, state, strict=True)]
 
-    def _split(self, memory):
+    def _split(self, memory: tf.Tensor) -> list[tf.Tensor]:
         return tf.split(memory, len(self.members), axis=-1)

@@ -1,17 +1,22 @@
 """Writing captions in the graph: greedy, sampling and beam search over a decoder's step function.
 
-A decoder is anything with `vocab_size`, `initial_state`, `step` and `reorder` as `TransformerDecoder` has them.
-Everything here is one step of all captions' common start and then a `tf.while_loop` over static shapes, so it runs
-eagerly, in a `tf.function`, under XLA and in a SavedModel alike.
+`generate` runs one step from the common start of all captions and then a `tf.while_loop` over static shapes, so it
+works eagerly, in a `tf.function`, under XLA and in a SavedModel.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from vl_keras.decoders.decoder import Decoder
+
 _NEVER = -1e9  # the score of a token that must not be chosen; finite, so that sums stay ordered
+
+_Loop = dict[str, Any]  # the loop's variables
+_Choose = Callable[[tf.Tensor, _Loop], tuple[tf.Tensor | None, tf.Tensor, tf.Tensor]]
 
 
 class Generated(NamedTuple):
@@ -21,7 +26,7 @@ class Generated(NamedTuple):
         tokens: `(B, K, L)` int32, the end token included, zeros after it.
         scores: `(B, K)` float32, length-normalised log-probability.
         log_probs: `(B, K)` float32, log-probability of the whole caption.
-        attention: `(B, K, L, R)` float32, where each token looked, or None where it was not asked for.
+        attention: `(B, K, L, R)` float32, the attention weights of each token, or None if they were not requested.
     """
 
     tokens: tf.Tensor
@@ -31,56 +36,61 @@ class Generated(NamedTuple):
 
 
 def generate(
-    decoder,
-    memory,
-    memory_mask,
+    decoder: Decoder,
+    memory: tf.Tensor,
+    memory_mask: tf.Tensor,
     *,
-    method="beam",
-    beam_size=3,
-    num_captions=1,
-    max_length=20,
-    min_length=0,
-    length_penalty=0.7,
-    no_repeat_ngram=0,
-    repetition_penalty=1.0,
-    temperature=1.0,
-    top_k=0,
-    top_p=1.0,
-    seed=0,
-    start_id=2,
-    end_id=3,
-    forbidden_ids=(0, 1, 2),
-    return_attention=False,
-):
+    method: str = "beam",
+    beam_size: int = 3,
+    num_captions: int = 1,
+    max_length: int = 20,
+    min_length: int = 0,
+    length_penalty: float = 0.7,
+    no_repeat_ngram: int = 0,
+    repetition_penalty: float = 1.0,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int | tf.Tensor = 0,
+    start_id: int = 2,
+    end_id: int = 3,
+    forbidden_ids: Sequence[int] = (0, 1, 2),
+    return_attention: bool = False,
+) -> Generated:
     """Writes captions for images.
 
     Beam search keeps the `beam_size` best captions, finished or not, by length-normalised log-probability. A finished
-    one keeps its place and its score until better ones push it out; the search ends when `num_captions` finished ones
-    are kept that no unfinished one can still beat. All captions of an image begin alike, so the first step runs once
-    for each image, whatever the number of beams.
+    caption keeps its place and its score until better ones replace it. The search ends when `num_captions` finished
+    captions are kept that no unfinished one can still beat. All captions of an image start with the same token, so the
+    first step runs once for each image, whatever the number of beams.
 
     Args:
-        decoder: its `vocab_size`, `initial_state`, `step` and `reorder` are used.
+        decoder: the decoder that writes the captions.
         memory: `(B, R, D)`.
         memory_mask: `(B, R)` bool.
-        method: `greedy` (the likeliest token each time), `beam`, or `sample`.
-        beam_size: captions kept in the search (beam).
-        num_captions: K captions returned (beam: of the `beam_size` kept; sample: independent ones; greedy: 1).
-        max_length: L tokens at most, the end token included; a caption that has not ended by then is cut there.
-        min_length: least number of tokens, the end token included.
+        method: `greedy` (always the most probable token), `beam`, or `sample`.
+        beam_size: number of captions that beam search keeps.
+        num_captions: K, the number of captions returned. Beam: the best of the `beam_size` kept; sample: independent
+            samples; greedy: 1.
+        max_length: L, the largest number of tokens, including the end token; a longer caption is cut there.
+        min_length: smallest number of tokens, including the end token.
         length_penalty: alpha in `score = log_prob / ((5 + length) / 6) ** alpha` (Wu et al., 2016, equation 14).
-        no_repeat_ngram: no n-gram of this size comes twice in a caption; 0 is off (Paulus et al., 2018, section 2.5).
-        repetition_penalty: divides the positive and multiplies the negative logits of words that the caption has
-            already (Keskar et al., 2019, section 4.1); 1 is off.
-        temperature, top_k, top_p: sampling only: logits are divided by the first, then only the `top_k` likeliest (0:
-            all), then the smallest set with `top_p` of the probability (Holtzman et al., 2020, section 3.1) remain.
-        seed: sampling only: int or `(2,)` int32 tensor; the same seed at the same batch shape gives the same captions.
-        start_id, end_id, forbidden_ids: of the vocabulary; forbidden tokens are never written.
-        return_attention: also return where each token looked.
+        no_repeat_ngram: no n-gram of this size occurs twice in a caption; 0 is off (Paulus et al., 2018, section 2.5).
+        repetition_penalty: divides the positive and multiplies the negative logits of tokens that the caption already
+            contains (Keskar et al., 2019, section 4.1); 1 is off.
+        temperature, top_k, top_p: for sampling only. Logits are divided by `temperature`; then the `top_k` most
+            probable tokens are kept (0: all); then the smallest set with `top_p` of the probability (Holtzman et al.,
+            2020, section 3.1).
+        seed: for sampling only: int or `(2,)` int32 tensor. The same seed and batch shape yield the same captions.
+        start_id, end_id, forbidden_ids: ids of the vocabulary; forbidden tokens are never written.
+        return_attention: whether to return the attention weights of each token.
 
     Returns:
-        `Generated`; log-probabilities are the model's own, after repetition penalty and forbidden tokens, before
+        `Generated`. Log-probabilities are the model's own, after repetition penalty and forbidden tokens, before
         temperature, `top_k` and `top_p`.
+
+    Raises:
+        ValueError: `method` is unknown, or `num_captions` is larger than `beam_size`.
     """
     if method not in ("greedy", "beam", "sample"):
         raise ValueError(f"`method` must be greedy, beam or sample; got {method!r}.")
@@ -97,7 +107,7 @@ def generate(
 
     batch, regions = tf.shape(memory)[0], tf.shape(memory)[1]
     state = decoder.initial_state(memory, memory_mask, num_beams, max_length)
-    loop = {  # of one beam, which the first step makes many
+    loop: _Loop = {  # for one beam; the first step extends it to all
         "position": tf.constant(0),
         "decoder": state,
         "last": tf.fill((batch, 1), start_id),
@@ -107,13 +117,13 @@ def generate(
         "finished": tf.zeros((batch, 1), tf.bool),
     }
     if return_attention:
-        # Kept by the slot it was written in; `slots` says which slot is whose past, and is all that moves.
+        # Attention stays in the slot where it was written; only `slots`, the slots of each beam's past, is reordered.
         loop["attention"] = tf.zeros((max_length, batch, num_beams, regions))
         loop["slots"] = tf.zeros((batch, 1, max_length), tf.int32)
 
-    def advance(loop):
+    def advance(loop: _Loop) -> _Loop:
         position = loop["position"]
-        logits, state, looked = decoder.step(loop["decoder"], loop["last"], rules.bias(position))
+        logits, state, weights = decoder.step(loop["decoder"], loop["last"], rules.bias(position))
         logits = rules.apply(logits, loop["tokens"], position)
         parents, token, log_probs = choose(logits, loop)
         if parents is not None:
@@ -133,7 +143,7 @@ def generate(
             "finished": loop["finished"] | tf.equal(token, end_id),
         }
         if return_attention:
-            after["attention"] = tf.where(now[:, None, None, None], looked, loop["attention"])
+            after["attention"] = tf.where(now[:, None, None, None], weights, loop["attention"])
             slot = tf.range(num_beams)[None] if parents is None else parents
             slots = loop["slots"] if parents is None else _follow(loop["slots"], parents)
             after["slots"] = tf.where(now, slot[..., None], slots)
@@ -156,17 +166,17 @@ def generate(
 
 
 class _Rules(NamedTuple):
-    """What may be written next, whatever the model prefers."""
+    """Rules for the next token that hold whatever the model predicts."""
 
     vocab_size: int
     end_id: int
-    forbidden_ids: tuple
+    forbidden_ids: tuple[int, ...]
     min_length: int
     no_repeat_ngram: int
     repetition_penalty: float
 
-    def bias(self, position):
-        """`(V,)`, to be added to the logits of every caption: a ban costs nothing where the bias is added anyway."""
+    def bias(self, position: tf.Tensor) -> tf.Tensor:
+        """`(V,)` to add to the logits of every caption; the decoder adds it with its own bias, at no cost."""
         ids = np.arange(self.vocab_size)
         bias = tf.constant(np.where(np.isin(ids, self.forbidden_ids), _NEVER, 0.0), tf.float32)
         if self.min_length:
@@ -174,8 +184,8 @@ class _Rules(NamedTuple):
             bias = tf.minimum(bias, tf.where(position + 1 < self.min_length, end, 0.0))
         return bias
 
-    def apply(self, logits, tokens, position):
-        """`(B, K, V)` logits, given `(B, K, L)` tokens of which the first `position` are written."""
+    def apply(self, logits: tf.Tensor, tokens: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        """Changes `(B, K, V)` logits, given `(B, K, L)` tokens of which the first `position` are written."""
         vocabulary = tf.range(self.vocab_size)
         if self.repetition_penalty != 1.0:
             present = tf.reduce_any(tf.equal(tokens[..., None], vocabulary) & (tokens[..., None] != 0), axis=2)
@@ -186,8 +196,8 @@ class _Rules(NamedTuple):
         return logits
 
 
-def _repeats(tokens, position, size, vocab_size):
-    """`(B, K, V)` bool: tokens that would complete an n-gram which the caption has already."""
+def _repeats(tokens: tf.Tensor, position: tf.Tensor, size: int, vocab_size: int) -> tf.Tensor:
+    """`(B, K, V)` bool: tokens that would complete an n-gram which the caption already contains."""
     length = tokens.shape[2]
     if size > length:
         return tf.zeros((1, 1, vocab_size), tf.bool)
@@ -202,29 +212,33 @@ def _repeats(tokens, position, size, vocab_size):
     return tf.reduce_any(tf.equal(last[..., None], tf.range(vocab_size)), axis=2)
 
 
-def _beam_choice(num_beams, length_penalty):
-    """The `num_beams` best continuations of the W kept captions.
+def _beam_choice(num_beams: int, length_penalty: float) -> _Choose:
+    """Chooses the `num_beams` best continuations of the W kept captions.
 
-    The best lie in the `num_beams` groups of tokens with the best maxima, and a caption's own log-probability and
-    length change no order within a group. So the vocabulary is read once for the maxima, and ranked are only these
-    groups: several times faster on CPU than `tf.math.top_k` over W*V. Groups are visited in the order of the
-    vocabulary, so that ties, which are continuations that float32 cannot tell apart, go to the lower index.
+    The best continuations are in the `num_beams` groups of tokens with the best maxima, and a caption's own
+    log-probability and length do not change the order within a group. So the vocabulary is read once for the maxima,
+    and only these groups are ranked: several times faster on CPU than `tf.math.top_k` over W*V. Groups are visited in
+    the order of the vocabulary, so that of continuations with equal float32 scores the lower index wins.
     """
 
-    def choose(logits, loop):
+    def choose(logits: tf.Tensor, loop: _Loop) -> tuple[tf.Tensor | None, tf.Tensor, tf.Tensor]:
         grouped = _grouped(logits, num_beams)
         kept, groups, size = grouped.shape[1:]
         peaks = tf.reduce_max(grouped, axis=3)
         before, finished = loop["log_probs"], loop["finished"]
-        # All is told from the likeliest token on: where every token is forbidden, the logits' own size would round
-        # what the caption is worth to nothing.
+        # Log-probabilities are computed relative to the most probable token: if every token is forbidden, logits of
+        # -1e9 would round away the caption's own log-probability.
         top, best = tf.reduce_max(peaks, axis=2), before + _best_log_probability(logits, grouped, peaks)
         norm = _length_norm(loop["lengths"] + tf.cast(~finished, tf.int32), length_penalty)
 
-        def ranks(logits, first, beams=lambda tensor: tensor):
-            """Log-probabilities of continuations, and those by which they are ranked."""
+        def ranks(
+            logits: tf.Tensor,
+            first: tf.Tensor,
+            beams: Callable[[tf.Tensor], tf.Tensor] = lambda tensor: tensor,
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            """Log-probabilities of continuations, and the scores by which they are ranked."""
             log_probs = logits - beams(top)[..., None] + beams(best)[..., None]
-            # A finished caption has one continuation, itself, which stands in the first place of its first group.
+            # A finished caption has one continuation, itself, in the first place of its first group.
             itself = tf.where(first, beams(before)[..., None], _NEVER)
             log_probs = tf.where(beams(finished)[..., None], itself, log_probs)
             flat = (-1, log_probs.shape[1] * log_probs.shape[2])
@@ -237,21 +251,21 @@ def _beam_choice(num_beams, length_penalty):
         log_probs, of_tokens = ranks(near_logits, first, lambda tensor: _follow(tensor, beam))
         chosen = tf.math.top_k(of_tokens, num_beams).indices
         group = chosen // size
-        # Where captions are fewer than beams, one without hope may get a token that only fills the last group up.
+        # With fewer captions than beams, a hopeless continuation may get one of the tokens that pad the last group.
         token = tf.minimum(_follow(near % groups, group) * size + chosen % size, logits.shape[2] - 1)
         return _follow(beam, group), token, _follow(log_probs, chosen)
 
     return choose
 
 
-def _beam_is_over(num_captions, length_penalty, max_length):
+def _beam_is_over(num_captions: int, length_penalty: float, max_length: int) -> Callable[[_Loop], tf.Tensor]:
     """Whether the best `num_captions` of each image are finished and can no longer be beaten.
 
-    A log-probability only falls, so an unfinished caption ends with no better a score than it has now, at the length
-    that is kindest to it.
+    A log-probability can only decrease, so the final score of an unfinished caption is at most its present
+    log-probability, normalised by the most favourable length.
     """
 
-    def is_over(loop):
+    def is_over(loop: _Loop) -> tf.Tensor:
         own, longest = _length_norm(loop["lengths"], length_penalty), _length_norm(max_length, length_penalty)
         reachable = loop["log_probs"] / tf.where(loop["finished"], own, tf.maximum(own, longest))
         best = tf.math.top_k(reachable, num_captions).indices
@@ -260,14 +274,17 @@ def _beam_is_over(num_captions, length_penalty, max_length):
     return is_over
 
 
-def _all_finished(loop):
+def _all_finished(loop: _Loop) -> tf.Tensor:
     return tf.reduce_all(loop["finished"])
 
 
-def _single_choice(num_captions, sample, temperature, top_k, top_p, seed):
+def _single_choice(
+    num_captions: int, sample: bool, temperature: float, top_k: int, top_p: float, seed: int | tf.Tensor
+) -> _Choose:
+    """Chooses one token for each caption: the most probable one, or a sample."""
     seed = tf.stack([tf.cast(seed, tf.int32), 0]) if not tf.is_tensor(seed) else tf.cast(seed, tf.int32)
 
-    def choose(logits, loop):
+    def choose(logits: tf.Tensor, loop: _Loop) -> tuple[tf.Tensor | None, tf.Tensor, tf.Tensor]:
         parents = None
         if logits.shape[1] < num_captions:  # the first step
             logits = tf.repeat(logits, num_captions, axis=1)
@@ -276,7 +293,7 @@ def _single_choice(num_captions, sample, temperature, top_k, top_p, seed):
             warped = _warp(logits, temperature, top_k, top_p)
             step_seed = tf.stack([seed[0], seed[1] * 1009 + loop["position"]])
             noise = tf.random.stateless_uniform(tf.shape(warped), step_seed, minval=1e-20)
-            # The Gumbel maximum draws from the softmax without sorting or cumulating it (Maddison et al., 2014).
+            # The Gumbel-max trick samples from the softmax without sorting or summing it (Maddison et al., 2014).
             token = tf.argmax(warped - tf.math.log(-tf.math.log(noise)), axis=-1, output_type=tf.int32)
         else:
             token = tf.argmax(logits, axis=-1, output_type=tf.int32)
@@ -286,20 +303,20 @@ def _single_choice(num_captions, sample, temperature, top_k, top_p, seed):
     return choose
 
 
-def _log_probability(logits, tokens):
-    """Log-probabilities of likely `(B, K)` tokens: one fused softmax is a quarter of a log-sum-exp's four passes."""
+def _log_probability(logits: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    """Log-probabilities of probable `(B, K)` tokens; one fused softmax replaces the four passes of a log-sum-exp."""
     return tf.math.log(tf.maximum(tf.gather(tf.nn.softmax(logits), tokens, batch_dims=2), 1e-37))
 
 
-def _best_log_probability(logits, grouped, peaks):
-    """Log-probability `(B, K)` of the likeliest token, which the groups' maxima find without another look at all."""
+def _best_log_probability(logits: tf.Tensor, grouped: tf.Tensor, peaks: tf.Tensor) -> tf.Tensor:
+    """Log-probability `(B, K)` of the most probable token, found through the groups' maxima."""
     group = tf.argmax(peaks, axis=2, output_type=tf.int32)
     place = tf.argmax(tf.gather(grouped, group, batch_dims=2), axis=2, output_type=tf.int32)
     return _log_probability(logits, group * grouped.shape[3] + place)
 
 
-def _grouped(logits, least):
-    """`(B, K, V)` logits in groups of neighbours, `(B, K, groups, size)`, filled up to `least` tokens or more."""
+def _grouped(logits: tf.Tensor, least: int) -> tf.Tensor:
+    """`(B, K, V)` logits in groups of neighbours, `(B, K, groups, size)`, padded to at least `least` tokens."""
     num_beams, vocab_size = logits.shape[1:]
     size = next((size for size in range(48, 129) if vocab_size % size == 0), 64)
     groups = -(-max(vocab_size, least) // size)
@@ -309,7 +326,7 @@ def _grouped(logits, least):
     return tf.reshape(logits, (-1, num_beams, groups, size))
 
 
-def _warp(logits, temperature, top_k, top_p):
+def _warp(logits: tf.Tensor, temperature: float, top_k: int, top_p: float) -> tf.Tensor:
     logits = logits / temperature
     if top_k and top_k < logits.shape[-1]:
         least = tf.math.top_k(logits, top_k).values[..., -1:]
@@ -322,19 +339,21 @@ def _warp(logits, temperature, top_k, top_p):
     return logits
 
 
-def _length_norm(lengths, alpha):
+def _length_norm(lengths: int | tf.Tensor, alpha: float) -> tf.Tensor:
     return ((5.0 + tf.cast(lengths, tf.float32)) / 6.0) ** alpha
 
 
-def _follow(tensor, parents):
+def _follow(tensor: tf.Tensor, parents: tf.Tensor) -> tf.Tensor:
     return tf.gather(tensor, parents, batch_dims=1)
 
 
-def _while(condition, body, loop, maximum_iterations):
+def _while(
+    condition: Callable[[_Loop], tf.Tensor], body: Callable[[_Loop], _Loop], loop: _Loop, maximum_iterations: int
+) -> _Loop:
     """`tf.while_loop` over one nested structure."""
     flat = tf.nest.flatten(loop)
 
-    def flat_body(*values):
+    def flat_body(*values: tf.Tensor) -> list[tf.Tensor]:
         return tf.nest.flatten(body(tf.nest.pack_sequence_as(loop, values)))
 
     values = tf.while_loop(

@@ -1,5 +1,7 @@
 """An LSTM that reads its memory, the image tokens, at every step."""
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -13,26 +15,26 @@ from vl_keras.layers.token_embedding import TiedLogits, TokenEmbedding
 class LstmDecoder:
     """LSTM decoder with adaptive attention (Lu et al., 2017, "Knowing When to Look", section 2.2) and tied output.
 
-    Each step reads its word and the mean of the memory, attends to the memory with its output, and scores
-    the vocabulary from both. `model` is the decoder as a functional model for teacher forcing; `initial_state`,
-    `step` and `reorder` run the same layers a token at a time.
+    Each step reads its token and the mean of the memory, attends to the memory with its output, and scores the
+    vocabulary from both. `model` is the decoder as a functional model for teacher forcing; `initial_state`, `step` and
+    `reorder` run the same layers one token at a time.
 
-    Args: as `TransformerDecoder`; `intermediate_dim` is the width of the LSTM.
+    The arguments are those of `TransformerDecoder`; `intermediate_dim` is the width of the LSTM.
     """
 
     def __init__(
         self,
-        vocab_size,
-        hidden_dim,
-        num_heads,
-        num_layers,
-        intermediate_dim,
-        dropout,
-        word_dropout,
-        max_length,
-        name="decoder",
-    ):
-        del max_length  # an LSTM has no table of positions
+        vocab_size: int,
+        hidden_dim: int,
+        num_heads: int,
+        num_layers: int,
+        intermediate_dim: int,
+        dropout: float,
+        word_dropout: float,
+        max_length: int,
+        name: str = "decoder",
+    ) -> None:
+        del max_length  # an LSTM has no position embedding
         self.vocab_size = vocab_size
         self._embedding = TokenEmbedding(vocab_size, hidden_dim, 0, word_dropout, name="embedding")
         dense = keras.layers.Dense
@@ -46,7 +48,7 @@ class LstmDecoder:
         self._mix_dropout = keras.layers.Dropout(dropout, name="mix_dropout")
         self.model = self._functional(hidden_dim, dropout, name)
 
-    def _functional(self, hidden_dim, dropout, name):
+    def _functional(self, hidden_dim: int, dropout: float, name: str) -> keras.Model:
         caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
         memory = keras.Input((None, hidden_dim), name="memory")
         memory_mask = keras.Input((None,), dtype="bool", name="memory_mask")
@@ -67,8 +69,10 @@ class LstmDecoder:
         logits = TiedLogits(self._embedding, name="logits")(tf.reshape(mixed, (batch, captions, length, hidden_dim)))
         return keras.Model([caption_ids, memory, memory_mask], logits, name=name)
 
-    def initial_state(self, memory, memory_mask, num_beams, max_length):
-        """What decoding starts from; arguments and result as in `TransformerDecoder.initial_state`."""
+    def initial_state(
+        self, memory: tf.Tensor, memory_mask: tf.Tensor, num_beams: int, max_length: int
+    ) -> dict[str, Any]:
+        """Returns the state before the first token; see `TransformerDecoder.initial_state`."""
         del max_length
         vector = masked_mean(memory, memory_mask)
         return {
@@ -78,8 +82,10 @@ class LstmDecoder:
             "lstm": [tf.split(start(vector)[:, None], 2, axis=-1) for start in self._starts],
         }
 
-    def step(self, state, tokens, more_bias=None):
-        """Reads one token of every beam; arguments and result as in `TransformerDecoder.step`."""
+    def step(
+        self, state: dict[str, Any], tokens: tf.Tensor, more_bias: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, dict[str, Any], tf.Tensor]:
+        """Reads one token of every beam; see `TransformerDecoder.step`."""
         num_beams, memory_mask = tokens.shape[1], state["memory_mask"]
         hidden = self._embedding.step(tf.reshape(tokens, (-1,)), 0)
         constant, states = _rows(state["gates"][:, :num_beams]), []
@@ -88,24 +94,24 @@ class LstmDecoder:
             constant = None
             states.append([_beams(part, num_beams) for part in after])
         query = self._query(hidden)
-        read, looked = self._attention.step(query, self._sentinel(sentinel), num_beams, state["memory"], memory_mask)
+        read, weights = self._attention.step(query, self._sentinel(sentinel), num_beams, state["memory"], memory_mask)
         logits = self._embedding.logits(self._mix(tf.concat([query, read], axis=-1)), more_bias)
-        looked = tf.where(memory_mask[:, 0] == 0, looked, 0.0)
-        return _beams(logits, num_beams), {**state, "lstm": states}, looked
+        weights = tf.where(memory_mask[:, 0] == 0, weights, 0.0)
+        return _beams(logits, num_beams), {**state, "lstm": states}, weights
 
-    def reorder(self, state, parents):
-        """As `TransformerDecoder.reorder`."""
+    def reorder(self, state: dict[str, Any], parents: tf.Tensor) -> dict[str, Any]:
+        """Moves beams; see `TransformerDecoder.reorder`."""
         moved = [[tf.gather(part, parents, batch_dims=1) for part in layer] for layer in state["lstm"]]
         return {**state, "lstm": moved}
 
 
-def _repeat(vector, captions, length):
+def _repeat(vector: tf.Tensor, captions: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     return tf.repeat(tf.repeat(vector[:, None, None], captions, axis=1), length, axis=2)
 
 
-def _rows(tensor):
+def _rows(tensor: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tensor, (-1, tensor.shape[-1]))
 
 
-def _beams(tensor, num_beams):
+def _beams(tensor: tf.Tensor, num_beams: int) -> tf.Tensor:
     return tf.reshape(tensor, (-1, num_beams, tensor.shape[-1]))

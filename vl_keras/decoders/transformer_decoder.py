@@ -1,5 +1,7 @@
 """A Transformer that writes captions from a memory: image tokens, and a context's tokens where there are any."""
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -19,25 +21,25 @@ class TransformerDecoder:
     Args:
         vocab_size: V.
         hidden_dim: width of the tokens and of the memory, D; must be divisible by `num_heads`.
-        num_heads, num_layers, intermediate_dim: of the blocks.
+        num_heads, num_layers, intermediate_dim: see `TransformerDecoderBlock`; `num_layers` is the number of blocks.
         dropout: residual, attention and feed-forward dropout.
-        word_dropout: chance in training that an input word is hidden.
-        max_length: longest caption that can be read or written, tokens.
-        name: of `model`.
+        word_dropout: probability in training that an input token is replaced by the unknown token.
+        max_length: longest caption that can be read or written, in tokens.
+        name: name of `model`.
     """
 
     def __init__(
         self,
-        vocab_size,
-        hidden_dim,
-        num_heads,
-        num_layers,
-        intermediate_dim,
-        dropout,
-        word_dropout,
-        max_length,
-        name="decoder",
-    ):
+        vocab_size: int,
+        hidden_dim: int,
+        num_heads: int,
+        num_layers: int,
+        intermediate_dim: int,
+        dropout: float,
+        word_dropout: float,
+        max_length: int,
+        name: str = "decoder",
+    ) -> None:
         self.vocab_size = vocab_size
         self._hidden_dim = hidden_dim
         self._num_heads = num_heads
@@ -49,7 +51,7 @@ class TransformerDecoder:
         self._norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
         self.model = self._functional(dropout, name)
 
-    def _functional(self, dropout, name):
+    def _functional(self, dropout: float, name: str) -> keras.Model:
         caption_ids = keras.Input((None, None), dtype="int32", name="caption_ids")
         memory = keras.Input((None, self._hidden_dim), name="memory")
         memory_mask = keras.Input((None,), dtype="bool", name="memory_mask")
@@ -59,18 +61,20 @@ class TransformerDecoder:
         logits = TiedLogits(self._embedding, name="logits")(self._norm(tokens))
         return keras.Model([caption_ids, memory, memory_mask], logits, name=name)
 
-    def initial_state(self, memory, memory_mask, num_beams, max_length):
-        """What decoding starts from.
+    def initial_state(
+        self, memory: tf.Tensor, memory_mask: tf.Tensor, num_beams: int, max_length: int
+    ) -> dict[str, Any]:
+        """Returns the state before the first token.
 
         Args:
             memory: `(B, R, D)`.
             memory_mask: `(B, R)` bool.
-            num_beams: K captions that will be written side by side for each image.
-            max_length: L tokens at most.
+            num_beams: K, the number of captions that will be written in parallel for each row.
+            max_length: L, the largest number of tokens.
 
         Returns:
-            A dict of tensors, for one beam: all begin alike, and `reorder` makes it many. Only `step` and `reorder`
-            read it.
+            A dict of tensors for one beam, because all beams start equal; `reorder` extends it to several. Only `step`
+            and `reorder` read it.
         """
         batch = tf.shape(memory)[0]
         return {
@@ -79,25 +83,27 @@ class TransformerDecoder:
             "memory_mask": additive_mask(memory_mask)[:, None, None],
             "first_rows": first_rows(batch, self._num_heads, max_length),
             "cache": [block.self_attention.empty_cache(batch, max_length, num_beams) for block in self._blocks],
-            # Which beam's slot holds each position of each beam's past, (B, K, L, 1); -1: nothing is written yet.
+            # The beam whose slot holds each position of each beam's past, (B, K, L, 1); -1: not yet written.
             "ancestors": tf.fill((batch, 1, max_length, 1), -1),
         }
 
-    def step(self, state, tokens, more_bias=None):
+    def step(
+        self, state: dict[str, Any], tokens: tf.Tensor, more_bias: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, dict[str, Any], tf.Tensor]:
         """Reads one token of every beam.
 
         Args:
-            state: from `initial_state` or the last `step`.
-            tokens: `(B, K)` int32; K is 1 until `reorder` makes it more.
+            state: from `initial_state`, `reorder` or the last `step`.
+            tokens: `(B, K)` int32; K is 1 until `reorder` increases it.
             more_bias: `(V,)` float32, added to all logits.
 
         Returns:
-            Logits of the next token `(B, K, V)` float32, the next state, and the attention over the memory
-            `(B, K, R)` float32, mean over heads and layers.
+            Logits of the next token `(B, K, V)` float32, the next state, and the attention weights over the memory
+            `(B, K, R)` float32, the mean over heads and layers.
         """
         position, memory_mask = state["position"], state["memory_mask"]
         num_beams, max_length = state["ancestors"].shape[1:3]
-        room = state["cache"][0].shape[1] * self._num_heads // self._hidden_dim  # beams that the cache is made for
+        room = state["cache"][0].shape[1] * self._num_heads // self._hidden_dim  # beams that the cache has room for
         now = tf.range(max_length)[:, None] == position
         ancestors = tf.where(now, tf.range(num_beams)[:, None, None], state["ancestors"])
         own = tf.reshape(additive_mask(ancestors == tf.range(room)), (-1, 1, num_beams, max_length * room))
@@ -109,10 +115,18 @@ class TransformerDecoder:
             caches.append(cache)
             weights.append(tf.reduce_mean(weight, axis=1))
         logits = self._embedding.logits(layer_norm(rows, self._norm), more_bias)
-        looked = tf.where(memory_mask[:, 0] == 0, tf.add_n(weights) / len(weights), 0.0)
+        attention = tf.where(memory_mask[:, 0] == 0, tf.add_n(weights) / len(weights), 0.0)
         after = {**state, "position": position + 1, "cache": caches, "ancestors": ancestors}
-        return tf.reshape(logits, (-1, num_beams, logits.shape[-1])), after, looked
+        return tf.reshape(logits, (-1, num_beams, logits.shape[-1])), after, attention
 
-    def reorder(self, state, parents):
-        """The state once beam `k` of each image continues what beam `parents[:, k]` `(B, num_beams)` was."""
+    def reorder(self, state: dict[str, Any], parents: tf.Tensor) -> dict[str, Any]:
+        """Moves beams.
+
+        Args:
+            state: from `initial_state` or the last `step`.
+            parents: `(B, K)` int32: beam k of the new state continues beam `parents[:, k]` of `state`.
+
+        Returns:
+            The new state.
+        """
         return {**state, "ancestors": tf.gather(state["ancestors"], parents, batch_dims=1)}
