@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from small_run import SMALL, SMALL_TASK, TINY
 import vl_keras  # noqa: F401  selects Keras 2 before any test imports TensorFlow
 
 ROOT = Path(__file__).resolve().parent.parent
+_TIMES = ("seconds", "evaluation_seconds")
 _HUB_WORDS = (
     "what shape is there a the red green blue yellow circle square star ring triangle of to left right ##s . , ?"
 )
@@ -135,3 +137,63 @@ def task_run(task_config, tmp_path_factory):
         return run_dir
 
     return run
+
+
+@pytest.fixture(scope="session")
+def checkpoint_values():
+    """Function of a run directory to the arrays of its newest checkpoint, by name."""
+    import numpy as np
+    import tensorflow as tf
+
+    def read(run_dir, phase="cross_entropy"):
+        reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(run_dir / "checkpoints" / phase)))
+        # TensorFlow's own: the graph of names, and how often the run was saved.
+        names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("_CHECK", "save_counter"))]
+        return {name: np.asarray(reader.get_tensor(name)) for name in names}
+
+    return read
+
+
+@pytest.fixture
+def signal_at(monkeypatch):
+    """Function that has a signal come when the progress named so is at `done`, once."""
+    from vl_keras.progress import Progress
+
+    def at(name, done, number=signal.SIGTERM):
+        own, sent = Progress.to, []
+
+        def to(self, now, note=None):
+            own(self, now, note)
+            if self.name == name and now == done and not sent:
+                sent.append(number)
+                os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(Progress, "to", to)
+
+    return at
+
+
+@pytest.fixture
+def assert_same_run(checkpoint_values):
+    """Function that compares a run with one that nobody stopped: all state bit for bit, and all that is written."""
+    import numpy as np
+
+    from vl_keras.runs.history import History
+
+    def compare(run_dir, unbroken):
+        ours, theirs = checkpoint_values(run_dir), checkpoint_values(unbroken)
+        assert set(ours) == set(theirs) and any(name.startswith("generators/") for name in ours)
+        for name in theirs:
+            np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+        rows = [
+            [
+                {key: value for key, value in row.items() if key not in _TIMES}
+                for row in History(path / "history.csv").rows
+            ]
+            for path in (run_dir, unbroken)
+        ]
+        assert rows[0] == rows[1]
+        best = [(path / "measures.json").read_text() for path in (run_dir, unbroken)]
+        assert best[0] == best[1]
+
+    return compare

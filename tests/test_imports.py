@@ -16,7 +16,7 @@ _BELOW_MODELS = {"config", "data", "layers", "losses", "metrics", "encoders", "d
 _BELOW_TASKS = _BELOW_MODELS | {"models", "retrieval", "drawing"}
 _BELOW_RUNS = _BELOW_TASKS | {"tasks"}
 ALLOWED = {
-    "__init__": set(),
+    "__init__": {"inference"},  # `vl_keras.load`, inside the function
     "errors": set(),
     "json_files": {"errors"},
     "progress": set(),
@@ -27,7 +27,7 @@ ALLOWED = {
     "data": {"config"} | _FILES,
     "encoders": {"layers"} | _FILES,
     "decoders": {"layers"},
-    "models": {"encoders", "decoders", "layers"},
+    "models": {"encoders", "decoders", "layers", "losses"},
     "retrieval": {"encoders", "data"} | _FILES,
     "drawing": {"data"} | _FILES,
     "tasks": _BELOW_TASKS,

@@ -4,8 +4,16 @@ Importing this package selects Keras 2 (`tf_keras`) for every library that asks 
 and keras-nlp can join no other. TensorFlow decides this once, when it is first imported, so it is done here alone.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vl_keras.inference.loaded_run import LoadedRun
 
 __version__ = "0.1.0"
 
@@ -22,3 +30,16 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 # TensorFlow's start-up notices (missing GPU, CPU features) hide the lines a user needs; its own errors still show.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+def load(run_dir: str | Path, weights: str = "auto", overrides: Sequence[str] = ()) -> LoadedRun:
+    """Loads a trained run; see `LoadedRun`, whose `predict` takes files, arrays and PIL images.
+
+    Args:
+        run_dir: folder that `vl-keras train` or `vl-keras ensemble` wrote.
+        weights: `auto` (best, else last), `best`, `last` or `ema`.
+        overrides: `"section.key=value"` strings of settings that may be set for a trained run.
+    """
+    from vl_keras.inference.loaded_run import LoadedRun
+
+    return LoadedRun(run_dir, weights, overrides)

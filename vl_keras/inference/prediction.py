@@ -1,4 +1,4 @@
-"""What became of one image."""
+"""The prediction for one image."""
 
 from typing import NamedTuple
 
@@ -6,15 +6,15 @@ OK = "ok"
 
 
 class Prediction(NamedTuple):
-    """What a run says of one image, or of one image and one text.
+    """What a run predicts for one image, or for one image and one text.
 
     Attributes:
-        path: of its file.
+        path: of the image's file; `image 1` and so on for images in memory.
         status: `ok`, or why it could not be read.
-        line: what is said, as a line for a terminal; empty where it could not be read.
+        line: the prediction as a line for a terminal; empty if the image could not be read.
         output: the same as a dict, by the names of the task's serving signature: `caption`, `score`, `captions`,
             `scores`; `question`, `answer`, `score`, `answers`, `scores`; or `text`, `probability`.
-        explanation: the PNG drawn for it, if any.
+        explanation: path of the PNG drawn for it, if any.
     """
 
     path: str

@@ -69,7 +69,7 @@ class Task:
     """One job, made from one `Config`.
 
     A subclass sets the class attributes that differ from the defaults and implements `training_texts`, `build`,
-    `parts`, `loss`, `training_data`, `epoch_metrics`, `evaluate`, `predictor` and `serving_signatures`.
+    `parts`, `loss`, `training_data`, `epoch_metrics`, `predictor` and `serving_signatures`.
 
     Args:
         config: `Config`.
@@ -278,13 +278,15 @@ class Task:
         """Takes over what was fitted to the development split when a run's weights were measured."""
 
     def evaluate(self, model: Any, request: Evaluation) -> dict[str, Any]:
-        """Scores a trained model on a split and writes files that show how it does.
+        """Scores a trained model on a split and writes files that show how it does. Default: `epoch_metrics` alone.
 
         Returns:
             Dict with `signature`, `signature_text`, `measures` (name -> `score`, `low`, `high`), `notes`, `files`,
             `seconds`, and what the task adds.
         """
-        raise self._lacks("evaluate")
+        from vl_keras.tasks.plain_evaluation import plain_evaluation
+
+        return plain_evaluation(self, model, request)
 
     def predictor(self, model: Any, texts: Sequence[str], explains: bool) -> Callable[[tf.Tensor], list]:
         """What predicts for batches of images.
