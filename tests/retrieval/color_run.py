@@ -17,10 +17,10 @@ SIZE = (24, 32)
 
 
 class ColorTask:
-    """What `load_run` gives as a retrieval task, of no model."""
+    """Stands for the retrieval task that `load_run` returns; it needs no model."""
 
-    def __init__(self, scale, seconds=0.0):
-        self.scale, self.seconds = scale, seconds
+    def __init__(self, scale, settings=None, seconds=0.0):
+        self.scale, self.settings, self.seconds = scale, settings, seconds
 
     def embed_images(self, model, image):
         if self.seconds:
@@ -64,9 +64,9 @@ def load_color_run(run_dir, weights="auto", overrides=(), seconds=0.0):
         raise RunError(f"`{run_dir}` holds no run: it has no config.yaml.")
     if path.read_text() == "none":
         return Config(task="captioning"), PlainTask(), None, "best"
-    plain = Config(data=dataclasses.replace(DataConfig(), image_size=SIZE))
+    plain = Config(task="retrieval", data=dataclasses.replace(DataConfig(), image_size=SIZE))
     config = config_from_dict(dataclasses.asdict(plain), overrides)
-    return config, ColorTask(float(path.read_text()), seconds), None, "best"
+    return config, ColorTask(float(path.read_text()), config.sections["retrieval"], seconds), None, "best"
 
 
 def make_color_run(folder, scale=1.0):

@@ -34,7 +34,9 @@ class CiderReward:
         ValueError: the vocabulary is too large.
     """
 
-    def __init__(self, captions: Iterable[Sequence[Sequence[int]]], vocab_size: int, sigma: float = 6.0) -> None:
+    def __init__(
+        self, captions: Iterable[Iterable[Sequence[int] | np.ndarray]], vocab_size: int, sigma: float = 6.0
+    ) -> None:
         if vocab_size > 1 << _BITS:
             raise ValueError(f"`vocab_size` must be at most {1 << _BITS} for the CIDEr reward; got {vocab_size}.")
         images, seen = 0, []

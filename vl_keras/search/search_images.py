@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from vl_keras.data.image_files import check_not_over, printable
-from vl_keras.drawing.search_sheet import draw_search_sheet
 from vl_keras.errors import RunError
 from vl_keras.search.image_search import ImageSearch
+from vl_keras.search.search_sheet import draw_search_sheet
 
 
 def search_images(index_dir, text=None, image=None, top=10, sheet=None, run_dir=None, report=None):

@@ -4,8 +4,9 @@ import time
 
 import numpy as np
 
+from vl_keras.drawing.contact_sheet import RIGHT, Tile, draw_contact_sheet
+from vl_keras.drawing.example_sheet import source_image
 from vl_keras.drawing.metric_table import describe_metrics, metric_rows
-from vl_keras.drawing.tile_sheet import RIGHT, Tile, draw_tile_sheet, source_image
 from vl_keras.errors import DataError, RunError
 from vl_keras.json_files import write_json_lines
 from vl_keras.metrics.bootstrap import bootstrap_intervals
@@ -85,7 +86,7 @@ def evaluate_retrieval(task, model, request):
     signature = {**task.signature(counts, split, request.weights), **measured_with}
     sections = _sections(folds[0], source, kept, captions)
     title = describe_signature(signature)
-    draw_tile_sheet(files["contact_sheet"], title, sections, describe_metrics(rows, rows), side=_SIDE, columns=_TOP)
+    draw_contact_sheet(files["contact_sheet"], title, sections, describe_metrics(rows, rows), side=_SIDE, columns=_TOP)
     return {
         "signature": signature,
         "signature_text": title,

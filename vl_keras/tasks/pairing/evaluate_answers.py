@@ -5,9 +5,10 @@ import time
 
 import numpy as np
 
+from vl_keras.drawing.contact_sheet import RIGHT, WRONG, Tile, draw_contact_sheet
+from vl_keras.drawing.example_sheet import source_image
 from vl_keras.drawing.metric_table import describe_metrics, metric_rows
 from vl_keras.drawing.reliability_figure import reliability_figure
-from vl_keras.drawing.tile_sheet import RIGHT, WRONG, Tile, draw_tile_sheet, source_image
 from vl_keras.errors import RunError
 from vl_keras.json_files import write_json_lines
 from vl_keras.metrics.bootstrap import bootstrap_intervals
@@ -139,7 +140,7 @@ def _draw(source, answers, wrong, title, notes, files):
     ]
     sections = [(heading, [_tile(source, answer) for answer in chosen]) for heading, chosen in sections if chosen]
     figure = reliability_figure([a.confidence for a in answers], [a.accuracy for a in answers])
-    draw_tile_sheet(files["contact_sheet"], title, sections, notes, figure)
+    draw_contact_sheet(files["contact_sheet"], title, sections, notes, figure)
 
 
 def _tile(source, answer):

@@ -4,8 +4,9 @@ import time
 
 import numpy as np
 
+from vl_keras.drawing.contact_sheet import RIGHT, WRONG, Tile, draw_contact_sheet
+from vl_keras.drawing.example_sheet import source_image
 from vl_keras.drawing.metric_table import describe_metrics, metric_rows
-from vl_keras.drawing.tile_sheet import RIGHT, WRONG, Tile, draw_tile_sheet, source_image
 from vl_keras.errors import RunError
 from vl_keras.json_files import write_json_lines
 from vl_keras.metrics.bootstrap import bootstrap_intervals
@@ -81,7 +82,7 @@ def _draw(source, matches, title, notes, files):
         (f"{misses} of {len(own)} pairs that match are missed; the worst", own),
     ]
     sections = [(heading, [_tile(source, match) for match in chosen[:_DRAWN]]) for heading, chosen in sections]
-    draw_tile_sheet(files["contact_sheet"], title, sections, notes)
+    draw_contact_sheet(files["contact_sheet"], title, sections, notes)
 
 
 def _tile(source, match):

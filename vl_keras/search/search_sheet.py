@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -11,31 +10,13 @@ from vl_keras.data.image_files import printable
 from vl_keras.data.image_ops import decode_image
 from vl_keras.drawing.attention_drawing import fit
 from vl_keras.drawing.contact_sheet import Tile, draw_contact_sheet, message_image
+from vl_keras.search.image_search import SearchResult
 
 _SIDE, _COLUMNS = 200, 5
 
 
-class Result(Protocol):
-    """One image that a search found.
-
-    Attributes:
-        path: its file.
-        rank: its rank, from 1.
-        score: its score.
-    """
-
-    @property
-    def path(self) -> str: ...
-
-    @property
-    def rank(self) -> int: ...
-
-    @property
-    def score(self) -> float: ...
-
-
 def draw_search_sheet(
-    results: Sequence[Result], path: str | Path, text: str | None = None, image: str | Path | None = None
+    results: Sequence[SearchResult], path: str | Path, text: str | None = None, image: str | Path | None = None
 ) -> None:
     """Writes a PNG: the query, then the images that were found, each with its rank, score and file name.
 
