@@ -1,9 +1,10 @@
-"""Which batching parameters answer most: those that `vl-export deploy` writes against others.
+"""Throughput of the server with the batching parameters of `vl-export deploy`, compared with other parameters.
 
     python benchmarks/batching.py MODEL_FOLDER [--rounds 5]
 
-MODEL_FOLDER holds the versions of an exported captioner, e.g. runs/demo/models/captioner. A local server for each set
-of parameters answers 1, 5 and 16 clients of one image each, in turn; a ratio is the median over rounds.
+MODEL_FOLDER contains the versions of an exported captioner, e.g. runs/demo/models/captioner. There is one local server
+per set of parameters; 1, 5 and 16 clients send one image per request. The servers take turns in every round; a ratio is
+the median over rounds.
 """
 
 import argparse
@@ -12,7 +13,9 @@ import contextlib
 import statistics
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format
 from serving import Server, load, request_of
@@ -23,7 +26,7 @@ from export.serving_protos import BatchingParameters, read_text_proto
 
 WRITTEN = "as `deploy` writes them"
 CLIENTS = (1, 5, 16)
-CALLS = 6  # of each client in a round
+CALLS = 6  # requests of each client in a round
 OTHERS = {
     "padded to 1, 4, 16": {"allowed_batch_sizes": (1, 4, 16)},
     "padded to 1, 2, 4, 8, 16": {"allowed_batch_sizes": (1, 2, 4, 8, 16)},
@@ -32,10 +35,11 @@ OTHERS = {
 }
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("model", type=Path, help="folder with the versions of an exported captioner")
-    parser.add_argument("--rounds", type=int, default=5, help="each figure is a median over them (at least 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (at least 5)")
     options = parser.parse_args(arguments)
     request = request_of(golden_images()["landscape.jpg"])
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as servers:
@@ -59,7 +63,7 @@ def main(arguments=None):
     return 0
 
 
-def _config(model, folder, others):
+def _config(model: Path, folder: Path, others: Mapping[str, Any]) -> Path:
     write_serving_config([model], folder)
     path = folder / "batching.config"
     parameters = read_text_proto(path, BatchingParameters())

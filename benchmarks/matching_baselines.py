@@ -1,13 +1,15 @@
-"""What matching reaches without a matching model, on the pairs that `vl-keras evaluate` measures.
+"""Baselines for matching, on the same pairs as `vl-keras evaluate`.
 
     python benchmarks/matching_baselines.py --set data.manual_dir=FOLDER image_encoder.weights=FILE …
 
-`majority` gives one answer for all pairs. `cosine` compares the frozen encoders' mean tokens, the image's taken into
-the text's space by a linear map: ridge regression on the mean of the training images' captions, its strength chosen
-on a tenth of these images, the threshold on training pairs. The text alone is a run with `--set model.reads=text`.
+`majority` predicts the same for all pairs. `cosine` compares the mean tokens of the frozen encoders, after a linear map
+from image space to text space: ridge regression from training images to the mean of their captions. The regularisation
+is chosen on a tenth of these images, the threshold on the training pairs. For the text-only baseline, train a run with
+`--set model.reads=text`.
 """
 
 import argparse
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,8 @@ from vl_keras.tasks import TASKS
 _RIDGES = (1e2, 1e3, 1e4, 1e5)
 
 
-def main():
+def main() -> None:
+    """Computes and prints the baselines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="configs/matching/flickr8k.yaml")
     parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
@@ -46,8 +49,8 @@ def main():
     print(f"cosine (ridge {ridge:g}): {', '.join(f'{name} {value:.4f}' for name, value in scores.items())}")
 
 
-def _read(task, model, split):
-    """Mean image tokens, mean text tokens, `(P, 2)` pairs of their places, `(P,)` whether they match."""
+def _read(task: Any, model: Any, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean image tokens, mean text tokens, `(P, 2)` pairs of indices into them, `(P,)` whether they match."""
     features = task.features(model, split)
     count = len(task.source(split))
     images = np.stack([features.read([i], 0)[0].astype(np.float32).mean(axis=0) for i in range(count)])
@@ -58,14 +61,16 @@ def _read(task, model, split):
     return images, texts, np.array([(o, places[s]) for o, s in zip(owners, sentences, strict=True)]), np.array(truth)
 
 
-def _fit(images, targets, ridge):
-    """Mean image, mean text, and the map from the one's offset to the other's."""
+def _fit(images: np.ndarray, targets: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean image, mean text, and the linear map between the centred spaces."""
     middle, aim = images.mean(axis=0), targets.mean(axis=0)
     x, y = (images - middle).astype(np.float64), targets - aim
     return middle, aim, np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)
 
 
-def _cosine(linear, images, texts, pairs):
+def _cosine(
+    linear: tuple[np.ndarray, np.ndarray, np.ndarray], images: np.ndarray, texts: np.ndarray, pairs: np.ndarray
+) -> np.ndarray:
     middle, aim, weights = linear
     mapped, texts = (images - middle) @ weights, texts - aim
     mapped, texts = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (mapped, texts))

@@ -1,14 +1,14 @@
-"""Speed of the input pipeline against a bare parallel map over the same files.
+"""Speed of the input pipeline, compared with a bare parallel map over the same files.
 
     python benchmarks/pipeline.py [--images 4096] [--batch-size 32] [--rounds 7] [--folder DIR]
 
-Without augmentation it is measured against `tf.io.decode_jpeg` alone, with it against a parallel map of the same
-image operations. The bare maps read, decode and batch, no more; the pipeline also plans the epoch, checks headers,
-survives broken images, and gives five captions an image as ids with their weights. The measurements take turns, so
-that other work on the machine slows all of them alike; the ratio is the median over rounds of the two rates of the same
-round. CPU time per image, which other work disturbs less, is shown beside it.
+Without augmentation, the bare map is `tf.io.decode_jpeg`; with augmentation, it applies the same image operations. The
+bare maps only read, decode and batch. The pipeline also plans the epoch, checks headers, skips broken images, and
+yields five captions per image as token ids with weights. The measurements take turns, so that other load on the machine
+affects all of them; the ratio is the median over rounds of the two rates of each round. CPU time per image, which
+depends less on other load, is printed as well.
 
-Files: the photos of Flickr8k in VL_KERAS_SHARED (default ../shared), or a folder of one's own; else some are made.
+Files: the photos of Flickr8k in VL_KERAS_SHARED (default ../shared), or the given folder; otherwise synthetic images.
 """
 
 import argparse
@@ -18,7 +18,9 @@ import statistics
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -38,8 +40,8 @@ CAPTION = "a dog runs over the green grass near a red ball"
 AUGMENT = {"crop_min_area": 0.4, "flip": True, "rotation": 10.0, "color": 0.2}
 
 
-def find_files(folder, count, scratch):
-    """Paths of `count` JPEG files."""
+def find_files(folder: str | None, count: int, scratch: str) -> list[str]:
+    """The paths of `count` JPEG files."""
     if folder:
         return sorted(str(path) for path in Path(folder).rglob("*.jpg"))[:count]
     shared = Path(os.environ.get("VL_KERAS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -48,7 +50,7 @@ def find_files(folder, count, scratch):
         with zipfile.ZipFile(archive) as photos:
             names = sorted(name for name in photos.namelist() if name.endswith(".jpg"))[:count]
             return [photos.extract(name, scratch) for name in names]
-    print(f"no photos at {archive}: some are made")
+    print(f"{archive} not found: using synthetic images")
     random = np.random.default_rng(0)
     paths = []
     for number in range(count):
@@ -58,18 +60,22 @@ def find_files(folder, count, scratch):
     return paths
 
 
-def bare(paths, batch_size, operation):
+def bare(paths: Sequence[str], batch_size: int, operation: Callable[[tf.Tensor], tf.Tensor]) -> tf.data.Dataset:
+    """A bare parallel map: read, decode and batch."""
     files = tf.data.Dataset.from_tensor_slices(paths).repeat()
     images = files.map(lambda path: operation(tf.io.read_file(path)), num_parallel_calls=tf.data.AUTOTUNE)
     return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def decode(data):
+def decode(data: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG."""
     return tf.io.decode_jpeg(data, channels=3)
 
 
-def same_operations(augment):
-    def operation(data):
+def same_operations(augment: AugmentConfig) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The image operations of the pipeline with augmentation, as one function."""
+
+    def operation(data: tf.Tensor) -> tf.Tensor:
         seed = tf.random.uniform((2,), maxval=2**31 - 1, dtype=tf.int32)
         image = image_ops.decode_and_crop(data, seed, augment.crop_min_area)
         image = image_ops.resize_uint8(image, SIZE)
@@ -78,8 +84,8 @@ def same_operations(augment):
     return operation
 
 
-def ours(paths, batch_size, augment, scratch):
-    """The pipeline over the same files, given as a manifest with five captions each."""
+def ours(paths: Sequence[str], batch_size: int, augment: Mapping[str, Any], scratch: str) -> tf.data.Dataset:
+    """The input pipeline over the same files, as a manifest with five captions per image."""
     manifest = Path(scratch) / "manifest.jsonl"
     row = {"captions": [f"{CAPTION} {number}" for number in range(5)], "split": "train"}
     manifest.write_text("".join(json.dumps({"image": str(Path(path).absolute()), **row}) + "\n" for path in paths))
@@ -91,25 +97,28 @@ def ours(paths, batch_size, augment, scratch):
     return caption_dataset(config, source, tokenizer, training=True)
 
 
-def measure(iterator, batches):
-    """Seconds of wall clock and of this process's CPUs for so many batches."""
+def measure(iterator: Iterator[Any], batches: int) -> tuple[float, float]:
+    """Wall-clock seconds and CPU seconds of this process for a number of batches."""
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(batches):
         next(iterator)
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def compare(name, bare_dataset, our_dataset, batches, batch_size, rounds):
+def compare(
+    name: str, bare_dataset: tf.data.Dataset, our_dataset: tf.data.Dataset, batches: int, batch_size: int, rounds: int
+) -> float:
+    """Measures both datasets in turn, prints the rates, and returns the ratio."""
     rows = []
     for round_number in range(rounds + 1):
-        # A new iterator each time: an idle one would go on filling its buffers in the other's turn.
+        # A new iterator each time: an idle one would fill its buffers during the turn of the other.
         pair = []
         for dataset in (bare_dataset, our_dataset) if round_number % 2 else (our_dataset, bare_dataset):
             iterator = iter(dataset)
             measure(iterator, 4)
             pair.append(measure(iterator, batches))
             del iterator
-        if round_number:  # the first warms up
+        if round_number:  # the first round warms up
             rows.append(pair if round_number % 2 else pair[::-1])
     images = batches * batch_size
     rate = [statistics.median(images / row[side][0] for row in rows) for side in (0, 1)]
@@ -124,7 +133,8 @@ def compare(name, bare_dataset, our_dataset, batches, batch_size, rounds):
     return ratio
 
 
-def main():
+def main() -> None:
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=4096, help="files to read")
     parser.add_argument("--batch-size", type=int, default=32)

@@ -1,11 +1,11 @@
-"""Compares our PTB tokens with those of the Java tokenizer that pycocoevalcap ships, caption by caption.
+"""Compares our PTB tokenizer with the Java tokenizer of pycocoevalcap, caption by caption.
 
     python benchmarks/ptb_parity.py [CAPTIONS.txt …] [--write-cases]
 
-Reads the strings in tests/metrics/ptb_cases.tsv, all captions of Flickr8k where ../shared (or VL_KERAS_SHARED) is
-there, 20,000 of those changed at random (joined words, quotes, prices, contractions, …), and any text files named, one
-caption a line. Needs `java` (8 or later). Exits with 1 where a caption as it was written differs, or more than 1 in
-1,000 of the changed ones.
+Reads the strings in tests/metrics/ptb_cases.tsv; all captions of Flickr8k if ../shared (or VL_KERAS_SHARED) exists, and
+20,000 random variations of them (joined words, quotes, prices, contractions, …); and any given text files with one
+caption per line. Needs `java` (8 or later). Exits with status 1 if an unchanged caption differs, or more than 1 in
+1,000 of the variations.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,13 +26,16 @@ from vl_keras.metrics.ptb_tokenizer import ptb_tokenize  # noqa: E402
 CASES = ROOT / "tests" / "metrics" / "ptb_cases.tsv"
 
 
-def main():
+def main() -> None:
+    """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="*", type=Path, help="text files, one caption a line")
-    parser.add_argument("--write-cases", action="store_true", help="store Java's answers to the strings of the test")
+    parser.add_argument("files", nargs="*", type=Path, help="text files, one caption per line")
+    parser.add_argument(
+        "--write-cases", action="store_true", help="store the tokens of Java for the strings of the test"
+    )
     options = parser.parse_args()
     if not shutil.which("java"):
-        sys.exit("No `java` on the PATH: there is nothing to compare with.")
+        sys.exit("`java` is not on the PATH. Install Java 8 or later.")
     cases = [line.split("\t")[0] for line in CASES.read_text(encoding="utf-8").split("\n") if line]
     if options.write_cases:
         rows = [f"{case}\t{tokens}\n" for case, tokens in zip(cases, java_tokens(cases), strict=True)]
@@ -46,24 +50,24 @@ def main():
         changed = [change(rng.choice(captions), rng) for _ in range(20_000)]
         differ += compare("changed captions", changed) > len(changed) // 1000
     else:
-        print(f"Flickr8k captions: skipped, there is no {archive}")
+        print(f"Flickr8k captions: skipped, {archive} not found")
     for file in options.files:
         differ += compare(str(file), file.read_text(encoding="utf-8").splitlines())
     sys.exit(bool(differ))
 
 
-def java_tokens(captions):
-    """The answers of pycocoevalcap's own `PTBTokenizer`."""
+def java_tokens(captions: Sequence[str]) -> list[str]:
+    """The tokens of the `PTBTokenizer` of pycocoevalcap."""
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-    # The last line ends the file, and some rules look past a line's end: an empty caption keeps the real ones inside.
+    # Some rules read beyond the end of a line. An empty caption at the end gives every real caption a following line.
     lines = [*captions, ""]
     tokens = PTBTokenizer().tokenize({index: [{"caption": line}] for index, line in enumerate(lines)})
     return [tokens[index][0] for index in range(len(captions))]
 
 
-def compare(name, captions):
-    """Prints how many captions differ, and the first few; returns the number."""
+def compare(name: str, captions: Sequence[str]) -> int:
+    """Prints the number of captions that differ and the first few; returns the number."""
     start = time.perf_counter()
     ours = ptb_tokenize(captions)
     seconds = time.perf_counter() - start
@@ -75,8 +79,8 @@ def compare(name, captions):
     return len(different)
 
 
-def change(caption, rng):
-    """Makes a caption awkward in one to three places."""
+def change(caption: str, rng: random.Random) -> str:
+    """Makes one to three random changes that are hard to tokenize."""
     special = (
         "Mr. St. U.S. don't it's cannot T-shirt jack-o'-lantern 'em B&W (left) ... -- “hi” ’s café :) http://a.com/b "
         "a@b.com #7 $5 50% 1990's '90s etc. e.g. 6'2\" w/ o'clock y'all gonna ma'am AT&T x-ray 3-D 4x4 and/or 10:30 "

@@ -1,12 +1,12 @@
-"""Image search: exact search over a small collection, and the graph against exact search over a large one.
+"""Speed of image search: exact search in a small collection; graph and exact search in a large one.
 
     taskset -c 1 python benchmarks/search.py [--rounds 7]
 
-The vectors are made, 512 wide, in the shape that embeddings of images have: 2,000 clusters whose sizes follow Zipf's
-law, and a spectrum that falls, so that about 30 directions hold most of the variance. A query is a fresh draw with as
-much noise in all directions that its nearest vector has a cosine of about 0.55: a text is never as near to an image as
-another image is. Indexes are written to a folder and opened as a user's are. Sides alternate in every round; a time
-is a median over rounds and queries, a ratio a median over rounds.
+The vectors are synthetic, of size 512, with a distribution like image embeddings: 2,000 clusters whose sizes follow
+Zipf's law, and a decreasing spectrum in which about 30 directions have most of the variance. A query is a new sample
+with so much noise that the cosine of its nearest vector is about 0.55, because a text is never as similar to an image
+as another image. Indexes are written to a folder and opened like those of a user. The variants alternate in every
+round; a time is the median over rounds and queries, a ratio the median over rounds.
 """
 
 import argparse
@@ -15,6 +15,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,14 +26,15 @@ from vl_keras.retrieval.vector_index import VectorIndex
 
 WIDTH, SMALL, LARGE, TOP = 512, 8_000, 100_000, 10
 CLUSTERS = 2_000
-JUDGED = 1_000  # queries that recall is measured with
-TIMED = 20  # queries of each side in a round
+RECALL_QUERIES = 1_000
+TIMED = 20  # queries per variant and round
 EXACT_MS, RECALL, TIMES_FASTER = 2.0, 0.98, 10.0
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=7, help="each figure is a median over them (at least 5)")
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds (at least 5)")
     rounds = max(parser.parse_args(arguments).rounds, 5)
     print(f"{len(os.sched_getaffinity(0))} CPUs, NumPy {np.__version__}, median of {rounds} rounds")
     with tempfile.TemporaryDirectory() as folder:
@@ -39,19 +42,20 @@ def main(arguments=None):
     return 0 if all(held) else 1
 
 
-def exact(folder, rounds):
+def exact(folder: str, rounds: int) -> bool:
+    """Measures exact search; returns whether the targets hold."""
     vectors, queries = made(SMALL, rounds * TIMED)
     index = built(f"{folder}/small", vectors)
     assert index.kind == "exact"
-    vectors = np.asarray(index.vectors)  # the same memory: two copies would drive each other out of the cache
+    vectors = np.asarray(index.vectors)  # the same memory: two copies would evict each other from the CPU cache
 
-    def plain(query):
+    def plain(query: np.ndarray) -> np.ndarray:
         return np.argsort(-(vectors @ query[0]))[:TOP]
 
     for query in queries:
         found, _ = index.search(query[None], TOP)
         if not np.array_equal(found[0], plain(query[None])):
-            raise SystemExit("Exact search and argsort found different vectors, so there is no comparison.")
+            raise SystemExit("Exact search and argsort found different vectors; the comparison is invalid.")
     seconds = alternate(rounds, queries, {"ours": lambda query: index.search(query, TOP), "argsort": plain})
     print(f"exact search, {SMALL:,} x {WIDTH}")
     ours, base = (1e3 * statistics.median(seconds[name]) for name in ("ours", "argsort"))
@@ -60,14 +64,15 @@ def exact(folder, rounds):
     return verdict("ours / argsort", ratio(seconds, "ours", "argsort"), most=1.0) and held
 
 
-def graph(folder, rounds):
-    vectors, queries = made(LARGE, JUDGED)
+def graph(folder: str, rounds: int) -> bool:
+    """Measures the graph; returns whether the targets hold."""
+    vectors, queries = made(LARGE, RECALL_QUERIES)
     begun = time.perf_counter()
     index = built(f"{folder}/large", vectors)
     print(f"graph, {LARGE:,} x {WIDTH}, built and written in {time.perf_counter() - begun:.0f} s")
     assert index.kind == "hnsw", index.note
     right, scores = exact_search(index.vectors, queries, TOP)
-    print(f"  cosine of the nearest: {scores[:, 0].mean():.2f}, of the tenth: {scores[:, -1].mean():.2f} (mean)")
+    print(f"  cosine of the nearest vector: {scores[:, 0].mean():.2f}, of the tenth: {scores[:, -1].mean():.2f} (mean)")
     found = np.concatenate([index.search(query[None], TOP)[0] for query in queries])
     recall = np.mean([len(set(row) & set(best)) / TOP for row, best in zip(found, right, strict=True)])
     sides = {
@@ -76,19 +81,19 @@ def graph(folder, rounds):
     }
     seconds = alternate(rounds, queries, sides)
     for name, values in seconds.items():
-        print(f"  {name}: {1e3 * statistics.median(values):.2f} ms a query")
+        print(f"  {name}: {1e3 * statistics.median(values):.2f} ms per query")
     held = verdict(f"recall@{TOP}", recall, least=RECALL)
     return verdict("exact / graph: times faster", ratio(seconds, "exact", "graph"), least=TIMES_FASTER) and held
 
 
-def made(count, num_queries):
-    """`(count, 512)` vectors and `(num_queries, 512)` queries, float32 of length 1."""
+def made(count: int, num_queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """Synthetic vectors `(count, 512)` and queries `(num_queries, 512)`, float32 of length 1."""
     rng = np.random.default_rng(0)
     spectrum = np.arange(1, WIDTH + 1, dtype=np.float32) ** -0.5
     centers = rng.standard_normal((CLUSTERS, WIDTH), dtype=np.float32) * spectrum
     share = 1 / np.arange(1, CLUSTERS + 1)
 
-    def draw(rows):
+    def draw(rows: int) -> np.ndarray:
         cluster = rng.choice(CLUSTERS, size=rows, p=share / share.sum())
         return unit(0.8 * centers[cluster] + rng.standard_normal((rows, WIDTH), dtype=np.float32) * spectrum)
 
@@ -97,18 +102,22 @@ def made(count, num_queries):
     return vectors, unit(draw(num_queries) + 0.5 * noise)
 
 
-def unit(vectors):
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Scales rows to length 1."""
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def built(folder, vectors):
+def built(folder: str, vectors: np.ndarray) -> VectorIndex:
+    """Writes an index and opens it."""
     with IndexWriter(folder) as writer:
         writer.write([{"path": f"{number}.jpg"} for number in range(len(vectors))], vectors, "made", {})
     return VectorIndex.open(folder)
 
 
-def alternate(rounds, queries, sides):
-    """Name -> median seconds of a query in each round."""
+def alternate(
+    rounds: int, queries: np.ndarray, sides: Mapping[str, Callable[[np.ndarray], Any]]
+) -> dict[str, list[float]]:
+    """Times the variants in turn: name -> median seconds per query in each round."""
     seconds = {name: [] for name in sides}
     for number in range(rounds):
         times = {name: [] for name in sides}
@@ -123,11 +132,13 @@ def alternate(rounds, queries, sides):
     return seconds
 
 
-def ratio(seconds, name, other):
+def ratio(seconds: Mapping[str, Sequence[float]], name: str, other: str) -> float:
+    """Median ratio of the times of two variants."""
     return statistics.median(a / b for a, b in zip(seconds[name], seconds[other], strict=True))
 
 
-def verdict(name, value, least=None, most=None):
+def verdict(name: str, value: float, least: float | None = None, most: float | None = None) -> bool:
+    """Prints a value with its target; returns whether the target holds."""
     holds = value >= least if most is None else value <= most
     target = f"at least {least:g}" if most is None else f"at most {most:g}"
     print(f"  {name:<32}{value:8.3f}   target {target}: {'holds' if holds else 'MISSED'}")

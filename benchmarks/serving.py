@@ -1,9 +1,9 @@
-"""The local server against the same SavedModel called in process: latency, throughput, cold start.
+"""Latency, throughput and cold start of the local server, compared with the same SavedModel in this process.
 
     python benchmarks/serving.py MODEL_FOLDER [--rounds 7]
 
-MODEL_FOLDER holds the versions of an exported captioner, e.g. runs/demo/models/captioner. Served and in-process calls
-get the same image and the same thread settings, and alternate in every round; a ratio is the median over rounds.
+MODEL_FOLDER contains the versions of an exported captioner, e.g. runs/demo/models/captioner. Served and in-process
+calls use the same image and thread settings and alternate in every round; a ratio is the median over rounds.
 """
 
 import argparse
@@ -19,7 +19,9 @@ import tempfile
 import time
 import urllib.request
 from base64 import b64encode
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import grpc
 
@@ -33,16 +35,17 @@ from export.golden import golden_images
 from export.publish import versions
 
 CLIENTS = 16
-CALLS = 15  # of each side in a round of latency
+CALLS = 15  # calls per variant and round of the latency measurement
 GRPC_LIMIT, REST_LIMIT, THROUGHPUT_LIMIT = 1.10, 1.25, 0.95
-# Half of the clients in a batch: while one is computed, the next is collected, and none goes off with a few rows only.
+# Half of the clients fit into a batch: while one batch runs, the next is collected, and all batches are full.
 BATCHING = f"max_batch_size {{ value: {CLIENTS // 2} }} batch_timeout_micros {{ value: 20000 }}"
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("model", type=Path, help="folder with the versions of an exported captioner")
-    parser.add_argument("--rounds", type=int, default=7, help="each figure is a median over them (at least 5)")
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds (at least 5)")
     options = parser.parse_args(arguments)
     rounds = max(options.rounds, 5)
     image = golden_images()["landscape.jpg"]
@@ -54,9 +57,9 @@ def main(arguments=None):
 
 
 class Server:
-    """`vl-export serve` in a process of its own."""
+    """`vl-export serve` in a separate process."""
 
-    def __init__(self, *flags):
+    def __init__(self, *flags: str) -> None:
         self.started = time.perf_counter()
         command = [sys.executable, "-m", "export", "serve", "--port=-1", "--rest_api_port=-1", "--model_name=captioner"]
         self.process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -70,16 +73,16 @@ class Server:
             raise SystemExit("The server did not start:\n" + "".join(lines))
         self.grpc_port, self.rest_port = ports[:2]
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.wait()
 
 
-def cold_start(model, image):
-    """Prints the time from the start of the process to the first answer; two versions are served, both warmed up."""
+def cold_start(model: Path, image: bytes) -> None:
+    """Prints the time from process start to the first response, with two warmed-up versions."""
     with tempfile.TemporaryDirectory() as folder:
         base, config = Path(folder, "captioner"), Path(folder, "models.config")
         for number in (1, 2):
@@ -92,11 +95,11 @@ def cold_start(model, image):
             with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
                 prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request_of(image))
             seconds = time.perf_counter() - server.started
-    print(f"cold start    {seconds:.1f} s to the first answer of two versions, warmed up")
+    print(f"cold start    {seconds:.1f} s to the first response, two versions with warm-up")
 
 
-def latency(model, caption, image, rounds):
-    """p50 of one caption, served and in process."""
+def latency(model: Path, caption: Callable[..., Any], image: bytes, rounds: int) -> bool:
+    """Median latency of one caption, served and in process; returns whether the targets hold."""
     tensor = tf.constant([image])
     request, body = request_of(image), _body(image)
     with Server(f"--model_base_path={model.resolve()}") as server:
@@ -104,7 +107,7 @@ def latency(model, caption, image, rounds):
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             url = f"http://127.0.0.1:{server.rest_port}/v1/models/captioner:predict"
 
-            def rest():
+            def rest() -> str:
                 with urllib.request.urlopen(urllib.request.Request(url, body)) as answer:
                     return json.load(answer)["predictions"][0]["caption"]
 
@@ -115,7 +118,7 @@ def latency(model, caption, image, rounds):
             }
             answers = {name: call() for name, call in sides.items()}
             if len(set(answers.values())) != 1:
-                raise SystemExit(f"The answers differ: {answers}")
+                raise SystemExit(f"The captions differ: {answers}")
             medians = {name: [] for name in sides}
             for _ in range(rounds):
                 times = {name: [] for name in sides}
@@ -135,8 +138,8 @@ def latency(model, caption, image, rounds):
     return held
 
 
-def throughput(model, caption, image, rounds):
-    """Captions a second: 16 clients of one image each, batched by the server, against calls of 16 in process."""
+def throughput(model: Path, caption: Callable[..., Any], image: bytes, rounds: int) -> bool:
+    """Captions per second of 16 clients with server-side batching, and of batches of 16 in process."""
     tensor, request = tf.constant([image] * CLIENTS), request_of(image)
     caption(image_bytes=tensor)
     config = model.parent / ".serving-benchmark.batching"
@@ -153,7 +156,7 @@ def throughput(model, caption, image, rounds):
                         caption(image_bytes=tensor)
                     alone = count / (time.perf_counter() - begun)
                     served = count / pool.submit(asyncio.run, load(server.grpc_port, request, count)).result()
-                    if number:  # the first round warms up both
+                    if number:  # the first round warms up
                         ratios.append((served / alone, served, alone))
     finally:
         config.unlink()
@@ -162,11 +165,11 @@ def throughput(model, caption, image, rounds):
     return _report("served / in process", ratio, THROUGHPUT_LIMIT, ratio >= THROUGHPUT_LIMIT)
 
 
-async def load(port, request, count, clients=CLIENTS):
-    """Seconds that so many clients take for `count` requests."""
+async def load(port: str, request: predict_pb2.PredictRequest, count: int, clients: int = CLIENTS) -> float:
+    """Seconds that `clients` parallel clients take for `count` requests."""
     waiting = iter(range(count))
 
-    async def client(stub):
+    async def client(stub: Any) -> None:
         for _ in waiting:
             await stub.Predict(request)
 
@@ -178,18 +181,19 @@ async def load(port, request, count, clients=CLIENTS):
         return time.perf_counter() - begun
 
 
-def request_of(image):
+def request_of(image: bytes) -> predict_pb2.PredictRequest:
+    """A Predict request for one image."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "captioner"
     request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([image], tf.string))
     return request
 
 
-def _body(image):
+def _body(image: bytes) -> bytes:
     return json.dumps({"instances": [{"image_bytes": {"b64": b64encode(image).decode()}}]}).encode()
 
 
-def _report(name, ratio, limit, held):
+def _report(name: str, ratio: float, limit: float, held: bool) -> bool:
     print(f"  {name:24} {ratio:.3f}  (target {limit:.2f}: {'held' if held else 'MISSED'})")
     return held
 

@@ -1,19 +1,21 @@
-"""Steps of a config's training, to be timed in turn with another's."""
+"""Training steps of a config, to be timed in turn with those of another."""
 
 import time
+from collections.abc import Callable
 
 from vl_keras.training.training_model import TrainingModel
 
 import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
+from vl_keras.config import Config
 from vl_keras.tasks import TASKS
 from vl_keras.training.optimizer import build_optimizer
 
 
-def stepper(config):
-    """A function that trains a new model so many steps and returns the seconds of one; and the steps of an epoch.
+def stepper(config: Config) -> tuple[Callable[[int], float], int]:
+    """Builds a model and returns `(run, steps per epoch)`; `run(steps)` trains and returns the seconds per step.
 
-    The task's own data, model, loss and optimizer. Every turn has an iterator of its own, whose first step is not
-    timed: one that lived on would fill its buffers at the cost of whoever's turn it is.
+    Data, model, loss and optimizer are those of the task. Each call of `run` creates a new iterator and does not time
+    its first step: an idle iterator would fill its buffers during the turn of the other config.
     """
     task = TASKS[config.task](config)
     built = task.build()
@@ -22,7 +24,7 @@ def stepper(config):
     data = task.training_data(built)
     train = model.make_train_function()
 
-    def run(steps):
+    def run(steps: int) -> float:
         batches = iter(data)
         train(batches)
         started = time.perf_counter()

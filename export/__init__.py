@@ -1,1 +1,1 @@
-"""What turns a trained run into something that answers in production: export, inspect, serve, call, batch, see."""
+"""Takes a trained run into production: export, inspect, serve, request, batch, and a demo page."""

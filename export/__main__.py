@@ -1,7 +1,8 @@
-"""`python -m export` is `vl-export`."""
+"""`python -m export`: the `vl-export` command."""
 
 import sys
 
-from export.cli import main
+from export.cli.main import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,11 @@
-"""A page on which people drop a photo and see what the served model says about it."""
+"""A demo page: drop a photo, see the captions that a served model predicts and its attention for each word."""
 
 import html
 import math
 import os
+from typing import Any
+
+from export.client.results import Candidates, Explanation
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -15,8 +18,8 @@ from export.client.results import OK
 from export.errors import ExportError
 from vl_keras.drawing.attention_drawing import fit, overlay
 
-_TILE = 360  # pixels of an attention map's longer side
-_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # the reader's own: none is downloaded
+_TILE = 360  # pixels on the longer side of an attention map
+_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # fonts of the browser: none is downloaded
 _CSS = """
 .candidates { display: flex; flex-direction: column; gap: 0.6rem; }
 .candidate { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 0.65rem 0.9rem; }
@@ -31,22 +34,22 @@ _CSS = """
 #attention .caption-label { left: 50%; right: auto; transform: translateX(-50%); font-weight: 600; }
 footer { display: none !important; }
 """
-_ABOUT = "Beside each is its score, a log-probability: the nearer to 0, the surer. Bars compare the captions shown."
+_ABOUT = "The score is a log-probability: closer to 0 is more certain. The bars compare the captions shown."
 _HINT = "<p class='hint'>The model's captions appear here.</p>"
 
 
-def build_page(client):
-    """The page over a served model.
+def build_page(client: Client) -> gr.Blocks:
+    """Builds the page over a served model.
 
     Args:
-        client: `Client` of a model with the signature `caption_candidates`; with `caption_explain` the page shows
-            attention too.
+        client: `Client` of a model with the signature `caption_candidates`; with `caption_explain` the page also
+            shows attention.
 
     Returns:
         `gr.Blocks`.
 
     Raises:
-        ExportError: the server does not answer, or the model has no captions to choose from.
+        ExportError: the server does not respond, or the model has no signature `caption_candidates`.
     """
     metadata = client.metadata()
     if "caption_candidates" not in metadata.signatures:
@@ -56,14 +59,14 @@ def build_page(client):
     most = metadata.signatures["caption_candidates"].outputs["captions"][1][1] or 1
     explains = "caption_explain" in metadata.signatures
 
-    def show(path, count):
+    def show(path: str | None, count: float) -> tuple[Candidates | None, str, list[tuple[Image.Image, str]]]:
         if path is None:
             return None, _HINT, []
         try:
             found = client.candidates(path)
             explanation = client.explain(path) if explains and found.status == OK else None
         except CallError as error:
-            raise gr.Error(f"The server gave no answer: {error}", duration=None) from error
+            raise gr.Error(f"The request failed: {error}", duration=None) from error
         return found, format_candidates(found, count), _maps(path, explanation)
 
     with gr.Blocks(title=f"{metadata.name}: captions", analytics_enabled=False) as page:
@@ -71,7 +74,7 @@ def build_page(client):
         candidates = gr.State()
         with gr.Row(equal_height=False):
             with gr.Column(scale=5):
-                # No image mode: the file travels as it is, and what reads it is the served model.
+                # No image mode: the file is sent unchanged; the served model decodes it.
                 photo = gr.Image(
                     label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=380
                 )
@@ -88,7 +91,9 @@ def build_page(client):
                 )
                 captions = gr.HTML(_HINT, elem_id="captions")
         if explains:
-            gr.Markdown("### Where the model looked\nA tile for each word: bright is where, the cross is the peak.")
+            gr.Markdown(
+                "### Attention\nOne tile per word: bright regions have high attention, the cross marks the peak."
+            )
         gallery = gr.Gallery(
             show_label=False,
             elem_id="attention",
@@ -99,23 +104,31 @@ def build_page(client):
             buttons=["fullscreen"],
         )
         photo.change(show, [photo, count], [candidates, captions, gallery], concurrency_limit=4, api_name="caption")
-        count.change(format_candidates, [candidates, count], captions, show_progress="hidden", api_name=False)
+        count.change(
+            format_candidates,
+            [candidates, count],
+            captions,
+            show_progress="hidden",
+            api_name=False,  # type: ignore[arg-type]  # False hides it from the page's own API documentation
+        )
     return page
 
 
-def run_app(server, port=7860, host="127.0.0.1", wait_s=60.0, block=True, **options):
-    """Serves the page until it is interrupted.
+def run_app(
+    server: str, port: int = 7860, host: str = "127.0.0.1", wait_s: float = 60.0, block: bool = True, **options: Any
+) -> gr.Blocks:
+    """Serves the page until interrupted.
 
     Args:
         server: URL of the model server; see `Client`.
-        port: of the page; 0: a free one.
+        port: of the page; 0 picks a free one.
         host: address to listen on.
         wait_s: seconds to wait for the model server.
-        block: return at once where false, with the running page.
-        options: of `Client`.
+        block: serve until interrupted; False returns the running page at once.
+        options: arguments of `Client`.
 
     Raises:
-        ExportError: the model does not answer, or the port is taken.
+        ExportError: the model is not available, or the port is in use.
     """
     client = Client(server, **options)
     client.wait_until_available(wait_s)
@@ -134,15 +147,15 @@ def run_app(server, port=7860, host="127.0.0.1", wait_s=60.0, block=True, **opti
             prevent_thread_lock=True,
         )
     except OSError as error:
-        raise ExportError(f"Port {port} on {host} is taken; give another --port.") from error
+        raise ExportError(f"Port {port} on {host} is in use; give another --port.") from error
     print(f"The page is at {url}", flush=True)
     if block:
         page.block_thread()
     return page
 
 
-def format_candidates(found, count):
-    """`Candidates` as HTML; the bar is a caption's share of the shown ones' probability."""
+def format_candidates(found: Candidates | None, count: float) -> str:
+    """`Candidates` as HTML; each bar shows the probability of a caption relative to the others shown."""
     if found is None:
         return _HINT
     if found.status != OK:
@@ -158,8 +171,8 @@ def format_candidates(found, count):
     return f"<div class='candidates'>{''.join(lines)}</div>"
 
 
-def _maps(path, explanation):
-    """List of `(image, word)` for the gallery."""
+def _maps(path: str, explanation: Explanation | None) -> list[tuple[Image.Image, str]]:
+    """`(image with its attention map, word)` for the gallery."""
     if explanation is None or explanation.status != OK:
         return []
     with Image.open(path) as file:
@@ -169,7 +182,7 @@ def _maps(path, explanation):
     ]
 
 
-def _free_port(host):
+def _free_port(host: str) -> int:
     import socket
 
     with socket.socket() as probe:

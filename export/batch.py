@@ -1,4 +1,4 @@
-"""Runs a SavedModel over any number of images, as an Apache Beam pipeline that can be stopped and gone on with."""
+"""Runs a SavedModel over any number of images in an Apache Beam pipeline that can be stopped and resumed."""
 
 import concurrent.futures
 import contextlib
@@ -9,8 +9,9 @@ import os
 import re
 import threading
 import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -25,7 +26,7 @@ from export.errors import ExportError
 from export.savedmodel_handler import OK, SavedModelHandler
 
 _PART, _QUARANTINE, _ABOUT = "part-", "_quarantine", "_written_by.json"
-_SHARD = 128  # images: what a kill may cost, and rows of an output file
+_SHARD = 128  # images in one output file, and the most that a kill can lose
 _POLL_S = 1.0
 _TYPES = {
     "string": pa.string(),
@@ -43,12 +44,12 @@ _TYPES = {
 
 
 class Summary(NamedTuple):
-    """What became of the images.
+    """Counts of a finished run.
 
     Attributes:
-        written: how many this run wrote.
-        skipped: how many an earlier run had written.
-        quarantined: how many cannot be read.
+        written: images whose outputs this run wrote.
+        skipped: images that an earlier run had written.
+        quarantined: images that cannot be read.
         quarantine: JSONL file with `name` and `reason` of each, or None.
     """
 
@@ -59,33 +60,40 @@ class Summary(NamedTuple):
 
 
 def run_batch(
-    model, pattern, output, signature="serving_default", texts=None, batch_size=None, shard_size=_SHARD, beam_flags=()
-):
-    """Writes a signature's outputs for every image that a pattern matches to a Parquet dataset.
+    model: str | Path,
+    pattern: str,
+    output: str,
+    signature: str = "serving_default",
+    texts: Mapping[str, str] | None = None,
+    batch_size: int | None = None,
+    shard_size: int = _SHARD,
+    beam_flags: Sequence[str] = (),
+) -> Summary:
+    """Writes the outputs of a signature, for every image that matches a pattern, to a Parquet dataset.
 
-    `output` becomes a folder that Parquet's readers take for one table: `name`, then the signature's outputs. Each of
-    its files appears whole or not at all, and a run goes on where an earlier one stopped: names that are there already
-    are skipped. Images that cannot be read are no rows of it; they are listed, with the reason, beside it in
-    `<output's stem>.quarantine.jsonl`, and tried again by the next run.
+    `output` becomes a folder that Parquet readers open as one table with the columns `name` and the outputs of the
+    signature. Each file is written atomically. A second run resumes: it skips names that are already in the table.
+    Images that cannot be read are not in the table; `<stem of output>.quarantine.jsonl` next to it lists them with the
+    reason, and the next run tries them again.
 
     Args:
-        model: folder of a model or of one version.
-        pattern: Beam's file pattern, `**` for folders at any depth, e.g. `photos/**` or `gs://bucket/photos/**.jpg`;
-            or a folder. What it matches is taken whatever its name.
-        output: folder, local or on any file system of Beam's, e.g. `captions.parquet`.
-        signature: one that takes `image_bytes` and the names in `texts`.
-        texts: dict of input name -> a string for every image.
-        batch_size: images in one call of the model; None: the largest it was warmed up with.
-        shard_size: images in an output file.
-        beam_flags: Beam's own, e.g. `--runner=DataflowRunner`; without a runner the pipeline runs in this process.
-            Workers elsewhere need this package, TensorFlow, and the model under the same path.
+        model: folder of a model, or of one of its versions.
+        pattern: a folder, or a file pattern of Beam with `**` for folders at any depth, e.g. `photos/**` or
+            `gs://bucket/photos/**.jpg`. Every file that matches is read, whatever its extension.
+        output: folder, local or on any file system that Beam supports, e.g. `captions.parquet`.
+        signature: its inputs must be `image_bytes` and the names in `texts`.
+        texts: dict of input name -> the string to send with every image.
+        batch_size: images in one call of the model; None: the largest batch size of its warm-up requests.
+        shard_size: images in one output file.
+        beam_flags: flags of Beam, e.g. `--runner=DataflowRunner`; without a runner the pipeline runs in this process.
+            Remote workers need this package, TensorFlow, and the model under the same path.
 
     Returns:
         `Summary`.
 
     Raises:
-        ExportError: no such model, signature or runner, nothing matches, or `output` was written by another model or
-            cannot be written.
+        ExportError: the model, signature or runner does not exist, no file matches, or `output` belongs to another
+            model or cannot be written.
     """
     if batch_size is not None and batch_size < 1:
         raise ExportError(f"`batch_size` must be at least 1; got {batch_size}.")
@@ -100,10 +108,10 @@ def run_batch(
     waiting = [name for name in names if name not in done]
     named = [name for name in waiting if _is_text(name)]
     if len(named) < len(waiting):
-        reason = "unreadable: the file's name is not UTF-8, as names in Parquet must be"
+        reason = "unreadable: the file name is not UTF-8, which Parquet requires"
         _write_quarantine(output, f"{_PART}names", [(name, reason) for name in waiting if not _is_text(name)])
-    shards = [tuple(named[start : start + shard_size]) for start in range(0, len(named), shard_size)]
-    shards = {_PART + hashlib.sha256("\n".join(shard).encode()).hexdigest()[:20]: shard for shard in shards}
+    slices = [tuple(named[start : start + shard_size]) for start in range(0, len(named), shard_size)]
+    shards = {_PART + hashlib.sha256("\n".join(shard).encode()).hexdigest()[:20]: shard for shard in slices}
     if shards:
         size = batch_size or _largest_batch(folder)
         handler = SavedModelHandler(str(folder), signature, about["texts"], size)
@@ -113,18 +121,24 @@ def run_batch(
     return Summary(len(waiting) - bad[0], len(names) - len(waiting), *bad)
 
 
-def _run(shards, handler, output, schema, beam_flags):
+def _run(
+    shards: Mapping[str, tuple[str, ...]],
+    handler: SavedModelHandler,
+    output: str,
+    schema: pa.Schema,
+    beam_flags: Sequence[str],
+) -> None:
     options = PipelineOptions(list(beam_flags))
     runner = None
     if options.view_as(StandardOptions).runner is None:
-        # Beam's own default looks for a binary to download.
+        # The default runner of Beam would try to download a binary.
         from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
         runner = FnApiRunner()
     try:
         made = beam.Pipeline(runner=runner, options=options)
     except ValueError as error:
-        raise ExportError(f"Beam takes no {' '.join(beam_flags)}: {error}") from error
+        raise ExportError(f"Beam does not accept {' '.join(beam_flags)}: {error}") from error
     with made as pipeline:
         _ = (
             pipeline
@@ -134,8 +148,8 @@ def _run(shards, handler, output, schema, beam_flags):
         )
 
 
-def _write_shard(result, output, schema):
-    """Writes a shard's files. Their names follow from their contents, so that doing it twice changes nothing."""
+def _write_shard(result: Any, output: str, schema: pa.Schema) -> None:
+    """Writes the files of a shard. Their names depend only on their contents, so writing them twice is harmless."""
     part, rows = result.example[0], result.inference
     bad = [(name, reason) for name, reason, _ in rows if reason != OK]
     if bad:
@@ -147,33 +161,33 @@ def _write_shard(result, output, schema):
         _write_whole(f"{output}/{part}.parquet", buffer.getvalue())
 
 
-def _write_quarantine(output, part, rows):
+def _write_quarantine(output: str, part: str, rows: Iterable[tuple[str, str]]) -> None:
     lines = [json.dumps({"name": name, "reason": reason}, ensure_ascii=False) + "\n" for name, reason in rows]
-    # Bytes of a name that are not UTF-8 become JSON's own escapes, which give the name back when read.
+    # Bytes that are not UTF-8 become JSON escapes; reading them gives the same name.
     _write_whole(f"{output}/{_QUARANTINE}/{part}.jsonl", "".join(lines).encode(errors="backslashreplace"))
 
 
-def _is_text(name):
-    """Whether a file's name is UTF-8."""
+def _is_text(name: str) -> bool:
+    """Whether a file name is UTF-8."""
     return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
-def _write_whole(path, data):
+def _write_whole(path: str, data: bytes) -> None:
     folder, _, name = path.rpartition("/")
-    with contextlib.suppress(OSError):  # it is there
+    with contextlib.suppress(OSError):  # the folder exists
         FileSystems.mkdirs(folder)
-    temporary = f"{folder}/_{name}.{uuid.uuid4().hex}.tmp"  # readers skip names that begin so
+    temporary = f"{folder}/_{name}.{uuid.uuid4().hex}.tmp"  # Parquet readers skip names that start with an underscore
     try:
         with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             file.write(data)
         FileSystems.rename([temporary], [path])
-    except OSError as error:  # Beam's own errors are among them
+    except OSError as error:  # includes the errors of Beam
         raise ExportError(
-            f"`{path}` cannot be written: {error.strerror or error}. What is there stays, and the next run goes on."
+            f"`{path}` cannot be written: {error.strerror or error}. Files already written stay; run again to resume."
         ) from error
 
 
-def _plain(outputs):
+def _plain(outputs: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value.decode("utf-8", "replace")
         if isinstance(value, bytes)
@@ -184,30 +198,33 @@ def _plain(outputs):
     }
 
 
-def _read(path):
+def _read(path: str) -> bytes:
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         return file.read()
 
 
-def _list(pattern):
-    # Beam looks into the folder before the first wildcard; the current one must be called by a name.
-    here = "" if "/" in re.match(r"[^*?[]*", pattern)[0] else "./"
+def _list(pattern: str) -> list[str]:
+    # Beam lists the folder in front of the first wildcard, so the current folder needs a name.
+    fixed = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+    here = "" if "/" in fixed else "./"
     found = FileSystems.match([here + pattern])[0].metadata_list
     return [each.path.removeprefix(here) for each in found]
 
 
-def _images(pattern):
+def _images(pattern: str) -> list[str]:
     if not os.path.isdir(pattern):
         return sorted(set(_list(pattern)))
     folder = pattern.rstrip("/")
-    quoted = re.sub(r"[*?[]", "?", folder)  # Beam has no other way to quote what stands in a folder's name
+    quoted = re.sub(r"[*?[]", "?", folder)  # Beam cannot escape wildcards in the name of a folder
     return sorted({path for path in _list(f"{quoted}/**") if path.startswith(f"{folder}/")})
 
 
-def _prepare(output, about):
-    """Makes the folder, or sees that it is this model's; removes what a killed run left."""
+def _prepare(output: str, about: Mapping[str, Any]) -> None:
+    """Creates the output folder, or checks that it belongs to this model; deletes temporary files of a killed run."""
     if re.search(r"[*?[]", output):
-        raise ExportError(f"The output's path must have no *, ? or [, which Beam takes for patterns; got `{output}`.")
+        raise ExportError(
+            f"The path of the output must not contain *, ? or [, which are wildcards for Beam; got `{output}`."
+        )
     if os.path.isfile(output):
         raise ExportError(f"`{output}` is a file; the output is a folder of Parquet files.")
     path = f"{output}/{_ABOUT}"
@@ -216,10 +233,11 @@ def _prepare(output, about):
         if found != about:
             changed = [name for name in about if found.get(name) != about[name]]
             raise ExportError(
-                f"`{output}` was written with another {' and '.join(changed)}; give another --output, or delete it."
+                f"`{output}` was written with a different {' and '.join(changed)}; give another "
+                "--output or delete this one."
             )
     elif FileSystems.exists(output) and _list(f"{output}/**"):
-        raise ExportError(f"`{output}` holds files that this command has not written; give another --output.")
+        raise ExportError(f"`{output}` contains files that this command did not write; give another --output.")
     else:
         _write_whole(path, json.dumps(about, indent=2).encode())
     left = [*_list(f"{output}/_*.tmp"), *_list(f"{output}/{_QUARANTINE}/*")]
@@ -227,15 +245,15 @@ def _prepare(output, about):
         FileSystems.delete(left)
 
 
-def _written_names(output):
+def _written_names(output: str) -> set[str]:
     names = set()
     for path in _list(f"{output}/{_PART}*.parquet"):
         names.update(pq.read_table(io.BytesIO(_read(path)), columns=["name"])["name"].to_pylist())
     return names
 
 
-def _collect_quarantine(output):
-    """Joins the shards' quarantines in one file; `(number of images, path or None)`."""
+def _collect_quarantine(output: str) -> tuple[int, str | None]:
+    """Merges the quarantine files of the shards into one; returns `(number of images, path or None)`."""
     folder, _, name = output.rpartition("/")
     path = f"{folder}/" if folder or output.startswith("/") else ""
     path += f"{name.removesuffix('.parquet')}.quarantine.jsonl"
@@ -250,8 +268,10 @@ def _collect_quarantine(output):
     return len(lines), path
 
 
-def _describe(folder, signature, texts):
-    """The output's columns, and what tells this work from other work."""
+def _describe(
+    folder: Path, signature: str, texts: Mapping[str, str]
+) -> tuple[list[tuple[str, pa.DataType]], dict[str, Any]]:
+    """The columns of the output, and the model, signature and texts that identify this job."""
     from export.inspect import inspect_savedmodel
 
     inspection = inspect_savedmodel(folder)
@@ -267,7 +287,9 @@ def _describe(folder, signature, texts):
         if name == "status":
             continue
         if info["dtype"] not in _TYPES or info["shape"] is None:
-            raise ExportError(f"Output `{name}` of `{signature}` ({info['dtype']}) has no Parquet column.")
+            raise ExportError(
+                f"Output `{name}` of `{signature}` ({info['dtype']}) cannot be stored as a Parquet column."
+            )
         kind = _TYPES[info["dtype"]]
         for _ in info["shape"][1:]:
             kind = pa.list_(kind)
@@ -275,15 +297,15 @@ def _describe(folder, signature, texts):
     return columns, {"model": inspection.fingerprint, "signature": signature, "texts": texts}
 
 
-def _version_folder(model):
+def _version_folder(model: str | Path) -> Path:
     folder = Path(model).expanduser().resolve()
     if (folder / "saved_model.pb").is_file() or not folder.is_dir():
-        return folder  # a missing one is refused, with a reason, where it is read
+        return folder  # a missing folder raises a clear error when it is read
     versions = [path for path in folder.iterdir() if path.name.isdecimal()]
     return max(versions, key=lambda path: int(path.name), default=folder)
 
 
-def _largest_batch(folder):
+def _largest_batch(folder: Path) -> int:
     try:
         return max(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["warmup"]["batch_sizes"])
     except (OSError, ValueError, KeyError):
@@ -291,14 +313,14 @@ def _largest_batch(folder):
 
 
 @contextlib.contextmanager
-def _shown(output, shards):
-    """Shows progress, by the files that are there: that works whoever writes them."""
+def _shown(output: str, shards: Mapping[str, tuple[str, ...]]) -> Iterator[None]:
+    """Shows progress by counting output files, which works for every runner."""
     from vl_keras.progress import Progress
 
     stop = threading.Event()
     total = sum(map(len, shards.values()))
 
-    def watch():
+    def watch() -> None:
         with Progress("images", total, "image") as progress:
             while not stop.wait(_POLL_S):
                 found = [*_list(f"{output}/{_PART}*"), *_list(f"{output}/{_QUARANTINE}/{_PART}*")]

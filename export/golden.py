@@ -1,6 +1,7 @@
-"""A few images that every export is checked and warmed up with, in the forms that people send."""
+"""Images, in the usual file formats, with which every export is checked and warmed up."""
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -8,8 +9,8 @@ from PIL import Image
 _EXIF_ORIENTATION = 0x0112
 
 
-def golden_images():
-    """Dict of name -> file bytes; the same in every call. The first one is a plain JPEG photo of usual size."""
+def golden_images() -> dict[str, bytes]:
+    """Dict of file name -> file contents, the same in every call. The first is a JPEG photo of usual size."""
     jpeg, png = {"format": "JPEG", "quality": 90}, {"format": "PNG"}
     turned = Image.Exif()
     turned[_EXIF_ORIENTATION] = 6
@@ -27,8 +28,8 @@ def golden_images():
     }
 
 
-def _scene(seed, height, width):
-    """Soft coloured blobs: smooth as photos are, so that resizing and JPEG act on them as on photos."""
+def _scene(seed: int, height: int, width: int) -> Image.Image:
+    """Soft coloured blobs. They are smooth like photos, so resizing and JPEG affect them in the same way."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j][..., None]
     scene = np.zeros((height, width, 3)) + random.uniform(60, 200, 3)
@@ -39,7 +40,7 @@ def _scene(seed, height, width):
     return Image.fromarray(np.clip(scene + 8 * np.sin(40 * (x + y)), 0, 255).astype(np.uint8))
 
 
-def _encode(image, **options):
+def _encode(image: Image.Image, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, **options)
     return file.getvalue()

@@ -1,9 +1,11 @@
-"""The gate before publishing: the written SavedModel answers what the model in memory answers."""
+"""The check before publishing: the SavedModel must give the same outputs as the model in memory."""
 
 import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
 
 # isort: split
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,45 +14,48 @@ from export.errors import ExportError
 from export.images import OK
 from vl_keras.data.image_ops import decode_image, resize
 
-_SAME_SHAPE, _OTHER_SHAPE = 1e-5, 1e-4  # largest difference of a score
+_SAME_SHAPE, _OTHER_SHAPE = 1e-5, 1e-4  # largest difference of a number, at the same and at another batch shape
 _TEXTS = ("a dog runs on the beach", "", "two people, a red car and a tree", "Ein Hund läuft", "犬が走る")
 
 
 class Parity(NamedTuple):
-    """What was compared.
+    """Result of the comparison.
 
     Attributes:
-        rows: answers compared at the batch shape of the model in memory.
-        largest: largest difference of a number there.
-        alone: answers compared with those of each row by itself.
-        largest_alone: largest difference of a number there, attention aside.
-        ties: `signature, row` whose strings differ by itself, with scores no further apart than 1e-4.
+        rows: rows compared at the batch shape of the model in memory.
+        largest: largest difference of a number at that shape.
+        alone: rows that were also run in a batch of one.
+        largest_alone: largest difference of a number in a batch of one, without attention weights.
+        ties: `signature, row` whose strings differ in a batch of one although the scores differ by at most 1e-4.
     """
 
     rows: int
     largest: float
     alone: int
     largest_alone: float
-    ties: list
+    ties: list[str]
 
 
-def check_parity(folder, signatures, image_size, image_files):
+def check_parity(
+    folder: str | Path, signatures: Mapping[str, Any], image_size: tuple[int, int], image_files: Mapping[str, bytes]
+) -> Parity:
     """Runs images through a SavedModel and through the functions it was made from.
 
-    At the same batch shape strings must be equal and numbers within 1e-5; of each row by itself, numbers within
-    1e-4 (attention aside), and strings equal unless their scores lie that close.
+    At the same batch shape, strings must be equal and numbers must agree within 1e-5. Each row is also run in a batch
+    of one: numbers (except attention weights) must agree within 1e-4; strings may differ only if the signature gives
+    scores, since two candidates may tie.
 
     Args:
         folder: of the SavedModel.
-        signatures: dict of name -> `ServingSignature`, in memory.
-        image_size: `(height, width)` that the model sees.
-        images: dict of name -> file bytes; all must be readable.
+        signatures: dict of name -> `ServingSignature` of the model in memory.
+        image_size: `(height, width)` of the input of the model.
+        image_files: dict of name -> file contents; all must be valid images.
 
     Returns:
         `Parity`.
 
     Raises:
-        ExportError: it answers something else; the message says which signature and row.
+        ExportError: the outputs differ; the message names the signature and the row.
     """
     served = tf.saved_model.load(str(folder)).signatures
     names = list(image_files)
@@ -60,56 +65,65 @@ def check_parity(folder, signatures, image_size, image_files):
     largest, largest_alone, ties, rows, alone = 0.0, 0.0, [], 0, 0
     for name, signature in signatures.items():
         inputs = {key: images if key == "image" else texts for key in signature.inputs}
-        sent = {"image_bytes" if key == "image" else key: data if key == "image" else texts for key in inputs}
+        served_inputs = {"image_bytes" if key == "image" else key: data if key == "image" else texts for key in inputs}
         expected = _numpy(tf.function(signature.function, autograph=False)(_tensors(inputs)))
-        answer = _numpy(served[name](**_tensors(sent)))
-        for row, status in enumerate(answer.pop("status")):
+        actual = _numpy(served[name](**_tensors(served_inputs)))
+        for row, status in enumerate(actual.pop("status")):
             if status != OK.encode():
-                raise ExportError(f"The SavedModel refuses {names[row]} in `{name}`: {status.decode()}.")
+                raise ExportError(f"The SavedModel rejects {names[row]} in `{name}`: {status.decode()}.")
         for key, value in expected.items():
-            largest = max(largest, _compare(value, answer[key], f"`{name}`, output `{key}`", names))
+            largest = max(largest, _compare(value, actual[key], f"`{name}`, output `{key}`", names))
         rows += len(data)
         for row in range(len(data)):
-            single = _numpy(served[name](**_tensors({key: value[row : row + 1] for key, value in sent.items()})))
-            apart, tie = _compare_alone(answer, single, row, f"`{name}`, {names[row]}")
-            largest_alone, alone = max(largest_alone, apart), alone + 1
+            single = _numpy(
+                served[name](**_tensors({key: value[row : row + 1] for key, value in served_inputs.items()}))
+            )
+            difference, tie = _compare_alone(actual, single, row, f"`{name}`, {names[row]}")
+            largest_alone, alone = max(largest_alone, difference), alone + 1
             ties += [f"{name}, {names[row]}"] if tie else []
     return Parity(rows, largest, alone, largest_alone, ties)
 
 
-def _compare(expected, answer, what, names):
-    """Largest difference of a number; raises where it is too large or where strings differ."""
-    if expected.shape != answer.shape:
-        raise ExportError(f"The SavedModel gives {what} in shape {answer.shape}, the model in memory {expected.shape}.")
-    if expected.dtype == object:
-        for row, (one, other) in enumerate(zip(expected, answer, strict=True)):
-            if np.any(one != other):
-                raise ExportError(f"The SavedModel gives {what} of {names[row]} as {other}, the model in memory {one}.")
-        return 0.0
-    apart = float(np.max(np.abs(expected - answer), initial=0.0))
-    if not apart <= _SAME_SHAPE:
+def _compare(expected: np.ndarray, actual: np.ndarray, what: str, names: Sequence[str]) -> float:
+    """Largest difference of a number. Raises `ExportError` if it is too large or if strings differ."""
+    if expected.shape != actual.shape:
         raise ExportError(
-            f"The SavedModel's {what} is {apart:.2e} from the model in memory; {_SAME_SHAPE:g} is the most."
+            f"The SavedModel returns {what} with shape {actual.shape}, the model in memory {expected.shape}."
         )
-    return apart
+    if expected.dtype == object:
+        for row, (one, other) in enumerate(zip(expected, actual, strict=True)):
+            if np.any(one != other):
+                raise ExportError(
+                    f"The SavedModel returns {what} of {names[row]} as {other}, the model in memory {one}."
+                )
+        return 0.0
+    difference = float(np.max(np.abs(expected - actual), initial=0.0))
+    if not difference <= _SAME_SHAPE:
+        raise ExportError(
+            f"The SavedModel and the model in memory differ by {difference:.2e} in {what}; at most {_SAME_SHAPE:g} "
+            "is allowed."
+        )
+    return difference
 
 
-def _compare_alone(answer, single, row, what):
-    """Difference of the scores of a row by itself, and whether its strings differ although the scores tie."""
-    scores = [key for key, value in answer.items() if value.dtype == np.float32 and key != "attention"]
-    apart = max((float(np.max(np.abs(answer[key][row] - single[key][0]))) for key in scores), default=0.0)
-    if not apart <= _OTHER_SHAPE:
-        raise ExportError(f"Of {what}, a number by itself is {apart:.2e} from that in a batch.")
-    strings = [key for key, value in answer.items() if value.dtype == object]
-    differ = any(np.any(answer[key][row] != single[key][0]) for key in strings)
+def _compare_alone(
+    actual: Mapping[str, np.ndarray], single: Mapping[str, np.ndarray], row: int, what: str
+) -> tuple[float, bool]:
+    """Largest difference of a number if the row is run alone, and whether its strings differ (a tie)."""
+    scores = [key for key, value in actual.items() if value.dtype == np.float32 and key != "attention"]
+    difference = max((float(np.max(np.abs(actual[key][row] - single[key][0]))) for key in scores), default=0.0)
+    if not difference <= _OTHER_SHAPE:
+        raise ExportError(f"{what}: run alone, a number differs by {difference:.2e} from the same row in a batch.")
+    strings = [key for key, value in actual.items() if value.dtype == object]
+    differ = any(np.any(actual[key][row] != single[key][0]) for key in strings)
     if differ and not scores:
-        raise ExportError(f"Of {what}, the answer by itself is not that in a batch.")
-    return apart, differ
+        raise ExportError(f"{what}: run alone, the strings differ from those of the same row in a batch.")
+    return difference, differ
 
 
-def _tensors(values):
+def _tensors(values: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
     return {key: tf.constant(value.tolist() if value.dtype == object else value) for key, value in values.items()}
 
 
-def _numpy(tensors):
+def _numpy(tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
     return {key: value.numpy() for key, value in tensors.items()}

@@ -1,34 +1,35 @@
-"""A new version of a model appears in its folder whole or not at all."""
+"""Publishes a new version of a model atomically."""
 
 import contextlib
 import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from export.errors import ExportError
 
-_UNFINISHED = ".exporting-"  # no integer, so no server takes it for a version
+_UNFINISHED = ".exporting-"  # not an integer, so servers ignore it
 
 
 @contextlib.contextmanager
-def publishing(base, version=None):
-    """Gives a folder to write a version into, and makes it `base/<version>` in one step when the block ends well.
+def publishing(base: str | Path, version: int | None = None) -> Iterator[tuple[Path, int]]:
+    """Gives a folder to write a version into, and renames it to `base/<version>` when the block succeeds.
 
-    What was written is flushed to disk before it is renamed, so that neither a server that polls the folder nor a
-    machine that loses its power sees half a version. A block that raises leaves nothing; what a killed process left is
-    removed by the next one. Exporters into the same folder wait for each other.
+    The files are flushed to disk before the rename, so neither a server that polls the folder nor a power failure
+    leaves half a version. If the block raises, the folder is deleted; folders of killed processes are deleted by the
+    next call. Exporters into the same folder wait for each other.
 
     Args:
         base: folder of the model.
-        version: positive int of at most 63 bits; None: one more than the highest that is there.
+        version: positive int of at most 63 bits; None: one more than the highest existing version.
 
     Yields:
-        `(folder, version)`: where to write, and what it will be called.
+        `(folder, version)`: the folder to write to, and the number of the version.
 
     Raises:
-        ExportError: that version is there already, or is no positive number of at most 63 bits.
+        ExportError: the version exists, or is not a positive number of at most 63 bits.
     """
     base = Path(base).expanduser()
     base.mkdir(parents=True, exist_ok=True)
@@ -39,19 +40,19 @@ def publishing(base, version=None):
         present = versions(base)
         if version is None:
             version = max(present, default=0) + 1
-        if not 1 <= version < 2**63:  # servers pass over a folder whose number they cannot hold
-            raise ExportError(f"A version is a positive number of at most 63 bits; got {version}.")
+        if not 1 <= version < 2**63:  # servers ignore larger numbers
+            raise ExportError(f"A version must be a positive number of at most 63 bits; got {version}.")
         target = base / str(version)
         if version in present or target.exists():
             raise ExportError(
-                f"`{target}` is there already, and a published version does not change. Give another version, or none: "
-                f"the next free one is {max(present, default=0) + 1}."
+                f"`{target}` exists, and a published version never changes. Give another version, or none: the next "
+                f"free version is {max(present, default=0) + 1}."
             )
         folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=base))
         try:
             yield folder, version
             _flush(folder)
-            folder.chmod(0o755)  # mkdtemp's folder is its owner's alone, and servers run as somebody else
+            folder.chmod(0o755)  # mkdtemp allows only the owner, but servers run as another user
             os.rename(folder, target)
             _flush_folder(base)
         except BaseException:
@@ -59,12 +60,12 @@ def publishing(base, version=None):
             raise
 
 
-def versions(base):
-    """Version numbers that lie in a model's folder."""
+def versions(base: str | Path) -> list[int]:
+    """The version numbers in the folder of a model, ascending."""
     return sorted(int(path.name) for path in Path(base).iterdir() if path.name.isdecimal() and path.is_dir())
 
 
-def _flush(folder):
+def _flush(folder: str | Path) -> None:
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
             with open(os.path.join(parent, name), "rb") as file:
@@ -72,7 +73,7 @@ def _flush(folder):
         _flush_folder(parent)
 
 
-def _flush_folder(folder):
+def _flush_folder(folder: str | Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,49 +1,61 @@
-"""Asks a served model about image files."""
+"""Sends image files and texts to a served model."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 from export.client import Client
-from export.client.results import OK
+from export.client.results import OK, Metadata
 from export.errors import ExportError
 from vl_keras.data.image_files import drawing_paths, find_images
 from vl_keras.errors import RunError
 
 _DEFAULT = "serving_default"
-_MOST_LINES = 20  # of one output of one image in a table
+_MOST_LINES = 20  # of one output of an image in the table
 
 
-def request(url, images=(), texts=None, signature=None, explain=None, wait_s=0.0, **options):
-    """Sends images, and texts beside them, to a served model.
+def request(
+    url: str,
+    images: Iterable[str | Path] = (),
+    texts: Mapping[str, str] | None = None,
+    signature: str | None = None,
+    explain: str | Path | None = None,
+    wait_s: float = 0.0,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Sends images and texts to a served model.
 
     Args:
         url: `grpc://HOST:PORT`, `http://HOST:PORT`, or with TLS `grpcs://`, `https://`.
         images: files and folders; folders are searched for images at any depth.
-        texts: dict of input name -> a string for every image, e.g. `{"context": "…"}`.
-        signature: name of the one to call; None: the default one, or the one that takes exactly these inputs.
-        explain: PNG file that shows where the model looked for each word; the signature is then `caption_explain`. For
-            several images each gets its own, with its name put before the ending.
-        wait_s: seconds to wait for the model to become available first.
-        options: of `Client`: `model`, `version`, `label`, `timeout_s`, `token`, `ca_file`, ….
+        texts: dict of input name -> the string to send with every image, e.g. `{"context": "…"}`; any text input of the
+            signature.
+        signature: name of the signature; None: the default one if it has exactly these inputs, else the only one that
+            has.
+        explain: PNG file for the attention weights of each word; the signature is then `caption_explain`. For several
+            images there is one file each, with the name of the image before the extension.
+        wait_s: seconds to wait for the model to become available.
+        options: arguments of `Client`: `model`, `version`, `label`, `timeout_s`, `token`, `ca_file`, ….
 
     Returns:
-        A list of dicts, one an image (or one, where only texts are asked): `image`, `status`, and the outputs as
-        Python values; `explanation` is the PNG's path.
+        One dict per image (or one dict, if only texts are sent): `image`, `status`, and the outputs as Python values;
+        `explanation` is the path of the PNG.
 
     Raises:
-        ExportError: nothing to send, the model has no such signature, the server gave no answer, or `explain` would be
-            drawn over one of the images.
+        ExportError: there is nothing to send, the model has no such signature, the request failed, or `explain` would
+            overwrite one of the images.
     """
     paths = find_images(images)
     texts = dict(texts or {})
     if images and not paths:
         raise ExportError(f"There is no image in {', '.join(map(str, images))}.")
     if not paths and not texts:
-        raise ExportError("There is nothing to send: give --image, or a text.")
+        raise ExportError("There is nothing to send: give --image or a text.")
     if explain is not None and Path(explain).suffix.lower() != ".png":
-        raise ExportError(f"An explanation is a PNG file; `{explain}` does not end in .png.")
+        raise ExportError(f"An explanation is a PNG file, but `{explain}` does not end in .png.")
     try:
         drawings = drawing_paths(explain, paths)
     except RunError as error:
@@ -64,8 +76,8 @@ def request(url, images=(), texts=None, signature=None, explain=None, wait_s=0.0
     return results
 
 
-def draw_attention(row, path, drawing):
-    """Writes the PNG of one image's `caption_explain`."""
+def draw_attention(row: Mapping[str, Any], path: str | Path, drawing: str | Path) -> None:
+    """Draws the output of `caption_explain` for one image."""
     from PIL import Image, ImageOps
 
     from vl_keras.drawing.attention_drawing import draw_explanation
@@ -83,8 +95,8 @@ def draw_attention(row, path, drawing):
     draw_explanation(explanation, image, drawing, Path(path).name)
 
 
-def format_rows(rows):
-    """What `request` gives as a table: an image's name, then its strings and numbers, a candidate a line."""
+def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Formats the result of `request` as a table: name of the image, strings, numbers; one candidate per line."""
     table = []
     for row in rows:
         name = Path(row["image"]).name if "image" in row else ""
@@ -103,12 +115,12 @@ def format_rows(rows):
     )
 
 
-def _widest(table):
+def _widest(table: Sequence[Sequence[str]]) -> int:
     return max(map(len, table), default=1)
 
 
-def _strings_first(outputs):
-    def rank(item):
+def _strings_first(outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    def rank(item: tuple[str, Any]) -> bool:
         value = item[1]
         while isinstance(value, list) and value:
             value = value[0]
@@ -117,7 +129,7 @@ def _strings_first(outputs):
     return sorted(outputs.items(), key=rank)
 
 
-def _lines(name, value):
+def _lines(name: str, value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list):
@@ -130,8 +142,8 @@ def _lines(name, value):
     return [f"{name}: {' x '.join(map(str, shape))} values"]
 
 
-def _choose(metadata, wanted, given):
-    """The signature to call."""
+def _choose(metadata: Metadata, wanted: str | None, given: set[str]) -> str:
+    """Chooses the signature to call."""
     known = {name: set(signature.inputs) for name, signature in metadata.signatures.items()}
     if wanted is not None:
         if wanted not in known:
@@ -149,12 +161,12 @@ def _choose(metadata, wanted, given):
     raise ExportError(f"{why[0].upper()}{why[1:]} {_names(given)}; choose one with --signature: {lines}.")
 
 
-def _names(names):
+def _names(names: Iterable[str]) -> str:
     return " and ".join(sorted(names))
 
 
-def _plain(value):
-    """Python's own value of an output: text, numbers, lists."""
+def _plain(value: Any) -> Any:
+    """An output as plain Python value: text, number or list."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, np.ndarray):

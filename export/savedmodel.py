@@ -1,4 +1,4 @@
-"""A trained run becomes a SavedModel that TensorFlow Serving answers from."""
+"""Exports a trained run as a SavedModel for TensorFlow Serving."""
 
 import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
 
@@ -7,8 +7,9 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -30,59 +31,59 @@ DEFAULT = "serving_default"
 
 
 class Exported(NamedTuple):
-    """What was published.
+    """A published version.
 
     Attributes:
         path: folder of the version.
-        version: its number.
-        manifest: dict, the contents of its `manifest.json`.
+        version: number of the version.
+        manifest: contents of its `manifest.json`.
     """
 
     path: Path
     version: int
-    manifest: dict
+    manifest: dict[str, Any]
 
 
 def export_savedmodel(
-    run_dir,
-    out,
-    version=None,
-    weights="auto",
-    weights_dtype="float32",
-    batch_sizes=(1, 4, 16),
-    overrides=(),
-    log=print,
-):
+    run_dir: str | Path,
+    out: str | Path,
+    version: int | None = None,
+    weights: str = "auto",
+    weights_dtype: str = "float32",
+    batch_sizes: Sequence[int] = (1, 4, 16),
+    overrides: Sequence[str] = (),
+    log: Callable[[str], object] = print,
+) -> Exported:
     """Exports a run to `out/<version>/`, ready for TensorFlow Serving.
 
-    The folder holds the SavedModel with the task's signatures, warm-up requests and `manifest.json`. It is checked
-    against the model in memory before it appears (`check_parity`), and appears in one step (`publishing`). The same run
-    gives the same graph and the same fingerprint each time. It computes in float32 whatever the training's precision.
+    The folder contains the SavedModel with the signatures of the task, warm-up requests and `manifest.json`. It is
+    compared with the model in memory (`check_parity`), then published atomically (`publishing`). Exporting the same run
+    again gives the same graph and the same fingerprint. The SavedModel computes in float32, whatever the precision of
+    the training.
 
     Args:
         run_dir: folder that `train` wrote.
-        out: folder of the model, whose name is the model's name.
-        version: positive int; None: the next one.
+        out: folder of the model; its name is the name of the model.
+        version: positive int; None: the next free version.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
-        weights_dtype: float32, or how the weights are kept on disk and in memory: float16, bfloat16, or int8. The
-            development measures are then taken before and after, and logged.
-        batch_sizes: rows of the warm-up requests.
-        overrides: `"generation.…=value"` and `"data.…=value"` strings.
-        log: called with lines that say what is done.
+        weights_dtype: type of the weights on disk and in memory: float32, float16, bfloat16 or int8. For any type but
+            float32, the metrics on the development split are computed before and after, and logged.
+        batch_sizes: numbers of rows of the warm-up requests.
+        overrides: settings to export with, e.g. `"generation.beam_size=5"`.
+        log: called with each line of progress.
 
     Returns:
         `Exported`.
 
     Raises:
-        ExportError: the version is there already, the SavedModel does not answer as the model does, it holds an
-            operation that TensorFlow Serving has not, or the disk is full.
-        RunError: there is no such run.
-        RetrievalError: its `generation.memory` is not there or does not go with it.
+        ExportError: the version exists, the SavedModel and the model give different outputs, TensorFlow Serving lacks
+            an operation, or the disk is full.
+        VlKerasError: the run cannot be loaded, see `load_run`.
     """
     if weights_dtype not in DTYPES:
         raise ExportError(f"`weights_dtype` must be one of {', '.join(DTYPES)}; got {weights_dtype!r}.")
     if not batch_sizes or min(batch_sizes) < 1:
-        raise ExportError(f"`batch_sizes` must be positive numbers; got {batch_sizes!r}.")
+        raise ExportError(f"`batch_sizes` must be positive; got {batch_sizes!r}.")
     config, task, model, which = load_run(run_dir, weights, overrides, precision="float32")
     log(f"Exporting {run_dir}: {which}.")
     stored, loss = None, None
@@ -95,15 +96,15 @@ def export_savedmodel(
         _save(functions, task, folder)
         description = inspect_savedmodel(folder)
         if description.problems:
-            raise ExportError("TensorFlow Serving could not run this SavedModel: " + "; ".join(description.problems))
-        log("Comparing with the model in memory.")
+            raise ExportError("TensorFlow Serving cannot run this SavedModel: " + "; ".join(description.problems))
+        log("Comparing the SavedModel with the model in memory.")
         parity = check_parity(folder, signatures, data.image_size, golden_images())
         log(
-            f"The same {parity.rows} answers (numbers within {parity.largest:.1e}), by themselves within "
-            f"{parity.largest_alone:.1e}" + (f"; ties: {', '.join(parity.ties)}." if parity.ties else ".")
+            f"{parity.rows} rows have equal outputs (numbers within {parity.largest:.1e}; in batches of one within "
+            f"{parity.largest_alone:.1e}" + (f"; ties: {', '.join(parity.ties)})." if parity.ties else ").")
         )
         inputs = {name: [spec.name for spec in function.input_signature] for name, function in functions.items()}
-        # The default is a graph of its own, whose first run would otherwise be somebody's request.
+        # The default signature is a separate graph; without warm-up, the first request would be slow.
         records = write_warmup(folder, {DEFAULT: next(iter(inputs.values())), **inputs}, batch_sizes)
         manifest = {
             "model": Path(out).name,
@@ -128,20 +129,24 @@ def export_savedmodel(
 
 
 @contextlib.contextmanager
-def _room(out):
-    """Inside, files are written; a disk that has no room for them is said, whoever of Python and TensorFlow writes."""
+def _room(out: str | Path) -> Iterator[None]:
+    """Turns a full disk into an `ExportError`, whether Python or TensorFlow was writing."""
     try:
         yield
     except (OSError, tf.errors.ResourceExhaustedError) as error:
-        if getattr(error, "filename", None) is not None:  # says itself which file
+        if getattr(error, "filename", None) is not None:  # the error names the file
             raise
-        raise ExportError(f"Nothing is published: `{out}` cannot be written. {first_line(error)} Make room.") from error
+        raise ExportError(
+            f"Nothing was published: `{out}` cannot be written. {first_line(error)} Make room on that disk."
+        ) from error
 
 
-def _store_weights(task, model, dtype, log):
-    """`StoredWeights` of a task's model, and the development measures before and after."""
+def _store_weights(
+    task: Any, model: Any, dtype: str, log: Callable[[str], object]
+) -> tuple[StoredWeights, dict[str, Any]]:
+    """`StoredWeights` of a model, and the metrics on the development split before and after."""
     split = task.config.data.dev_split
-    log(f"Measuring {split} with float32 and with {dtype} weights.")
+    log(f"Evaluating {split} with float32 and with {dtype} weights.")
     before, _ = task.epoch_metrics(model, split)
     stored = StoredWeights(task.parts(model).values(), dtype)
     after, _ = task.epoch_metrics(model, split)
@@ -150,29 +155,29 @@ def _store_weights(task, model, dtype, log):
     return stored, {"split": split, "float32": before, dtype: after}
 
 
-def _save(functions, task, folder):
+def _save(functions: Mapping[str, Any], task: Any, folder: Path) -> None:
     module = tf.Module()
     concrete = {name: function.get_concrete_function() for name, function in functions.items()}
     module.weights = _variables(concrete.values())
     if task.text_encoder is not None:
-        module.preprocessor = task.text_encoder.preprocessor  # holds the vocabulary's lookup table
+        module.preprocessor = task.text_encoder.preprocessor  # owns the lookup table of the vocabulary
     default = next(iter(concrete.values()))
     tf.saved_model.save(module, str(folder), signatures={DEFAULT: default, **concrete})
 
 
-def _variables(functions):
-    """The variables that functions read, in the order in which they first do: `function.variables` has none."""
+def _variables(functions: Iterable[Any]) -> list[tf.Variable]:
+    """The variables that functions read, in the order of first use; `function.variables` has no defined order."""
     by_handle = {id(variable.handle): variable for function in functions for variable in function.variables}
     handles = {id(capture): None for function in functions for capture in function.graph.external_captures}
     return [by_handle[handle] for handle in handles if handle in by_handle]
 
 
-def _describe_run(run_dir):
+def _describe_run(run_dir: str | Path) -> dict[str, Any]:
     run = RunDir(run_dir)
     starts = json.loads((run.path / "versions.json").read_text(encoding="utf-8"))
     return {"name": run.path.resolve().name, "measures": run.read_metrics(), "started": starts[-1]}
 
 
-def _hashes(folder):
+def _hashes(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -1,9 +1,11 @@
-"""The files with which TensorFlow Serving runs exported models: its own, Docker's, Kubernetes' and KServe's."""
+"""Writes the configuration files of TensorFlow Serving, Docker Compose, Kubernetes and KServe."""
 
 import json
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from google.protobuf import text_format
@@ -13,13 +15,13 @@ from export.serving_protos import BatchingParameters, MonitoringConfig, read_tex
 
 SERVER_VERSION = "2.20.0"
 IMAGE = f"tensorflow/serving:{SERVER_VERSION}"
-GRPC_PORT, REST_PORT = 8500, 8501  # of the image's entry point
+GRPC_PORT, REST_PORT = 8500, 8501  # defaults of the published image
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _MODELS, _CONFIG = "/models", "/config"  # in the container
 _MAX_BATCH = 16
 _BATCH_TIMEOUT_MICROS = 2000
 _BATCH_THREADS = 2
-_MOST_ENQUEUED = 64  # batches; beyond that the server answers UNAVAILABLE at once
+_MOST_ENQUEUED = 64  # batches; beyond that the server returns UNAVAILABLE at once
 _STOP_SECONDS = 40
 _USER = 1000
 _RESOURCES = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
@@ -27,38 +29,39 @@ _REPLICAS = (2, 8)
 _CPU_PERCENT = 70
 
 
-def write_serving_config(models, out, claim="models"):
-    """Writes what a server of these models needs.
+def write_serving_config(models: Iterable[str | Path], out: str | Path, claim: str = "models") -> list[Path]:
+    """Writes the configuration files for a server of these models.
 
-    `models.config`, `batching.config` and `monitoring.config` are TensorFlow Serving's own; `docker-compose.yaml`,
-    `kubernetes.yaml` and `kserve.yaml` use its published image. The files of the server are read back as its own
-    messages.
+    `models.config`, `batching.config` and `monitoring.config` configure TensorFlow Serving; `docker-compose.yaml`,
+    `kubernetes.yaml` and `kserve.yaml` run its published image. The files for the server are parsed again to check
+    them.
 
     Args:
-        models: folders of models, each with a folder for every version; its name is the model's name.
+        models: folders of models, each with one folder per version; the name of the folder is the name of the model.
         out: folder to write to.
-        claim: name of the PersistentVolumeClaim that holds these folders in a cluster.
+        claim: name of the PersistentVolumeClaim that contains these folders in a cluster.
 
     Returns:
-        List of the `Path`s written.
+        The written paths.
 
     Raises:
-        ExportError: a folder holds no version, or two have one name.
+        ExportError: a folder contains no version, or two folders have the same name.
     """
-    folders = {}
+    folders: dict[str, Path] = {}
     for folder in map(Path, models):
         folder = folder.expanduser().resolve()
         if folder.name in folders:
-            raise ExportError(f"Two models are called {folder.name}: `{folders[folder.name]}` and `{folder}`.")
+            raise ExportError(f"Two models have the name {folder.name}: `{folders[folder.name]}` and `{folder}`.")
         folders[folder.name] = folder
     if not folders:
         raise ExportError("Give the folder of at least one model.")
-    services = {}
+    services: dict[str, str] = {}
     for model in folders:
         other = services.setdefault(_kubernetes_name(model), model)
         if other != model:
             raise ExportError(
-                f"{other} and {model} would both be called {_kubernetes_name(model)} in Kubernetes; rename one folder."
+                f"{other} and {model} would have the same name {_kubernetes_name(model)} in Kubernetes; rename one "
+                "folder."
             )
     max_batch = max(_max_batch(folder) for folder in folders.values())
     out = Path(out).expanduser()
@@ -80,7 +83,7 @@ def write_serving_config(models, out, claim="models"):
     return [out / file for file in texts]
 
 
-def _check(out):
+def _check(out: Path) -> None:
     from tensorflow_serving.config import model_server_config_pb2
 
     read_text_proto(out / "models.config", model_server_config_pb2.ModelServerConfig())
@@ -88,14 +91,14 @@ def _check(out):
     read_text_proto(out / "monitoring.config", MonitoringConfig())
 
 
-def _max_batch(folder):
-    """The largest batch that the newest version was warmed up with."""
+def _max_batch(folder: Path) -> int:
+    """The largest batch size of the warm-up requests of the newest version."""
     found = [path for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
     versions = sorted(found, key=lambda path: int(path.name))
     if not versions:
         raise ExportError(
-            f"`{folder}` is no folder of a model: it holds no folder named after a version. Give e.g. "
-            "models/captioner, which holds models/captioner/1."
+            f"`{folder}` is not the folder of a model: it contains no version. Give e.g. models/captioner, which "
+            "contains models/captioner/1."
         )
     try:
         manifest = json.loads((versions[-1] / "manifest.json").read_text(encoding="utf-8"))
@@ -104,16 +107,16 @@ def _max_batch(folder):
         return _MAX_BATCH  # exported by another program
 
 
-def _text(message):
+def _text(message: Any) -> str:
     return text_format.MessageToString(message)
 
 
-def _models(folders):
+def _models(folders: Mapping[str, Path]) -> Any:
     from tensorflow_serving.config import model_server_config_pb2
 
     config = model_server_config_pb2.ModelServerConfig()
     for name in folders:
-        # A model without a platform would make every later reload of this file fail.
+        # Without a platform, every later reload of this file fails.
         model = config.model_config_list.config.add(
             name=name, base_path=f"{_MODELS}/{name}", model_platform="tensorflow"
         )
@@ -121,8 +124,8 @@ def _models(folders):
     return config
 
 
-def _batching(max_batch):
-    # No allowed sizes: the image computes on processors, which gain nothing from batches padded to a few shapes.
+def _batching(max_batch: int) -> Any:
+    # No `allowed_batch_sizes`: the image runs on CPUs, which gain nothing from padded batches.
     parameters = BatchingParameters()
     parameters.max_batch_size.value = max_batch
     parameters.batch_timeout_micros.value = _BATCH_TIMEOUT_MICROS
@@ -131,8 +134,8 @@ def _batching(max_batch):
     return parameters
 
 
-def server_flags(config_dir=_CONFIG):
-    """Flags that make a server read the written files in `config_dir`."""
+def server_flags(config_dir: str = _CONFIG) -> list[str]:
+    """Flags with which a server reads the written files in `config_dir`."""
     return [
         f"--model_config_file={config_dir}/models.config",
         "--model_config_file_poll_wait_seconds=30",
@@ -142,8 +145,8 @@ def server_flags(config_dir=_CONFIG):
     ]
 
 
-def health_command(model, port=REST_PORT):
-    """Command line, of what the image holds, that succeeds where the model is available."""
+def health_command(model: str, port: int = REST_PORT) -> list[str]:
+    """Command that succeeds if the model is available; it uses only programs of the published image."""
     return [
         "bash",
         "-c",
@@ -152,7 +155,7 @@ def health_command(model, port=REST_PORT):
     ]
 
 
-def _compose(name, folders, out):
+def _compose(name: str, folders: Mapping[str, Path], out: Path) -> dict[str, Any]:
     mounts = {f"./{os.path.relpath(folder, out)}": f"{_MODELS}/{model}" for model, folder in folders.items()}
     files = ("models.config", "batching.config", "monitoring.config")
     mounts |= {f"./{file}": f"{_CONFIG}/{file}" for file in files}
@@ -176,11 +179,11 @@ def _compose(name, folders, out):
     return {"services": {name: service}}
 
 
-def _kubernetes(name, folders, configs, claim):
+def _kubernetes(name: str, folders: Mapping[str, Path], configs: Mapping[str, str], claim: str) -> list[dict[str, Any]]:
     labels = {"app.kubernetes.io/name": name}
     metadata = {"name": name, "labels": labels}
     ports = {"grpc": GRPC_PORT, "http": REST_PORT}
-    # The server opens its ports when all models are loaded, so the first one speaks for all of them.
+    # The server opens its ports once all models are loaded, so checking one model is enough.
     available = {"httpGet": {"path": f"/v1/models/{next(iter(folders))}", "port": "http"}}
     container = {
         "name": "tensorflow-serving",
@@ -189,14 +192,14 @@ def _kubernetes(name, folders, configs, claim):
         "ports": [{"name": key, "containerPort": port} for key, port in ports.items()],
         "startupProbe": {**available, "periodSeconds": 5, "failureThreshold": 60},
         "readinessProbe": {**available, "periodSeconds": 5, "timeoutSeconds": 3, "failureThreshold": 3},
-        # Alive is less than ready: a model that was taken away is no reason to start again.
+        # Liveness needs less than readiness: an unloaded model is no reason to restart the server.
         "livenessProbe": {
             "tcpSocket": {"port": "http"},
             "periodSeconds": 10,
             "timeoutSeconds": 5,
             "failureThreshold": 6,
         },
-        # Gives the Service time to stop sending before the server stops answering.
+        # Gives the Service time to stop routing requests before the server stops.
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", "10"]}}},
         "resources": _RESOURCES,
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
@@ -241,7 +244,7 @@ def _kubernetes(name, folders, configs, claim):
             "kind": "Deployment",
             "metadata": metadata,
             "spec": {
-                # No `replicas`: the HorizontalPodAutoscaler decides.
+                # No `replicas`: the HorizontalPodAutoscaler sets it.
                 "selector": {"matchLabels": labels},
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
                 "template": pod,
@@ -253,7 +256,7 @@ def _kubernetes(name, folders, configs, claim):
             "metadata": metadata,
             "spec": {"selector": labels, "ports": service_ports},
         },
-        # A gRPC connection stays with one pod; by this name a client sees them all and takes turns.
+        # A gRPC connection stays with one pod. This headless Service lets a client balance over all pods.
         {
             "apiVersion": "v1",
             "kind": "Service",
@@ -274,7 +277,7 @@ def _kubernetes(name, folders, configs, claim):
     ]
 
 
-def _kserve(model, claim):
+def _kserve(model: str, claim: str) -> dict[str, Any]:
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
@@ -286,7 +289,7 @@ def _kserve(model, claim):
                 "model": {
                     "modelFormat": {"name": "tensorflow", "version": "2"},
                     "protocolVersion": "v1",
-                    "runtimeVersion": SERVER_VERSION,  # the runtime's own default is older
+                    "runtimeVersion": SERVER_VERSION,  # the default of the runtime is older
                     "storageUri": f"pvc://{claim}/{model}",
                     "resources": _RESOURCES,
                 },
@@ -295,18 +298,18 @@ def _kserve(model, claim):
     }
 
 
-def _kubernetes_name(name):
-    """The nearest name that Kubernetes allows a Service: lower case, digits and hyphens, a letter first."""
+def _kubernetes_name(name: str) -> str:
+    """A valid Kubernetes name: lower-case letters, digits and hyphens, starting with a letter."""
     name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "models"
     return (name if name[0].isalpha() else f"model-{name}")[:50].rstrip("-")
 
 
-def _yaml(use, documents):
+def _yaml(use: str, documents: Sequence[dict[str, Any]]) -> str:
     class Dumper(yaml.SafeDumper):
-        def ignore_aliases(self, data):
+        def ignore_aliases(self, data: Any) -> bool:
             return True
 
-    def literal(dumper, data):
+    def literal(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
         return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
 
     Dumper.add_representer(str, literal)

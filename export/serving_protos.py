@@ -1,18 +1,23 @@
-"""The configuration messages of TensorFlow Serving that its Python package does not hold.
+"""The configuration messages of TensorFlow Serving that its Python package lacks.
 
-Names and numbers of the fields are those of its published `ssl_config.proto`, `monitoring_config.proto` and
-`session_bundle_config.proto`; here they are read and written as text.
+Names and numbers of the fields are those of the published `ssl_config.proto`, `monitoring_config.proto` and
+`session_bundle_config.proto`; the messages are read and written as text.
 """
 
+from pathlib import Path
+from typing import Any, TypeVar
+
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from google.protobuf.message import Message
 
 from export.errors import ExportError
 
+_Message = TypeVar("_Message", bound=Message)
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "tensorflow.serving"
 _TYPES = {"string": _FIELD.TYPE_STRING, "bool": _FIELD.TYPE_BOOL, "int64": _FIELD.TYPE_INT64}
 
-# Message -> field -> (number, type); a type with a dot is a message, a leading * means repeated.
+# Message -> field -> (number, type). A type with a dot is a message; a leading * means repeated.
 _MESSAGES = {
     "SSLConfig": {
         "server_key": (1, "string"),
@@ -30,13 +35,16 @@ _MESSAGES = {
         "thread_pool_name": (5, ".google.protobuf.StringValue"),
         "allowed_batch_sizes": (6, "*int64"),
         "pad_variable_length_inputs": (7, "bool"),
-        "enable_large_batch_splitting": (8, ".google.protobuf.BoolValue"),  # of these two the name counts, in text
+        "enable_large_batch_splitting": (
+            8,
+            ".google.protobuf.BoolValue",
+        ),  # in the text format only the names of these two matter
         "max_execution_batch_size": (9, ".google.protobuf.Int64Value"),
     },
 }
 
 
-def _build():
+def _build() -> dict[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(
         name="export/serving_configs.proto",
         package=_PACKAGE,
@@ -54,7 +62,9 @@ def _build():
                 added.type, added.type_name = _FIELD.TYPE_MESSAGE, kind
             else:
                 added.type = _TYPES[kind]
-    pool = descriptor_pool.DescriptorPool()  # an own one: a later package may bring the same messages
+    pool = (
+        descriptor_pool.DescriptorPool()
+    )  # not the default pool: a later version of the package may define the same messages
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
     return {
@@ -68,18 +78,18 @@ MonitoringConfig = _CLASSES["MonitoringConfig"]
 BatchingParameters = _CLASSES["BatchingParameters"]
 
 
-def read_text_proto(path, message):
-    """Fills a message from a text file.
+def read_text_proto(path: str | Path, message: _Message) -> _Message:
+    """Parses a text file into a message.
 
     Args:
-        path: of the file, in protobuf's text format.
-        message: an empty message of the expected kind.
+        path: file in protobuf text format.
+        message: empty message of the expected type.
 
     Returns:
         The message.
 
     Raises:
-        ExportError: the file cannot be read or is no text of that message.
+        ExportError: the file cannot be read or parsed.
     """
     kind = message.DESCRIPTOR.name
     try:

@@ -1,7 +1,8 @@
-"""Weights that a SavedModel keeps in fewer bits and computes with in float32."""
+"""Weights that a SavedModel stores in fewer bits; it computes in float32."""
 
 import contextlib
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,29 +14,28 @@ class _Stored(NamedTuple):
     value: tf.Variable
     scale: tf.Variable | None
 
-    def read(self):
+    def read(self) -> tf.Tensor:
         value = tf.cast(self.value, tf.float32)
         return value if self.scale is None else value * self.scale
 
 
 class StoredWeights:
-    """The matrices and kernels of some layers, kept in `dtype`; vectors stay as they are.
+    """Stores the matrices and kernels of layers in `dtype`; vectors stay float32.
 
-    int8 is weight-only, symmetric, with a scale for every place along a weight's longest axis (Dettmers et al., 2022,
-    section 2.1, vector-wise). The layers themselves get the rounded values, so that they compute what the SavedModel
-    will.
+    int8 is weight-only and symmetric, with one scale per index of the longest axis of a weight (Dettmers et al., 2022,
+    section 2.1, vector-wise). The layers are set to the rounded values, so they compute what the SavedModel computes.
 
     Args:
-        layers: iterable of Keras layers; their sub-layers are found.
+        layers: Keras layers; their sub-layers are included.
         dtype: float16, bfloat16 or int8.
 
     Attributes:
-        count: weights that are kept so.
+        count: number of weights stored in `dtype`.
     """
 
-    def __init__(self, layers, dtype):
-        self._stored = {}
-        self._places = []
+    def __init__(self, layers: Iterable[Any], dtype: str) -> None:
+        self._stored: dict[int, _Stored] = {}
+        self._places: list[tuple[Any, str, tf.Variable]] = []
         parts = {id(part): part for layer in layers for part in layer._flatten_layers()}
         for layer in parts.values():
             for name, value in vars(layer).items():
@@ -47,11 +47,11 @@ class StoredWeights:
         self.count = len(self._stored)
 
     @contextlib.contextmanager
-    def in_place(self):
-        """Inside, in a graph that is being built, the layers read the stored weights."""
+    def in_place(self) -> Iterator[None]:
+        """Context in which the layers read the stored weights; for building a graph."""
         tensors = {key: stored.read() for key, stored in self._stored.items()}
         try:
-            # Past Keras's attribute tracking: what stands there for the moment is a tensor of this graph.
+            # Bypasses the attribute tracking of Keras: inside the block the attribute is a tensor of this graph.
             for layer, name, value in self._places:
                 vars(layer)[name] = tensors[id(value)]
             yield
@@ -60,7 +60,7 @@ class StoredWeights:
                 vars(layer)[name] = value
 
 
-def _store(variable, dtype):
+def _store(variable: tf.Variable, dtype: str) -> _Stored:
     name = variable.name.partition(":")[0]
     value = variable.numpy()
     if dtype != "int8":

@@ -1,6 +1,8 @@
-"""Requests that a server answers for itself before a new version takes traffic."""
+"""Writes the warm-up requests that a server replays before a new version receives traffic."""
 
 import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -10,16 +12,16 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 _TEXT = "a dog runs on the beach"
 
 
-def write_warmup(folder, signatures, batch_sizes):
-    """Writes a `PredictionLog` for every signature and batch size into a SavedModel's folder.
+def write_warmup(folder: Path, signatures: Mapping[str, Sequence[str]], batch_sizes: Sequence[int]) -> int:
+    """Writes one `PredictionLog` per signature and batch size into the folder of a SavedModel.
 
     Args:
         folder: of the SavedModel.
-        signatures: dict of name -> names of its inputs; `image_bytes` gets images, the others a sentence.
-        batch_sizes: rows of the requests.
+        signatures: dict of name -> input names; `image_bytes` is filled with images, other inputs with a sentence.
+        batch_sizes: numbers of rows of the requests.
 
     Returns:
-        How many records there are.
+        The number of records.
     """
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 

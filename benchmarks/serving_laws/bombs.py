@@ -1,4 +1,4 @@
-"""Small requests that would become large: refused at once, in little memory."""
+"""Small requests that would expand to large tensors: they must be rejected fast and with little memory."""
 
 import functools
 import gzip
@@ -9,6 +9,8 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 from PIL import Image
@@ -18,38 +20,39 @@ from tensorflow_serving.apis import predict_pb2
 from benchmarks.serving_laws.clients import PREDICT
 from benchmarks.serving_laws.finding import Finding
 from benchmarks.serving_laws.models import predict_request
+from benchmarks.serving_laws.server import Server
 
 _MOST_S = 0.2
 _MOST_MB = 30
-_TIMES = 3  # the best of so many: what else the machine does is not the server's
+_TIMES = 3  # attempts; the best counts, because of other load on the machine
 
 
-def bombs(server, captioner=None):
-    """Sends each bomb, and looks at the peak of the server's memory.
+def bombs(server: Server, captioner: str | None = None) -> list[Finding]:
+    """Sends each bomb and measures the peak memory of the server.
 
     Args:
-        server: `Server` of the model `half`.
-        captioner: name of a served captioner, for images; None for none.
+        server: `Server` with the model `half`.
+        captioner: name of a served captioner for image bombs; None: no images.
 
     Returns:
-        List of `Finding`, one a bomb.
+        One `Finding` per bomb.
     """
     findings, url = [], f"http://127.0.0.1:{server.rest_port}/v1/models/half:predict"
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         for name, signature, proto in _messages():
             request = predict_request("half", signature, x=proto)
-            findings.append(_judge(server, name, functools.partial(_refusal, channel, request)))
+            findings.append(_measure(server, name, functools.partial(_refusal, channel, request)))
         for name, body, headers in _bodies():
             request = urllib.request.Request(url, body, headers)
-            findings.append(_judge(server, name, functools.partial(_rest_refusal, request)))
+            findings.append(_measure(server, name, functools.partial(_rest_refusal, request)))
         if captioner:
             for name, image in _images():
                 request = predict_request(captioner, "caption", image_bytes=[image])
-                findings.append(_judge(server, f"{name}, in the graph", functools.partial(_status, channel, request)))
+                findings.append(_measure(server, f"{name}, in the graph", functools.partial(_status, channel, request)))
     return findings
 
 
-def _judge(server, name, send):
+def _measure(server: Server, name: str, send: Callable[[], str | None]) -> Finding:
     reasons, times, grown, used = [], [], [], server.cpu_seconds()
     for _ in range(_TIMES):
         server.forget_peak()
@@ -61,36 +64,36 @@ def _judge(server, name, send):
     held = all(reasons) and min(times) <= _MOST_S and min(grown) <= _MOST_MB
     used = (server.cpu_seconds() - used) / _TIMES
     figure = (
-        f"{1e3 * min(times):.0f} ms ({1e3 * used:.0f} of a core), {min(grown):+.0f} MB: {reasons[0] or 'NOT REFUSED'}"
+        f"{1e3 * min(times):.0f} ms ({1e3 * used:.0f} of a core), {min(grown):+.0f} MB: {reasons[0] or 'NOT REJECTED'}"
     )
-    return Finding(name, figure[:110], held, f"refused in {1e3 * _MOST_S:.0f} ms, {_MOST_MB} MB")
+    return Finding(name, figure[:110], held, f"rejected in {1e3 * _MOST_S:.0f} ms, {_MOST_MB} MB")
 
 
-def _refusal(channel, request):
-    """Text of the error; None where there was none."""
+def _refusal(channel: grpc.Channel, request: Any) -> str | None:
+    """The error message; None without an error."""
     try:
         channel.unary_unary(PREDICT)(request.SerializeToString(), timeout=60)
     except grpc.RpcError as error:
         return f"{error.code().name} {error.details()}"
 
 
-def _rest_refusal(request):
+def _rest_refusal(request: Any) -> str | None:
     try:
         urllib.request.urlopen(request, timeout=60).close()
     except urllib.error.HTTPError as error:
         return f"{error.code} {json.load(error)['error']}"
 
 
-def _status(channel, request):
+def _status(channel: grpc.Channel, request: Any) -> str | None:
     call = channel.unary_unary(PREDICT, response_deserializer=predict_pb2.PredictResponse.FromString)
     status = call(request.SerializeToString(), timeout=60).outputs["status"].string_val[0].decode()
     return None if status == "ok" else status
 
 
-def _messages():
+def _messages() -> list[tuple[str, str, tensor_pb2.TensorProto]]:
     """`(name, signature, TensorProto)`."""
 
-    def proto(dtype, *sizes, **values):
+    def proto(dtype: int, *sizes: int, **values: Any) -> tensor_pb2.TensorProto:
         tensor = tensor_pb2.TensorProto(dtype=dtype, **values)
         for size in sizes:
             tensor.tensor_shape.dim.add(size=size)
@@ -105,7 +108,7 @@ def _messages():
     ]
 
 
-def _bodies():
+def _bodies() -> list[tuple[str, bytes, dict[str, str]]]:
     """`(name, body, headers)`."""
     gzipped = {"Content-Encoding": "gzip"}
     numbers = b'{"inputs": {"x": [' + b"0," * 50_000_000 + b"0]}}"
@@ -120,8 +123,8 @@ def _bodies():
     ]
 
 
-def _images():
-    """`(name, file)`: each is small and would fill the memory."""
+def _images() -> list[tuple[str, bytes]]:
+    """`(name, file)`: small files that expand to huge images."""
     png = _png(8000, 8000)
     gif, jpeg, webp = io.BytesIO(), io.BytesIO(), io.BytesIO()
     Image.new("L", (12_000, 12_000)).save(gif, "GIF")
@@ -138,10 +141,10 @@ def _images():
     ]
 
 
-def _png(width, height, rows=None):
-    """Black; `rows` of them, all by default."""
+def _png(width: int, height: int, rows: int | None = None) -> bytes:
+    """A black PNG with `rows` rows of data, all by default."""
 
-    def chunk(kind, content):
+    def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     packer = zlib.compressobj(9)

@@ -1,9 +1,11 @@
-"""Damaged versions: the old one answers, the new one says why it does not."""
+"""Damaged versions: the old version must stay available, the new one must report why it failed."""
 
 import asyncio
 import itertools
 import random
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.serving_laws.clients import Load
 from benchmarks.serving_laws.finding import Finding, nothing
@@ -21,7 +23,7 @@ _FILES = (
     "fingerprint.pb",
 )
 _KINDS = ("truncated", "bit-flipped", "missing", "empty")
-# Without the sums of a manifest: damage that TensorFlow notices by itself.
+# Damage that TensorFlow detects without the checksums of a manifest.
 _NOTICED = (
     *((name, kind) for name in (_FILES[0], *_FILES[2:4]) for kind in ("truncated", "missing")),
     ("saved_model.pb", "empty"),
@@ -31,16 +33,16 @@ _NOTICED = (
 )
 
 
-def damaged(folder, count=50, clients=4, seed=0, original=False):
-    """Publishes so many damaged versions, one after the other, above one that is whole.
+def damaged(folder: Path, count: int = 50, clients: int = 4, seed: int = 0, original: bool = False) -> list[Finding]:
+    """Publishes damaged versions one after the other while an intact version is served.
 
     Args:
-        folder: empty, for the models.
-        count: of damaged versions: each file truncated, bit-flipped, missing and empty, at places drawn by chance; some
-            without a manifest, by whose sums a flipped bit of a graph is known.
-        clients: that ask without pause meanwhile.
-        seed: of the places.
-        original: start `tensorflow_model_server`, which knows no sums.
+        folder: empty folder for the models.
+        count: number of damaged versions: each file is truncated, bit-flipped, missing or empty, at random positions;
+            some have no manifest, whose checksums detect flipped bits in a graph.
+        clients: clients that send requests meanwhile.
+        seed: for the positions.
+        original: start `tensorflow_model_server`, which does not check manifests.
 
     Returns:
         List of `Finding`.
@@ -54,13 +56,15 @@ def damaged(folder, count=50, clients=4, seed=0, original=False):
         return asyncio.run(_damaged(server, folder, ways, clients, rng))
 
 
-async def _damaged(server, folder, ways, clients, rng):
+async def _damaged(
+    server: Server, folder: Path, ways: Sequence[tuple[str, str, bool]], clients: int, rng: random.Random
+) -> list[Finding]:
     loaded, silent, unequal, gone = [], [], [], []
     async with Load(server, clients) as load, States(server) as states:
         for version, (name, kind, has_sums) in enumerate(ways, 2):
             what = f"{name} {kind}{'' if has_sums else ', no manifest'}"
 
-            def damage(path, name=name, kind=kind, has_sums=has_sums):
+            def damage(path: Path, name: str = name, kind: str = kind, has_sums: bool = has_sums) -> None:
                 _damage(path / name, kind, rng)
                 if not has_sums:
                     (path / "manifest.json").unlink()
@@ -81,16 +85,16 @@ async def _damaged(server, folder, ways, clients, rng):
             shutil.rmtree(folder / "half" / str(version))
     return [
         Finding("damaged versions", f"{len(ways)}, {len(set(ways))} kinds"),
-        Finding("answers of the old one meanwhile", f"{len(load.answered)}"),
-        nothing("failed, wrong, of another version", [*load.failed, *load.wrong, *load.back]),
-        nothing("loaded nevertheless", loaded),
+        Finding("responses of the old version", f"{len(load.answered)}"),
+        nothing("failed, wrong, other version", [*load.failed, *load.wrong, *load.back]),
+        nothing("loaded despite the damage", loaded),
         nothing("old version not AVAILABLE", gone),
-        nothing("status that says nothing", silent),
-        nothing("REST says other than gRPC", unequal),
+        nothing("status without a reason", silent),
+        nothing("REST status differs from gRPC", unequal),
     ]
 
 
-def _damage(path, kind, rng):
+def _damage(path: Path, kind: str, rng: random.Random) -> None:
     content = bytearray(path.read_bytes())
     if kind == "truncated":
         path.write_bytes(content[: rng.randrange(1, len(content))])

@@ -1,4 +1,4 @@
-"""Broken requests: each is answered soon, with an error that helps and tells nothing of the machine."""
+"""Invalid requests: each must get a fast, helpful error without details of the machine."""
 
 import asyncio
 import base64
@@ -6,6 +6,9 @@ import gzip
 import json
 import re
 import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import grpc
 import tensorflow as tf
@@ -29,17 +32,19 @@ _MOST_S = 5
 _MOST_GROWTH_MB = 100
 _AT_ONCE = 8
 _SERVICE = "/tensorflow.serving.PredictionService/"
-_ROWS = 4  # images of a request; one of them is whole
+_ROWS = 4  # images per request; one of them is intact
 
 
-def fuzz(folder, count=20_000, captioner=None, seed=0, original=False):
+def fuzz(
+    folder: Path, count: int = 20_000, captioner: Path | None = None, seed: int = 0, original: bool = False
+) -> list[Finding]:
     """Sends mutated REST requests (half of them), gRPC messages (a quarter) and images (a quarter), then size bombs.
 
     Args:
-        folder: empty, for the models.
-        count: of mutated requests and images.
-        captioner: folder of an exported captioner's versions, which reads the images; None: no images.
-        seed: of the mutations.
+        folder: empty folder for the models.
+        count: number of mutated requests and images.
+        captioner: folder with the versions of an exported captioner, for the images; None: no images.
+        seed: for the mutations.
         original: start `tensorflow_model_server`.
 
     Returns:
@@ -59,60 +64,62 @@ def fuzz(folder, count=20_000, captioner=None, seed=0, original=False):
         tracebacks = re.findall(r"Traceback.*?\n(?=\S)(?:.*)", server.log(), re.S)
         return [
             *findings,
-            Finding("alive and right at the end", str(alive), alive, "True"),
+            Finding("alive and correct at the end", str(alive), alive, "True"),
             nothing("tracebacks in the server's log", [each[-300:] for each in tracebacks]),
         ]
 
 
 class _Fuzz:
-    def __init__(self, server, secrets, mutator):
+    def __init__(self, server: Server, secrets: Sequence[str], mutator: Mutator) -> None:
         self._server, self._secrets, self._mutator = server, secrets, mutator
-        self._slow, self._bare, self._telling, self._dropped, self._neighbours = [], [], [], [], []
+        self._slow, self._bare, self._leaks, self._dropped, self._neighbours = [], [], [], [], []
         self._codes, self._slowest = {}, 0.0
         self._memory = []
 
-    async def run(self, count, captioner):
+    async def run(self, count: int, captioner: Path | None) -> list[Finding]:
         rest, messages = count // 2, count // 4 if captioner else count - count // 2
-        await self._in_turn(iter(self._rest_requests(min(rest, 200))), self._ask_rest)  # all that happens once
-        await self._in_turn(iter(self._messages(min(messages, 200))), self._ask_grpc)
+        await self._in_turn(
+            iter(self._rest_requests(min(rest, 200))), self._send_rest
+        )  # warm-up: everything that happens only once
+        await self._in_turn(iter(self._messages(min(messages, 200))), self._send_grpc)
         if captioner:
-            await self._in_turn(iter(self._images(4 * (_ROWS - 1))), self._ask_about)
+            await self._in_turn(iter(self._images(4 * (_ROWS - 1))), self._send_images)
         start = self._server.megabytes()
         self._memory = [start]
         started = time.perf_counter()
         watching = asyncio.create_task(self._watch())
-        await self._in_turn(iter(self._rest_requests(rest)), self._ask_rest)
-        await self._in_turn(iter(self._messages(messages)), self._ask_grpc)
+        await self._in_turn(iter(self._rest_requests(rest)), self._send_rest)
+        await self._in_turn(iter(self._messages(messages)), self._send_grpc)
         images = count - rest - messages
-        await self._in_turn(iter(self._images(images)), self._ask_about)
+        await self._in_turn(iter(self._images(images)), self._send_images)
         watching.cancel()
         most, end = max(self._memory) - start, self._server.megabytes() - start
         codes = " ".join(f"{code}:{number}" for code, number in sorted(self._codes.items(), key=lambda each: -each[1]))
         return [
             Finding("mutated", f"{rest} REST, {messages} gRPC, {images} images"),
             Finding("took", f"{time.perf_counter() - started:.0f} s, slowest {self._slowest:.2f} s"),
-            Finding("answers", codes),
+            Finding("responses", codes),
             nothing(f"over {_MOST_S} s", self._slow),
-            nothing("dropped without an answer", self._dropped),
+            nothing("dropped without a response", self._dropped),
             nothing("errors without a body", self._bare),
-            nothing("traceback or path in an answer", self._telling),
-            *([nothing("harmed by a neighbour", self._neighbours)] if captioner else []),
+            nothing("traceback or path in a response", self._leaks),
+            *([nothing("intact image failed", self._neighbours)] if captioner else []),
             Finding("memory, start / most / end, MB", f"{start:.0f} / {most:+.0f} / {end:+.0f}"),
             Finding(
                 "memory, most above start", f"{most:.0f}", most <= _MOST_GROWTH_MB, f"at most {_MOST_GROWTH_MB} MB"
             ),
         ]
 
-    async def _in_turn(self, work, ask):
-        """Lets a few clients share the work."""
+    async def _in_turn(self, work: Iterator[Any], send: Callable[..., Any]) -> None:
+        """Processes the items with a few parallel clients."""
 
-        async def client():
-            connection = (RestClient if ask == self._ask_rest else GrpcClient)(self._server, "half")
+        async def client() -> None:
+            connection = (RestClient if send == self._send_rest else GrpcClient)(self._server, "half")
             for each in work:
                 started = time.perf_counter()
                 try:
                     async with asyncio.timeout(4 * _MOST_S):
-                        await ask(connection, each)
+                        await send(connection, each)
                 except TimeoutError:
                     await connection.close()
                     connection = type(connection)(self._server, "half")
@@ -124,18 +131,18 @@ class _Fuzz:
 
         await asyncio.gather(*(client() for _ in range(_AT_ONCE)))
 
-    async def _watch(self):
+    async def _watch(self) -> None:
         while True:
             self._memory.append(self._server.megabytes())
             await asyncio.sleep(0.2)
 
-    def _judge(self, code, text, is_error):
+    def _record(self, code: str, text: str, is_error: bool) -> None:
         self._codes[code] = self._codes.get(code, 0) + 1
         if is_error and ("Traceback" in text or 'File "' in text or any(each in text for each in self._secrets)):
-            self._telling.append(f"{code}: {text[:300]}")
+            self._leaks.append(f"{code}: {text[:300]}")
 
-    def _rest_requests(self, count):
-        """`(bytes of an HTTP request, whether it may end the connection)`."""
+    def _rest_requests(self, count: int) -> Iterator[tuple[bytes, bool]]:
+        """`(bytes of an HTTP request, whether it may close the connection)`."""
         bodies = _bodies()
         for number in range(count):
             verb, body = self._mutator.random.choice(bodies)
@@ -147,13 +154,13 @@ class _Fuzz:
                 headers = b"Content-Encoding: gzip\r\n"
             elif number % 10 == 1:
                 path = self._mutator.bytes(path).translate(None, b"\r\n \0#") or b"/"
-                is_loose = True  # may be no HTTP any more
+                is_loose = True  # may be invalid HTTP
             data = b"POST %s HTTP/1.1\r\nHost: a\r\n%sContent-Length: %d\r\n\r\n%s" % (path, headers, len(body), body)
             if number % 20 == 2:
                 data, is_loose = self._mutator.bytes(data), True
             yield data, is_loose
 
-    async def _ask_rest(self, connection, request):
+    async def _send_rest(self, connection: RestClient, request: tuple[bytes, bool]) -> None:
         data, is_loose = request
         try:
             status, body = await connection.send(data, last=is_loose)
@@ -165,16 +172,16 @@ class _Fuzz:
         if status is None:
             return
         text = body.decode("utf-8", "replace")
-        self._judge(f"{status}", text, status >= 400)
+        self._record(f"{status}", text, status >= 400)
         if status >= 400 and not (status == 404 and text.startswith("<HTML>")):
             try:
                 good = isinstance(json.loads(text, strict=False)["error"], str)
             except (ValueError, KeyError, TypeError):
-                good = status == 400 and b"/versions/" in data  # a version beyond 64 bits has no body
+                good = status == 400 and b"/versions/" in data  # a version that exceeds 64 bits gets an empty body
             if not good:
                 self._bare.append(f"{status}: {text[:200]!r} after {data!r}"[:400])
 
-    def _messages(self, count):
+    def _messages(self, count: int) -> Iterator[tuple[str, bytes]]:
         """`(method, bytes)`."""
         seeds = _messages()
         for number in range(count):
@@ -187,42 +194,42 @@ class _Fuzz:
                 data = self._mutator.bytes(data, [each.SerializeToString() for _, each in seeds])
             yield method, data
 
-    async def _ask_grpc(self, client, request):
+    async def _send_grpc(self, client: GrpcClient, request: tuple[str, bytes]) -> None:
         method, data = request
         try:
             await client.channel.unary_unary(method)(data, timeout=4 * _MOST_S)
-            self._judge("OK", "", False)
+            self._record("OK", "", False)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
                 self._dropped.append(f"{error.details()} after {data!r}"[:300])
-            self._judge(error.code().name, error.details() or "", True)
+            self._record(error.code().name, error.details() or "", True)
 
-    def _images(self, count):
-        """Lists of images, the last of which is whole."""
+    def _images(self, count: int) -> Iterator[list[bytes]]:
+        """Lists of images; the last one is intact."""
         seeds = list(golden_images().values())
         whole = golden_images()["small.bmp"]
         for start in range(0, count, _ROWS - 1):
             broken = (self._mutator.random.choice(seeds) for _ in range(min(_ROWS - 1, count - start)))
             yield [*(self._mutator.bytes(each, seeds) for each in broken), whole]
 
-    async def _ask_about(self, client, images):
+    async def _send_images(self, client: GrpcClient, images: list[bytes]) -> None:
         request = predict_request("captioner", "embed_image", image_bytes=images)
         try:
             call = client.channel.unary_unary(PREDICT, response_deserializer=predict_pb2.PredictResponse.FromString)
             answer = await call(request.SerializeToString(), timeout=4 * _MOST_S)
         except grpc.aio.AioRpcError as error:
-            self._judge(error.code().name, error.details() or "", True)
+            self._record(error.code().name, error.details() or "", True)
             self._neighbours.append(f"{error.code().name}: {error.details()}")
             return
-        said = [each.decode() for each in answer.outputs["status"].string_val]
-        for each in said[:-1]:
-            self._judge(each.partition(":")[0], each, True)
-        if len(said) != len(images) or said[-1] != "ok":
-            self._neighbours.append(said)
+        statuses = [each.decode() for each in answer.outputs["status"].string_val]
+        for each in statuses[:-1]:
+            self._record(each.partition(":")[0], each, True)
+        if len(statuses) != len(images) or statuses[-1] != "ok":
+            self._neighbours.append(statuses)
 
 
-def _answers(server):
-    async def ask():
+def _answers(server: Server) -> bool:
+    async def ask() -> bool:
         for kind in (GrpcClient, RestClient):
             client = kind(server)
             answer = await client.predict(10)
@@ -234,8 +241,8 @@ def _answers(server):
     return asyncio.run(ask())
 
 
-def _bodies():
-    """`(verb, JSON)` of requests that are right."""
+def _bodies() -> list[tuple[bytes, bytes]]:
+    """`(verb, JSON)` of valid requests."""
     text = base64.b64encode(b"one").decode()
     predictions = [
         {"instances": [1.0, 2, 3]},
@@ -256,8 +263,8 @@ def _bodies():
     ]
 
 
-def _messages():
-    """`(method, message)` of requests that are right."""
+def _messages() -> list[tuple[str, Any]]:
+    """`(method, message)` of valid requests."""
     number = tf.make_tensor_proto([[1, 0], [2, 3]], tf.float32)
     requests = [
         predict_request("half", x=[1.0, 2.0]),

@@ -1,4 +1,4 @@
-"""An exporter killed at any moment leaves no half version."""
+"""An exporter that is killed at any time must not leave an incomplete version."""
 
 import hashlib
 import json
@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the operations of exported models
@@ -25,16 +27,18 @@ while True:
 """
 
 
-def kills(folder, exported, run=None, publishings=40, exports=10, seed=0):
-    """Kills publishing, and whole exports, at moments drawn by chance, and looks at every version that is there.
+def kills(
+    folder: Path, exported: Path, run: Path | None = None, publishings: int = 40, exports: int = 10, seed: int = 0
+) -> list[Finding]:
+    """Kills publishing and whole exports at random times and checks all published versions.
 
     Args:
-        folder: empty; versions are published here.
-        exported: folder of a version that an export wrote; what is published again and again.
-        run: folder of a trained run, for whole exports; None for none.
-        publishings: kills while such a version is copied, flushed and renamed.
-        exports: kills of `vl-export savedmodel`, from when its folder is there to its end.
-        seed: of the moments.
+        folder: empty folder for the published versions.
+        exported: folder of an exported version, which is published repeatedly.
+        run: folder of a trained run, for whole exports; None: no exports.
+        publishings: number of kills while the version is copied, flushed and renamed.
+        exports: number of kills of `vl-export savedmodel`, between the creation of its folder and its end.
+        seed: for the times.
 
     Returns:
         List of `Finding`.
@@ -58,15 +62,17 @@ def kills(folder, exported, run=None, publishings=40, exports=10, seed=0):
     return [
         Finding("kill -9 while publishing", f"{publishings}"),
         Finding("kill -9 of `vl-export savedmodel`", f"{exports if run else 0}, within {seconds:.0f} s of writing"),
-        Finding("killed with something half written", f"{left[0]}"),
-        Finding("whole versions, of these loaded", f"{whole[0]}, {whole[1]}"),
-        nothing("half versions", half),
+        Finding("killed while writing", f"{left[0]}"),
+        Finding("complete versions, of these loaded", f"{whole[0]}, {whole[1]}"),
+        nothing("incomplete versions", half),
     ]
 
 
-def _kill(command, base, after_s, half, whole, left):
-    """Kills a command so long after it has begun to write, then judges what lies in `base`."""
-    before = _unfinished(base)  # what an earlier kill left is there until the next version is published
+def _kill(
+    command: Sequence[str | Path], base: Path, after_s: float, half: list[str], whole: list[int], left: list[int]
+) -> None:
+    """Kills a command some time after it starts to write, then checks the versions in `base`."""
+    before = _unfinished(base)  # files of an earlier kill stay until the next version is published
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         _wait_for_writing(process, base, before)
         time.sleep(after_s)
@@ -84,8 +90,8 @@ def _kill(command, base, after_s, half, whole, left):
             whole[1] += bool(signatures)
 
 
-def _what_is_missing(folder):
-    """Why a version is not what its manifest says; None where it is."""
+def _what_is_missing(folder: Path) -> str | None:
+    """Why a version does not match its manifest; None if it does."""
     try:
         files = json.loads((folder / "manifest.json").read_text())["files"]
         for name, expected in files.items():
@@ -95,17 +101,17 @@ def _what_is_missing(folder):
         return repr(error)
 
 
-def _unfinished(base):
+def _unfinished(base: Path) -> set[str]:
     return {path.name for path in base.glob(".exporting-*")}
 
 
-def _wait_for_writing(process, base, before=frozenset()):
+def _wait_for_writing(process: subprocess.Popen, base: Path, before: Collection[str] = frozenset()) -> None:
     while process.poll() is None and not _unfinished(base) - before:
         time.sleep(0.005)
 
 
-def _time_of_export(command, base):
-    """Seconds from the first byte of a version to its publication."""
+def _time_of_export(command: Sequence[str | Path], base: Path) -> float:
+    """Seconds from the creation of the folder of a version to its publication."""
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         _wait_for_writing(process, base)
         started = time.perf_counter()
@@ -115,6 +121,6 @@ def _time_of_export(command, base):
     return time.perf_counter() - started
 
 
-def _forget(base):
+def _forget(base: Path) -> None:
     for version in versions(base):
         shutil.rmtree(base / str(version))

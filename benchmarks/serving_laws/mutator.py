@@ -1,6 +1,9 @@
-"""Changes requests by chance, the same way for the same seed."""
+"""Random mutations of requests, reproducible by seed."""
 
+import builtins
 import random
+from collections.abc import Sequence
+from typing import Any
 
 from tensorflow.core.framework import types_pb2
 
@@ -39,13 +42,13 @@ _NAMES = (
 
 
 class Mutator:
-    """Gives changed copies; what it gives depends on its seed alone."""
+    """Creates mutated copies; the mutations depend only on the seed."""
 
-    def __init__(self, seed):
+    def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
 
-    def bytes(self, data, others=(b"",)):
-        """`data` changed in one to four places: bits, parts cut, doubled, put in, or taken from `others`."""
+    def bytes(self, data: builtins.bytes, others: Sequence[builtins.bytes] = (b"",)) -> builtins.bytes:
+        """`data` with one to four changes: flipped bits; deleted, repeated or inserted parts; parts of `others`."""
         data = bytearray(data)
         for _ in range(self.random.choice((1, 1, 2, 4))):
             start = self.random.randrange(len(data) + 1)
@@ -68,8 +71,8 @@ class Mutator:
                 data[start:start] = self.random.randbytes(self.random.choice((1, 4, 300)))
         return bytes(data)
 
-    def predict(self, request):
-        """A `PredictRequest` with tensors, names or specification changed."""
+    def predict(self, request: Any) -> Any:
+        """A `PredictRequest` with changed tensors, names or model specification."""
         changed = type(request)()
         changed.CopyFrom(request)
         for _ in range(self.random.choice((1, 1, 2, 3))):
@@ -88,7 +91,7 @@ class Mutator:
                 self._tensor(changed.inputs[self.random.choice([*changed.inputs, *_NAMES[:3]])])
         return changed
 
-    def _tensor(self, tensor):
+    def _tensor(self, tensor: Any) -> None:
         how = self.random.randrange(6)
         if how == 0:
             tensor.dtype = self.random.choice([*types_pb2.DataType.values(), 999])

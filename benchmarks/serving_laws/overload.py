@@ -1,9 +1,12 @@
-"""More than can be answered: what can be is, the rest is refused at once, and soon all is as it was."""
+"""Overload: requests within capacity must succeed, the rest must be rejected at once, and the server must recover."""
 
 import asyncio
 import os
 import statistics
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from benchmarks.serving_laws.clients import GrpcClient, RestClient, make_clients
 from benchmarks.serving_laws.finding import Finding, nothing, percentile
@@ -15,26 +18,33 @@ _LEAST_ANSWERED = 0.9
 _AT_ONCE_S = 0.2
 _MOST_RECOVERY_S = 5
 _ROWS = 4
-_CHANNELS = 4  # of gRPC, which takes many requests on each
+_CHANNELS = 4  # gRPC channels; each carries many parallel requests
 _BATCHING = (
     f"max_batch_size {{ value: {_ROWS} }} batch_timeout_micros {{ value: 1000 }} "
     "max_enqueued_batches { value: 8 } num_batch_threads { value: 2 }"
 )
 
 
-def overload(folder, seconds=10.0, rounds=3, signatures=("timed", "busy"), ms=100, original=False):
-    """Asks for three times what the server can do.
+def overload(
+    folder: Path,
+    seconds: float = 10.0,
+    rounds: int = 3,
+    signatures: Sequence[str] = ("timed", "busy"),
+    ms: int = 100,
+    original: bool = False,
+) -> list[Finding]:
+    """Sends three times as many requests as the server can handle.
 
-    Server and clients have a half of the processors each, where there are two: a flood of requests must not take from
-    the server what its clients, elsewhere in production, would not take.
+    If there are at least two CPUs, server and clients use one half each: in production the clients run on other
+    machines, so they must not take CPU time from the server.
 
     Args:
-        folder: empty, for the models.
-        seconds: of each measurement.
-        rounds: capacity and overload take turns; shares are medians over them.
-        signatures: `timed` sleeps, as work on an accelerator does; `busy` computes.
-        ms: that a batch takes; a request that runs by itself takes a quarter of it.
-        original: start `tensorflow_model_server`, always with batching: without, it has no queue with a bound.
+        folder: empty folder for the models.
+        seconds: duration of each measurement.
+        rounds: capacity and overload are measured in turn; results are medians over the rounds.
+        signatures: `timed` sleeps, like work on an accelerator; `busy` computes.
+        ms: duration of a batch; a single request takes a quarter of it.
+        original: start `tensorflow_model_server`, always with batching: without, its queue has no limit.
 
     Returns:
         List of `Finding`.
@@ -42,7 +52,7 @@ def overload(folder, seconds=10.0, rounds=3, signatures=("timed", "busy"), ms=10
     base, findings = prepare(folder), []
     cores = sorted(os.sched_getaffinity(0))
     half = len(cores) // 2
-    own, others = cores[: max(half, 1)], cores[half:]  # the same one where there is no other
+    own, others = cores[: max(half, 1)], cores[half:]  # the same CPU if there is only one
     for is_batched in (True,) if original else (True, False):
         for signature in signatures:
             flags = {**base, **queue_flags(folder, is_batched, _BATCHING)}
@@ -51,17 +61,19 @@ def overload(folder, seconds=10.0, rounds=3, signatures=("timed", "busy"), ms=10
     return findings
 
 
-def queue_flags(folder, is_batched, batching):
-    """Flags of a server that runs two batches, or two requests, at once."""
+def queue_flags(folder: Path, is_batched: bool, batching: str) -> dict[str, Any]:
+    """Flags for a server with two parallel batches or two parallel requests."""
     if not is_batched:
         return {"max_running_requests": 2}
     (folder / "batching.config").write_text(batching)
     return {"enable_batching": True, "batching_parameters_file": folder / "batching.config"}
 
 
-async def _overload(server, seconds, rounds, signature, ms, is_batched):
+async def _overload(
+    server: Server, seconds: float, rounds: int, signature: str, ms: int, is_batched: bool
+) -> list[Finding]:
     ms = ms if is_batched else ms // _ROWS
-    clients = make_clients(server, 4 * _ROWS if is_batched else 8)  # so many keep both threads busy
+    clients = make_clients(server, 4 * _ROWS if is_batched else 8)  # enough to keep both threads busy
     shares, capacities, recoveries, normal, shares_of_core = [], [], [], [], []
     flood = _Flood(server, signature, ms)
     for _ in range(rounds):
@@ -78,18 +90,18 @@ async def _overload(server, seconds, rounds, signature, ms, is_batched):
         await client.close()
     share, recovery = statistics.median(shares), statistics.median(recoveries)
     at_once = percentile(flood.refused, 0.99)
-    how = "in batches" if is_batched else "one by one"
+    how = "with batching" if is_batched else "without batching"
     capacity = f"{statistics.median(capacities):.0f}/s"
     most_ms = f"at most {1e3 * _AT_ONCE_S:.0f} ms"
     return [
         Finding(f"`{signature}` {how}", f"capacity {capacity}; {_TIMES} times as much for {rounds} x {seconds:.0f} s"),
-        Finding("answered / capacity", f"{share:.3f}", share >= _LEAST_ANSWERED, f"at least {_LEAST_ANSWERED}"),
-        Finding("refused", f"{len(flood.refused)}, p50 {1e3 * percentile(flood.refused, 0.5):.1f} ms"),
-        Finding("server's share of a core", f"{statistics.median(shares_of_core):.2f}"),
-        Finding("refused at once, p99", f"{1e3 * at_once:.0f} ms", not at_once > _AT_ONCE_S, most_ms),
-        nothing("neither answered nor UNAVAILABLE", flood.others),
+        Finding("succeeded / capacity", f"{share:.3f}", share >= _LEAST_ANSWERED, f"at least {_LEAST_ANSWERED}"),
+        Finding("rejected", f"{len(flood.refused)}, p50 {1e3 * percentile(flood.refused, 0.5):.1f} ms"),
+        Finding("CPUs used by the server", f"{statistics.median(shares_of_core):.2f}"),
+        Finding("time to reject, p99", f"{1e3 * at_once:.0f} ms", not at_once > _AT_ONCE_S, most_ms),
+        nothing("neither OK nor UNAVAILABLE", flood.others),
         Finding(
-            "normal latency again after",
+            "normal latency after",
             f"{recovery:.1f} s ({1e3 * statistics.median(normal):.0f} ms)",
             recovery <= _MOST_RECOVERY_S,
             f"at most {_MOST_RECOVERY_S} s",
@@ -98,22 +110,22 @@ async def _overload(server, seconds, rounds, signature, ms, is_batched):
 
 
 class _Flood:
-    """Asks at a rate, whatever comes back.
+    """Sends requests at a fixed rate, independent of the responses.
 
     Attributes:
-        refused: seconds that each UNAVAILABLE took.
-        others: answers that were neither that nor OK.
-        clients: all that were needed: a few of gRPC, and of REST one for each request under way.
+        refused: latency of each UNAVAILABLE response.
+        others: responses that are neither UNAVAILABLE nor OK.
+        clients: the clients: a few gRPC channels, and one REST connection per parallel request.
     """
 
-    def __init__(self, server, signature, ms):
+    def __init__(self, server: Server, signature: str, ms: int) -> None:
         self.refused, self.others, self._ended = [], [], []
         self.clients = [GrpcClient(server) for _ in range(_CHANNELS)]
         self._server, self._signature, self._ms = server, signature, ms
-        self._free = []  # of REST
+        self._free = []  # idle REST clients
 
-    async def run(self, rate, seconds):
-        """`(answers a second, what is still under way)`; the first second, which fills the queue, does not count."""
+    async def run(self, rate: float, seconds: float) -> tuple[float, set[asyncio.Task]]:
+        """`(responses per second, tasks in progress)`; the first second, which fills the queue, does not count."""
         self._ended.clear()
         tasks, sent = set(), 0
         started = time.perf_counter()
@@ -127,7 +139,7 @@ class _Flood:
             await asyncio.sleep(0.005)
         return sum(since <= when < until for when in self._ended) / seconds, set(tasks)
 
-    async def _ask(self, number):
+    async def _ask(self, number: int) -> None:
         is_rest = number % 2
         if is_rest and not self._free:
             self._free.append(RestClient(self._server))
@@ -146,20 +158,20 @@ class _Flood:
             self._free.append(client)
 
 
-async def _timed(client, signature, ms):
-    """Seconds of one answer; infinity where it was refused."""
+async def _timed(client: Any, signature: str, ms: int) -> float:
+    """Latency of one request; infinity if it is rejected."""
     started = time.perf_counter()
     answer = await client.predict(1, signature, ms=ms)
     return time.perf_counter() - started if answer.code == "OK" else float("inf")
 
 
-async def _capacity(clients, seconds, signature, ms):
-    """Answers a second to clients that ask without pause."""
+async def _capacity(clients: Sequence[Any], seconds: float, signature: str, ms: int) -> float:
+    """Responses per second to clients that send requests without pause."""
     finished = []
     started = time.perf_counter()
     since, until = started + 1, started + 1 + seconds
 
-    async def ask(client):
+    async def ask(client: Any) -> None:
         while time.perf_counter() < until:
             await client.predict(1, signature, ms=ms)
             finished.append(time.perf_counter())
@@ -168,8 +180,8 @@ async def _capacity(clients, seconds, signature, ms):
     return sum(since <= when < until for when in finished) / seconds
 
 
-async def _recovery(clients, normal, signature, ms):
-    """Seconds from now until five requests in a row take at most twice what they did before."""
+async def _recovery(clients: Sequence[Any], normal: float, signature: str, ms: int) -> float:
+    """Seconds until five requests in a row have at most twice the normal latency."""
     ended, streak = time.perf_counter(), []
     while time.perf_counter() - ended < 60:
         started = time.perf_counter()

@@ -1,7 +1,9 @@
-"""What waits in the server's queue: not run when it is too late, and not lost when the server is stopped."""
+"""Waiting requests: they must not run after their deadline, and must not be lost when the server stops."""
 
 import asyncio
 import time
+from pathlib import Path
+from typing import Any
 
 from benchmarks.serving_laws.clients import make_clients
 from benchmarks.serving_laws.finding import Finding, nothing
@@ -10,20 +12,20 @@ from benchmarks.serving_laws.overload import queue_flags
 from benchmarks.serving_laws.server import Server
 
 _MOST_STOP_S = 30
-_BUSY = 6  # requests of two seconds each, which two threads take in turn
+_BUSY = 6  # requests of two seconds each, for two threads
 _ONE_BY_ONE = (
     "max_batch_size { value: 1 } batch_timeout_micros { value: 0 } max_enqueued_batches { value: 1000 } "
     "num_batch_threads { value: 2 }"
 )
 
 
-def queued(folder, count=100, original=False):
-    """Lets deadlines pass while requests wait, and stops the server while it works.
+def queued(folder: Path, count: int = 100, original: bool = False) -> list[Finding]:
+    """Sends requests whose deadlines pass while they wait, and stops the server while requests wait.
 
     Args:
-        folder: empty, for the models.
-        count: of requests that wait, half of gRPC, half of REST.
-        original: start `tensorflow_model_server`, always with batching; it is not stopped, as it then ends at once.
+        folder: empty folder for the models.
+        count: number of waiting requests, half over gRPC, half over REST.
+        original: start `tensorflow_model_server`, always with batching; it is not stopped, since it exits at once.
 
     Returns:
         List of `Finding`.
@@ -38,7 +40,7 @@ def queued(folder, count=100, original=False):
     return findings
 
 
-async def _deadlines(server, is_batched, count):
+async def _deadlines(server: Server, is_batched: bool, count: int) -> list[Finding]:
     clients = await _connected(server, count)
     before = (await clients[0].predict(0, "count")).value
     keep_busy = [asyncio.create_task(client.predict(1, "timed", ms=2000)) for client in clients[:_BUSY]]
@@ -50,14 +52,14 @@ async def _deadlines(server, is_batched, count):
     for client in clients:
         await client.close()
     return [
-        Finding("queue", "of batches" if is_batched else "of requests"),
-        Finding("past their deadline in it", f"{len(late)}"),
-        nothing("answered otherwise", [*codes, *others]),
-        Finding("executed nevertheless", f"{runs - _BUSY:.0f}", runs == _BUSY, "none"),
+        Finding("queue", "with batching" if is_batched else "without batching"),
+        Finding("deadline passed in the queue", f"{len(late)}"),
+        nothing("other responses", [*codes, *others]),
+        Finding("run despite the deadline", f"{runs - _BUSY:.0f}", runs == _BUSY, "none"),
     ]
 
 
-async def _stop(server, is_batched, count):
+async def _stop(server: Server, is_batched: bool, count: int) -> list[Finding]:
     clients = await _connected(server, count)
     tasks = [asyncio.create_task(client.predict(1, "timed", ms=50)) for client in clients]
     await asyncio.sleep(1)
@@ -72,14 +74,14 @@ async def _stop(server, is_batched, count):
     for client in clients:
         await client.close()
     return [
-        Finding("waiting at SIGTERM", f"{left} of {count}, {len(refused)} refused as too many"),
-        nothing("accepted and not answered", lost),
-        Finding("last answer after", f"{took:.1f} s", took <= _MOST_STOP_S, f"at most {_MOST_STOP_S} s"),
+        Finding("waiting at SIGTERM", f"{left} of {count}, {len(refused)} rejected: queue full"),
+        nothing("accepted but lost", lost),
+        Finding("last response after", f"{took:.1f} s", took <= _MOST_STOP_S, f"at most {_MOST_STOP_S} s"),
         Finding("exit status", f"{code}", code == 0, "0"),
     ]
 
 
-async def _connected(server, count):
+async def _connected(server: Server, count: int) -> list[Any]:
     clients = make_clients(server, count)
     await asyncio.gather(*(client.predict(0, "count") for client in clients))
     return clients

@@ -1,9 +1,11 @@
-"""Minutes of requests: no error, flat memory."""
+"""Requests for minutes: no errors, constant memory."""
 
 import asyncio
 import base64
 import json
 import time
+from pathlib import Path
+from typing import Any
 
 from benchmarks.serving_laws.clients import GrpcClient, Load, RestClient
 from benchmarks.serving_laws.finding import Finding, nothing
@@ -15,14 +17,16 @@ _MOST_GROWTH = 1.05
 _WINDOWS = 10  # the first one warms up
 
 
-def soak(folder, seconds=600.0, clients=16, captioner=None, original=False):
-    """Lets clients ask without pause, most a small model, two of them a captioner; some requests are bad.
+def soak(
+    folder: Path, seconds: float = 600.0, clients: int = 16, captioner: Path | None = None, original: bool = False
+) -> list[Finding]:
+    """Sends requests without pause to a small model and a captioner; some requests are invalid.
 
     Args:
-        folder: empty, for the models.
-        seconds: how long.
-        clients: of the small model, half of gRPC, half of REST.
-        captioner: folder of an exported captioner's versions; None for none.
+        folder: empty folder for the models.
+        seconds: duration.
+        clients: number of clients of the small model, half over gRPC, half over REST.
+        captioner: folder with the versions of an exported captioner; None: no captioner.
         original: start `tensorflow_model_server`.
 
     Returns:
@@ -36,13 +40,13 @@ def soak(folder, seconds=600.0, clients=16, captioner=None, original=False):
         return asyncio.run(_soak(server, seconds, clients, captioner))
 
 
-async def _soak(server, seconds, clients, captioner):
+async def _soak(server: Server, seconds: float, clients: int, captioner: Path | None) -> list[Finding]:
     samples, bad, images, threads = [], [], _Images(server), []
     started = time.perf_counter()
     async with Load(server, clients) as load:
-        others = [_ask_badly(server, bad, started + seconds)]
+        others = [_send_invalid(server, bad, started + seconds)]
         if captioner:
-            others.append(images.ask(started + seconds))
+            others.append(images.send(started + seconds))
         tasks = [asyncio.create_task(each) for each in others]
         while (passed := time.perf_counter() - started) < seconds:
             samples.append((int(passed / seconds * _WINDOWS), server.megabytes()))
@@ -56,21 +60,21 @@ async def _soak(server, seconds, clients, captioner):
     growth = max(means) / means[0]
     return [
         Finding("soak", f"{seconds:.0f} s, {clients} clients, gRPC and REST"),
-        Finding("answers", f"{len(load.answered)}, and {images.count} captions"),
+        Finding("responses", f"{len(load.answered)}, and {images.count} captions"),
         nothing("failed", [*load.failed, *images.failed]),
         nothing("wrong", [*load.wrong, *images.wrong]),
-        nothing("bad requests not refused", bad),
+        nothing("invalid requests not rejected", bad),
         Finding("threads, most / first tenth", f"{max(threads)} / {max(threads[: len(threads) // 10])}"),
         Finding("memory, MB", " ".join(f"{mean:.0f}" for mean in means)),
         Finding("memory, most / second tenth", f"{growth:.3f}", growth <= _MOST_GROWTH, f"at most {_MOST_GROWTH}"),
     ]
 
 
-async def _ask_badly(server, found, until):
-    """Requests that cannot be answered, now and then, as every server gets them."""
+async def _send_invalid(server: Server, found: list[Any], until: float) -> None:
+    """Sends invalid requests from time to time."""
     over_rest, over_grpc = RestClient(server), GrpcClient(server)
     while time.perf_counter() < until:
-        status, body = await over_rest.ask(b"POST", b"/v1/models/half:predict", b'{"instances": ["text"]}')
+        status, body = await over_rest.request(b"POST", b"/v1/models/half:predict", b'{"instances": ["text"]}')
         if status != 400 or b'"error"' not in body:
             found.append((status, body))
         answer = await over_grpc.predict(1, "no_such_signature")
@@ -82,20 +86,23 @@ async def _ask_badly(server, found, until):
 
 
 class _Images:
-    """Asks a captioner for one image after another, over gRPC and REST."""
+    """Sends one image after another to a captioner, over gRPC and REST."""
 
-    def __init__(self, server):
+    def __init__(self, server: Server) -> None:
         self._server = server
         self.failed, self.wrong, self.count = [], [], 0
 
-    async def ask(self, until):
+    async def send(self, until: float) -> None:
+        """Sends images until the time `until` (`time.perf_counter`)."""
         over_rest, over_grpc = RestClient(self._server), GrpcClient(self._server)
         call = over_grpc.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         expected = {}
         while time.perf_counter() < until:
             for name, image in golden_images().items():
                 body = {"instances": [{"image_bytes": {"b64": base64.b64encode(image).decode()}}]}
-                status, body = await over_rest.ask(b"POST", b"/v1/models/captioner:predict", json.dumps(body).encode())
+                status, body = await over_rest.request(
+                    b"POST", b"/v1/models/captioner:predict", json.dumps(body).encode()
+                )
                 if status != 200:
                     self.failed.append(f"{name}: {status} {body[:200]}")
                     continue

@@ -1,8 +1,10 @@
-"""New versions under load: nobody notices."""
+"""New versions under load: clients must not notice."""
 
 import asyncio
 import shutil
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 from benchmarks.serving_laws.clients import Load
 from benchmarks.serving_laws.finding import Finding, nothing, percentile
@@ -11,19 +13,26 @@ from benchmarks.serving_laws.server import Server
 from benchmarks.serving_laws.states import States
 
 _MOST_SLOWER = 2.0
-_MOST_THREADS = 2  # gRPC starts and ends a few as it likes
-_SETTLED = 3  # swaps after which every pool of threads is full
+_MOST_THREADS = 2  # gRPC starts and ends a few
+_SETTLED = 3  # swaps after which all thread pools are full
 
 
-def swaps(folder, count=100, clients=16, steady_s=5.0, batching=False, original=False):
-    """Replaces a version `count` times while clients ask without pause; times with no swap lie between.
+def swaps(
+    folder: Path,
+    count: int = 100,
+    clients: int = 16,
+    steady_s: float = 5.0,
+    batching: bool = False,
+    original: bool = False,
+) -> list[Finding]:
+    """Replaces a version `count` times while clients send requests; measures also intervals without a swap.
 
     Args:
-        folder: empty, for the models.
-        count: of swaps.
-        clients: half of gRPC, half of REST.
-        steady_s: seconds without a swap before each tenth of them.
-        batching: run rows together.
+        folder: empty folder for the models.
+        count: number of swaps.
+        clients: number of clients, half over gRPC, half over REST.
+        steady_s: seconds without a swap before each tenth of the swaps.
+        batching: enable batching.
         original: start `tensorflow_model_server`.
 
     Returns:
@@ -33,10 +42,10 @@ def swaps(folder, count=100, clients=16, steady_s=5.0, batching=False, original=
         return asyncio.run(_swaps(server, folder, count, clients, steady_s))
 
 
-async def _swaps(server, folder, count, clients, steady_s):
+async def _swaps(server: Server, folder: Path, count: int, clients: int, steady_s: float) -> list[Finding]:
     steady, swapping, threads, took = [], [], [], []
     async with Load(server, clients) as load, States(server) as states:
-        await asyncio.sleep(min(2.0, steady_s))  # connections, and everything else that happens once
+        await asyncio.sleep(min(2.0, steady_s))  # connections and other one-time work
         for version in range(2, count + 2):
             if (version - 2) % max(1, count // 10) == 0:
                 started = time.perf_counter()
@@ -53,10 +62,10 @@ async def _swaps(server, folder, count, clients, steady_s):
     slower = percentile(swapping, 0.99) / percentile(steady, 0.99)
     return [
         Finding("swaps", f"{count}, {sum(took) / count:.2f} s each"),
-        Finding("answers", f"{len(load.answered)} to {clients} clients, gRPC and REST"),
+        Finding("responses", f"{len(load.answered)} to {clients} clients, gRPC and REST"),
         nothing("failed", load.failed),
         nothing("wrong", load.wrong),
-        nothing("back a version", load.back),
+        nothing("from an older version", load.back),
         Finding("threads", f"{more:+d}", more <= _MOST_THREADS, f"at most {_MOST_THREADS} more"),
         Finding("p50, steady / swapping", f"{_ms(steady, 0.5)} / {_ms(swapping, 0.5)}"),
         Finding("p99, steady / swapping", f"{_ms(steady, 0.99)} / {_ms(swapping, 0.99)}"),
@@ -64,5 +73,5 @@ async def _swaps(server, folder, count, clients, steady_s):
     ]
 
 
-def _ms(seconds, share):
+def _ms(seconds: Iterable[float], share: float) -> str:
     return f"{1e3 * percentile(seconds, share):.1f} ms"

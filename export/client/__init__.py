@@ -1,4 +1,4 @@
-"""Calls a served model, over gRPC or REST, without TensorFlow."""
+"""A client for served models over gRPC or REST. It does not need TensorFlow."""
 
 from export.client.async_client import AsyncClient
 from export.client.call_error import CallError

@@ -1,4 +1,4 @@
-"""Where a server is, and how to speak with it."""
+"""The URL of a server."""
 
 import re
 from typing import NamedTuple
@@ -10,13 +10,13 @@ _PORTS = {"grpc": 8500, "grpcs": 8500, "http": 8501, "https": 443}
 
 
 class Address(NamedTuple):
-    """A server.
+    """The address of a server.
 
     Attributes:
         scheme: `grpc`, `grpcs`, `http` or `https`.
-        host: name or number, an IPv6 one in brackets.
-        port: of that host.
-        path: before `/v1` over REST, where a gateway adds one; else empty.
+        host: host name or IP address; IPv6 addresses in brackets.
+        port: port of the server.
+        path: prefix before `/v1` over REST, if a gateway adds one; else empty.
     """
 
     scheme: str
@@ -25,35 +25,39 @@ class Address(NamedTuple):
     path: str
 
     @property
-    def is_grpc(self):
+    def is_grpc(self) -> bool:
+        """Whether the server is called over gRPC, not REST."""
         return self.scheme.startswith("grpc")
 
     @property
-    def is_secure(self):
+    def is_secure(self) -> bool:
+        """Whether the connection uses TLS."""
         return self.scheme.endswith("s")
 
     @property
-    def netloc(self):
+    def netloc(self) -> str:
+        """`HOST:PORT`."""
         return f"{self.host}:{self.port}"
 
 
-def parse_address(url):
-    """`Address` of a URL; the port may be left out: 8500 for gRPC, 8501 for http, 443 for https.
+def parse_address(url: str) -> Address:
+    """Parses a URL. The default ports are 8500 for gRPC, 8501 for http and 443 for https.
 
     Raises:
-        ExportError: it is no such URL.
+        ExportError: the URL is invalid.
     """
     hint = f"A server's URL is grpc://HOST:PORT, grpcs://…, http://… or https://…; got {url!r}."
     try:
         parts = urlsplit(url)
         port = parts.port
-        (parts.hostname or "").encode("idna")  # a name with an empty or endless part
+        hostname = parts.hostname or ""
+        hostname.encode("idna")  # fails for empty or too long labels
     except ValueError as error:
         raise ExportError(f"{hint} ({error})") from error
-    named = re.fullmatch(r"[\w.-]+|[0-9a-f]*:[0-9a-f:.]*(%[\w.-]+)?", parts.hostname or "")
+    named = re.fullmatch(r"[\w.-]+|[0-9a-f]*:[0-9a-f:.]*(%[\w.-]+)?", hostname)
     if parts.scheme not in _PORTS or not named or parts.query or parts.fragment or parts.username:
         raise ExportError(hint)
     if parts.scheme.startswith("grpc") and parts.path.strip("/"):
         raise ExportError(f"{hint} gRPC has no path.")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = f"[{hostname}]" if ":" in hostname else hostname
     return Address(parts.scheme, host, port or _PORTS[parts.scheme], parts.path.rstrip("/"))

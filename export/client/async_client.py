@@ -1,45 +1,51 @@
 """The client for asyncio."""
 
 import asyncio
+from typing import Any, Self
 
-from export.client.calls import Calls, Send
+from export.client.calls import Calls, Send, Steps
 
 
 class AsyncClient(Calls):
-    """`Client` for asyncio: the same arguments, and the same calls, which are awaited.
+    """`Client` for asyncio: the same arguments and the same calls, which must be awaited.
 
-    An asynchronous context manager. Its connections belong to the event loop of its first call.
+    An asynchronous context manager. Its connections belong to the event loop of the first call.
     """
 
-    def __init__(self, url, model="captioner", version=None, label=None, **options):
+    def __init__(
+        self, url: str, model: str = "captioner", version: int | None = None, label: str | None = None, **options: Any
+    ) -> None:
         super().__init__(url, model, version, label, **options)
-        self._connection = None
+        self._connection: Any = None
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *error):
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
-    async def close(self):
+    async def close(self) -> None:
         """Closes the connections."""
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
 
-    async def _run(self, steps):
-        if self._connection is None:
-            if self.address.is_grpc:
-                from export.client.grpc_connection import AsyncGrpcConnection as Connection
-            else:
-                from export.client.http_connection import AsyncHttpConnection as Connection
-            self._connection = Connection(self.address, self._headers, self._tls)
+    async def _run(self, steps: Steps) -> Any:
+        if self._connection is None and self.address.is_grpc:
+            from export.client.grpc_connection import AsyncGrpcConnection
+
+            self._connection = AsyncGrpcConnection(self.address, self._headers, self._tls)
+        elif self._connection is None:
+            from export.client.http_connection import AsyncHttpConnection
+
+            self._connection = AsyncHttpConnection(self.address, self._headers, self._tls)
         try:
             step = next(steps)
             while True:
                 if isinstance(step, Send):
                     step = steps.send(await self._connection.send(step.call, step.timeout))
                 else:
-                    step = steps.send(await asyncio.sleep(step.seconds))
+                    await asyncio.sleep(step.seconds)
+                    step = steps.send(None)
         except StopIteration as stop:
             return stop.value

@@ -1,31 +1,34 @@
-"""One exchange with a server, whatever carries it."""
+"""One request to a server and its response, independent of the transport."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
+
+Tls = tuple[str | Path | None, str | Path | None, str | Path | None]  # CA, certificate and key: PEM files
 
 
 class Call(NamedTuple):
-    """What is sent, and how its answer is read.
+    """A request, and how to read its response.
 
     Attributes:
-        target: gRPC's method, e.g. `/tensorflow.serving.PredictionService/Predict`; REST's `(GET or POST, path)`.
-        body: the message, or REST's body in bytes (None: no body).
-        reply: class of the answer's message; REST has none.
-        read: function from the answer to its meaning.
+        target: gRPC: the method, e.g. `/tensorflow.serving.PredictionService/Predict`. REST: `(GET or POST, path)`.
+        body: gRPC: the message. REST: bytes, or None for no body.
+        response_type: gRPC: class of the response message. REST: None.
+        read: converts the response to the result of the call.
     """
 
     target: Any
     body: Any
-    reply: Any
-    read: Callable
+    response_type: Any
+    read: Callable[[Any], Any]
 
 
 class Failure(NamedTuple):
-    """Why a call has no answer.
+    """Why a request failed.
 
     Attributes:
         code: name of the gRPC status code.
-        message: what the server or the connection said.
+        message: error message of the server or the connection.
     """
 
     code: str

@@ -1,8 +1,10 @@
-"""Everything that the two clients share, which is all but how they wait."""
+"""The calls of both clients. The clients differ only in how they wait."""
 
 import random
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,65 +12,72 @@ from export.client.address import parse_address
 from export.client.call import Call, Failure
 from export.client.call_error import CallError
 from export.client.grpc_protocol import GrpcProtocol
-from export.client.images import OK, image_bytes, is_one
+from export.client.images import OK, Image, image_bytes, is_one
 from export.client.rest_protocol import RestProtocol
 from export.client.results import Answer, Candidates, Caption, Embedding, Explanation, Match
 from export.client.tensors import to_array
 from export.errors import ExportError
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
-_REQUEST_BYTES = 2**26  # of images in one request; a larger one travels alone
-_LONGEST_TIMEOUT_S = 2_000_000  # a socket counts its milliseconds in 31 bits
+_REQUEST_BYTES = 2**26  # of images in one request; a larger image is sent alone
+_LONGEST_TIMEOUT_S = 2_000_000  # sockets store milliseconds in 31 bits
+
+
+Row = dict[str, Any]  # output name -> one row of that output; always with `status`
+Result = Any  # `Client` returns the documented type, `AsyncClient` an awaitable of it
 
 
 class Send(NamedTuple):
-    """A step: exchange this with the server. Is answered with the reply or a `Failure`."""
+    """A step: send a request. The client sends the response or a `Failure` back into the generator."""
 
     call: Call
     timeout: float
 
 
 class Pause(NamedTuple):
-    """A step: wait."""
+    """A step: sleep."""
 
     seconds: float
 
 
+Steps = Generator[Send | Pause, Any, Any]  # returns the result of the call
+
+
 class Calls:
-    """The calls of a client, as generators of steps that `_run` of `Client` or `AsyncClient` carries out.
+    """The calls of a client, as generators of steps that `Client` or `AsyncClient` execute.
 
     Args:
-        url: `grpc://HOST:PORT`, `grpcs://…`, `http://…` or `https://…`; the port may be left out.
-        model: its name.
-        version: number of the version that shall answer; None: the newest.
-        label: of the version that shall answer, instead of a number.
-        timeout_s: seconds that each request may take, its retries included; at most 2,000,000.
-        retries: how often a request is sent again where the server, or the connection, is UNAVAILABLE (503); the pauses
-            between double and are random, so that many clients do not come back together.
-        max_batch_size: rows of one request; more are split.
-        token: sent as `Authorization: Bearer …`; only over TLS is it secret.
-        ca_file, certificate_file, key_file: PEM files for TLS: who signed the server's certificate, if no public
-            authority did; and the client's own, where the server asks for one.
+        url: `grpc://HOST:PORT`, `grpcs://…`, `http://…` or `https://…`; the port is optional.
+        model: name of the model.
+        version: number of the version to use; None: the newest.
+        label: label of the version to use, instead of its number.
+        timeout_s: time limit of each request including its retries; at most 2,000,000 seconds.
+        retries: how often a request is sent again if the server or the connection is UNAVAILABLE (503). The pauses
+            between retries double and are randomised, so that many clients do not retry at the same time.
+        max_batch_size: maximum number of rows per request; longer inputs are split.
+        token: sent as `Authorization: Bearer …`; it is secret only over TLS.
+        ca_file: PEM file with the authority of the server certificate, unless it is a public one.
+        certificate_file, key_file: PEM files with the client certificate, if the server requires one.
 
     Raises:
-        ExportError: an argument cannot be used.
+        ExportError: an argument is invalid.
     """
 
     def __init__(
         self,
-        url,
-        model="captioner",
-        version=None,
-        label=None,
+        url: str,
+        model: str = "captioner",
+        version: int | None = None,
+        label: str | None = None,
         *,
-        timeout_s=60.0,
-        retries=4,
-        max_batch_size=16,
-        token=None,
-        ca_file=None,
-        certificate_file=None,
-        key_file=None,
-    ):
+        timeout_s: float = 60.0,
+        retries: int = 4,
+        max_batch_size: int = 16,
+        token: str | None = None,
+        ca_file: str | Path | None = None,
+        certificate_file: str | Path | None = None,
+        key_file: str | Path | None = None,
+    ) -> None:
         if version is not None and label is not None:
             raise ExportError(f"Give a version or a label, not both; got {version} and {label!r}.")
         if max_batch_size < 1 or not 0 < timeout_s <= _LONGEST_TIMEOUT_S or retries < 0:
@@ -86,126 +95,150 @@ class Calls:
         name = "authorization" if self.address.is_grpc else "Authorization"
         self._headers = {} if token is None else {name: f"Bearer {token}"}
         self._tls = (ca_file, certificate_file, key_file)
-        self._single_outputs = {}
+        self._single_outputs: dict[str, str] = {}
 
-    def caption(self, images, context=None):
+    def caption(self, images: Image | Iterable[Image], context: str | Iterable[str] | None = None) -> Result:
         """Captions images.
 
         Args:
-            images: a path, file bytes or a PIL image; or an iterable of them.
-            context: text that the model reads beside every image, or one for each; for models with the signature
+            images: a path, file contents or a PIL image; or an iterable of them.
+            context: a text that the model reads with every image, or one per image; for models with the signature
                 `caption_with_context`.
 
         Returns:
-            `Caption`, or a list of them. An image that cannot be read, by the client or the server, has a `status`
-            that says why, and costs no other.
+            `Caption`, or a list of them. If an image cannot be read, its `status` says why; the others are not
+            affected.
 
         Raises:
-            CallError: the server gave no answer.
+            CallError: the request failed.
         """
         signature = "caption" if context is None else "caption_with_context"
         return self._rows(signature, images, _caption, {} if context is None else {"context": context})
 
-    def candidates(self, images):
-        """The best captions of images; see `caption`. Returns `Candidates`, or a list of them."""
+    def candidates(self, images: Image | Iterable[Image]) -> Result:
+        """Predicts several captions per image; see `caption`. Returns `Candidates` or a list of them."""
         return self._rows("caption_candidates", images, _candidates)
 
-    def explain(self, images):
-        """Captions, and where the model looked for each word; see `caption`. Returns `Explanation`, or a list."""
+    def explain(self, images: Image | Iterable[Image]) -> Result:
+        """Captions with the attention weights of each word; see `caption`. Returns `Explanation` or a list of them."""
         return self._rows("caption_explain", images, _explanation)
 
-    def answer(self, images, question):
-        """Answers a question, one for all images or one each; see `caption`. Returns `Answer`, or a list of them."""
+    def answer(self, images: Image | Iterable[Image], question: str | Iterable[str]) -> Result:
+        """Answers one question for all images, or one per image; see `caption`. Returns `Answer` or a list of them."""
         return self._rows("answer", images, _answer, {"question": question})
 
-    def match(self, images, text):
-        """Whether a text, one for all or one each, is about images; see `caption`. Returns `Match`, or a list."""
+    def match(self, images: Image | Iterable[Image], text: str | Iterable[str]) -> Result:
+        """Matches images with one text, or one text per image; see `caption`. Returns `Match` or a list of them."""
         return self._rows("match", images, _match, {"text": text})
 
-    def embed_text(self, texts):
-        """A text, or an iterable of them, as vectors beside those of images. Returns `Embedding`, or a list."""
+    def embed_text(self, texts: str | Iterable[str]) -> Result:
+        """Embeds a text, or an iterable of texts, in the space of the images. Returns `Embedding` or a list of them."""
         one = isinstance(texts, str)
+        column = [texts] if isinstance(texts, str) else list(texts)
 
-        def steps():
-            rows = yield from self._predict_rows("embed_text", None, {"text": [texts] if one else list(texts)})
+        def steps() -> Steps:
+            rows = yield from self._predict_rows("embed_text", None, {"text": column})
             results = [_embedding(row) for row in rows]
             return results[0] if one else results
 
         return self._run(steps())
 
-    def embed_image(self, images):
-        """Images as vectors; see `caption`. Returns `Embedding`, or a list of them."""
+    def embed_image(self, images: Image | Iterable[Image]) -> Result:
+        """Embeds images; see `caption`. Returns `Embedding` or a list of them."""
         return self._rows("embed_image", images, _embedding)
 
-    def predict(self, signature, inputs, outputs=None):
-        """Any signature of any model, in one request.
+    def predict(self, signature: str, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Result:
+        """Calls any signature of any model, in one request.
 
         Args:
-            signature: its name; empty: the default one.
-            inputs: dict of name -> array, or lists of strings, bytes or numbers; see `to_array`.
-            outputs: names of those wanted; None: all.
+            signature: name of the signature; empty: the default one.
+            inputs: dict of name -> array or nested lists of strings, bytes or numbers; see `to_array`.
+            outputs: names of the outputs to return; None: all.
 
         Returns:
-            Dict of name -> array; strings are objects of bytes. Over REST, numbers are float64, int64 or bool.
+            Dict of name -> array; strings are object arrays of bytes. Over REST, numbers are float64, int64 or bool.
 
         Raises:
-            CallError: the server gave no answer.
+            CallError: the request failed.
         """
         return self._run(self._predict(signature, {name: to_array(value) for name, value in inputs.items()}, outputs))
 
-    def predict_rows(self, signature, images, texts=None):
-        """Any signature that takes images, many at once; an image that cannot be read costs itself.
+    def predict_rows(
+        self, signature: str, images: Iterable[Image] | None, texts: Mapping[str, str | Iterable[str]] | None = None
+    ) -> Result:
+        """Calls any signature with images and texts; inputs of any length are split into requests.
 
         Args:
-            signature: its name; empty: the default one.
-            images: iterable of paths, file bytes or PIL images; None for a signature without images.
-            texts: dict of input name -> a string for every row, or one for each.
+            signature: name of the signature; empty: the default one.
+            images: paths, file contents or PIL images; None for a signature without images.
+            texts: dict of input name -> one string for all rows, or one string per row.
 
         Returns:
-            A list of dicts of output name -> that row's part, each with `status`.
+            One dict of output name -> value per row, each with `status`. If an image cannot be read, only its row
+            fails.
+
+        Raises:
+            CallError: a request failed.
         """
         return self._run(self._predict_rows(signature, images, texts or {}))
 
-    def status(self):
-        """List of `VersionStatus`, the newest version first."""
-        return self._run(self._ask(self._protocol.status()))
+    def status(self) -> Result:
+        """The status of all versions: list of `VersionStatus`, newest first."""
+        return self._run(self._exchange(self._protocol.status()))
 
-    def metadata(self):
-        """`Metadata`: the version that answers, and its signatures."""
-        return self._run(self._ask(self._protocol.metadata()))
+    def metadata(self) -> Result:
+        """The version in use and its signatures: `Metadata`."""
+        return self._run(self._exchange(self._protocol.metadata()))
 
-    def wait_until_available(self, timeout_s=60.0):
-        """Waits until the model answers, whether the server is not there yet or still loads it.
+    def wait_until_available(self, timeout_s: float = 60.0) -> Result:
+        """Waits until the server runs and the model is loaded.
+
+        Args:
+            timeout_s: time limit in seconds.
 
         Returns:
             List of `VersionStatus`.
 
         Raises:
-            CallError: it does not answer within that time; the message has the last reason.
+            CallError: the model is not available within that time; the message contains the last error.
         """
         return self._run(self._wait(timeout_s))
 
-    def _rows(self, signature, images, read, texts=None):
+    def _run(self, steps: Steps) -> Result:
+        """Executes the steps of a call."""
+        raise NotImplementedError
+
+    def _rows(
+        self,
+        signature: str,
+        images: Image | Iterable[Image],
+        read: Callable[[Row], Any],
+        texts: Mapping[str, str | Iterable[str]] | None = None,
+    ) -> Result:
         one = is_one(images)
 
-        def steps():
+        def steps() -> Steps:
             rows = yield from self._predict_rows(signature, [images] if one else images, texts or {})
             results = [read(row) for row in rows]
             return results[0] if one else results
 
         return self._run(steps())
 
-    def _predict_rows(self, signature, images, texts):
+    def _predict_rows(
+        self, signature: str, images: Iterable[Image] | None, texts: Mapping[str, str | Iterable[str]]
+    ) -> Steps:
         contents, statuses = None, None
         if images is not None:
             read = [image_bytes(image) for image in images]
             contents, statuses = [data for data, _ in read], [status for _, status in read]
-        texts = {name: text if isinstance(text, str) else list(text) for name, text in texts.items()}
-        count = _count(contents, texts)
-        columns = {name: [text] * count if isinstance(text, str) else text for name, text in texts.items()}
+        given = {name: text if isinstance(text, str) else list(text) for name, text in texts.items()}
+        count = _count(contents, given)
+        columns: dict[str, list[Any]] = {
+            name: [text] * count if isinstance(text, str) else text for name, text in given.items()
+        }
         if contents is not None:
             columns["image_bytes"] = contents
-        rows = [{"status": status} for status in statuses or [OK] * count]
+        rows: list[Row] = [{"status": status} for status in statuses or [OK] * count]
         for batch in self._batches(rows, contents):
             inputs = {name: to_array([values[row] for row in batch]) for name, values in columns.items()}
             outputs = yield from self._predict(signature, inputs, None)
@@ -215,9 +248,10 @@ class Calls:
                     rows[row]["status"] = rows[row]["status"].decode("utf-8", "replace")
         return rows
 
-    def _batches(self, rows, contents):
-        """Lists of row numbers, each for one request."""
-        batch, size = [], 0
+    def _batches(self, rows: Sequence[Row], contents: Sequence[bytes] | None) -> Iterator[list[int]]:
+        """Splits the rows into requests: lists of row numbers."""
+        batch: list[int] = []
+        size = 0
         for row, known in enumerate(rows):
             if known["status"] != OK:
                 continue
@@ -230,37 +264,37 @@ class Calls:
         if batch:
             yield batch
 
-    def _predict(self, signature, inputs, outputs):
-        answer = yield from self._ask(self._protocol.predict(signature, inputs, outputs))
-        if isinstance(answer, dict):
-            return answer
+    def _predict(self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> Steps:
+        outputs_or_only = yield from self._exchange(self._protocol.predict(signature, inputs, outputs))
+        if isinstance(outputs_or_only, dict):
+            return outputs_or_only
         key = signature or "serving_default"
         if key not in self._single_outputs:
-            metadata = yield from self._ask(self._protocol.metadata())
+            metadata = yield from self._exchange(self._protocol.metadata())
             self._single_outputs[key] = next(iter(metadata.signatures[key].outputs))
-        return {self._single_outputs[key]: answer}
+        return {self._single_outputs[key]: outputs_or_only}
 
-    def _ask(self, call, timeout_s=None, retries=None):
+    def _exchange(self, call: Call, timeout_s: float | None = None, retries: int | None = None) -> Steps:
         deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
         for attempt in range((self._retries if retries is None else retries) + 1):
-            reply = yield Send(call, max(0.001, deadline - time.monotonic()))
-            if not isinstance(reply, Failure):
+            response = yield Send(call, max(0.001, deadline - time.monotonic()))
+            if not isinstance(response, Failure):
                 try:
-                    return call.read(reply)
+                    return call.read(response)
                 except ValueError as error:
                     raise CallError("INTERNAL", str(error)) from error
             pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1)
-            if reply.code != "UNAVAILABLE" or time.monotonic() + pause >= deadline:
+            if response.code != "UNAVAILABLE" or time.monotonic() + pause >= deadline:
                 break
             yield Pause(pause)
-        raise CallError(*reply)
+        raise CallError(*response)
 
-    def _wait(self, timeout_s):
+    def _wait(self, timeout_s: float) -> Steps:
         deadline = time.monotonic() + timeout_s
-        reason, pause = "it was not asked", 0.05
+        reason, pause = "no request was sent", 0.05
         while (left := deadline - time.monotonic()) > 0:
             try:
-                found = yield from self._ask(self._protocol.status(), timeout_s=min(left, 5.0), retries=0)
+                found = yield from self._exchange(self._protocol.status(), timeout_s=min(left, 5.0), retries=0)
             except CallError as error:
                 if error.code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "NOT_FOUND"):
                     raise
@@ -274,40 +308,40 @@ class Calls:
         raise CallError("DEADLINE_EXCEEDED", f"{self.model} is not available after {timeout_s:g} s: {reason}")
 
 
-def _count(contents, texts):
+def _count(contents: Sequence[bytes] | None, texts: Mapping[str, str | list[str]]) -> int:
     counts = {name: len(text) for name, text in texts.items() if not isinstance(text, str)}
     if contents is not None:
         counts["images"] = len(contents)
     if len(set(counts.values())) > 1:
         raise ValueError(
-            f"There must be as many of each; got {', '.join(f'{n} {name}' for name, n in counts.items())}."
+            f"All inputs must have the same length; got {', '.join(f'{n} {name}' for name, n in counts.items())}."
         )
     return next(iter(counts.values()), 1)
 
 
-def _caption(row):
+def _caption(row: Row) -> Caption:
     if row["status"] != OK:
         return Caption(row["status"])
     return Caption(OK, _text(row["caption"]), float(np.float32(row["score"])))
 
 
-def _candidates(row):
+def _candidates(row: Row) -> Candidates:
     if row["status"] != OK:
         return Candidates(row["status"])
     return Candidates(OK, tuple(map(_text, row["captions"])), tuple(np.asarray(row["scores"], np.float32).tolist()))
 
 
-def _explanation(row):
+def _explanation(row: Row) -> Explanation:
     if row["status"] != OK:
         return Explanation(row["status"])
     words = [_text(word) for word in row["tokens"]]
-    while words and not words[-1]:  # every row is as long as the longest caption may be
+    while words and not words[-1]:  # rows are padded to the maximum length of a caption
         words.pop()
     attention = np.asarray(row["attention"], np.float32)[: len(words)]
     return Explanation(OK, _text(row["caption"]), float(np.float32(row["score"])), tuple(words), attention)
 
 
-def _answer(row):
+def _answer(row: Row) -> Answer:
     if row["status"] != OK:
         return Answer(row["status"])
     scores = tuple(np.asarray(row["scores"], np.float32).tolist())
@@ -315,17 +349,17 @@ def _answer(row):
     return Answer(OK, _text(row["answer"]), score, tuple(map(_text, row["answers"])), scores)
 
 
-def _match(row):
+def _match(row: Row) -> Match:
     if row["status"] != OK:
         return Match(row["status"])
     return Match(OK, float(np.float32(row["probability"])))
 
 
-def _embedding(row):
+def _embedding(row: Row) -> Embedding:
     if row["status"] != OK:
         return Embedding(row["status"])
     return Embedding(OK, np.asarray(row["embedding"], np.float32))
 
 
-def _text(data):
+def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")

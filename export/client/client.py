@@ -1,41 +1,48 @@
-"""The client for threads."""
+"""The synchronous client."""
 
 import time
+from typing import Any, Self
 
-from export.client.calls import Calls, Send
+from export.client.calls import Calls, Send, Steps
 
 
 class Client(Calls):
-    """Calls a served model; a context manager.
+    """Calls a served model. A context manager.
 
-    Arguments and calls are those of `Calls`. Connections stay open between calls, and threads may share a client.
+    Arguments and calls are documented at `Calls`. Connections stay open between calls; threads may share a client.
     """
 
-    def __init__(self, url, model="captioner", version=None, label=None, **options):
+    def __init__(
+        self, url: str, model: str = "captioner", version: int | None = None, label: str | None = None, **options: Any
+    ) -> None:
         super().__init__(url, model, version, label, **options)
         if self.address.is_grpc:
-            from export.client.grpc_connection import GrpcConnection as Connection
-        else:
-            from export.client.http_connection import HttpConnection as Connection
-        self._connection = Connection(self.address, self._headers, self._tls)
+            from export.client.grpc_connection import GrpcConnection
 
-    def __enter__(self):
+            self._connection: Any = GrpcConnection(self.address, self._headers, self._tls)
+        else:
+            from export.client.http_connection import HttpConnection
+
+            self._connection = HttpConnection(self.address, self._headers, self._tls)
+
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Closes the connections; a call after this fails."""
         self._connection.close()
 
-    def _run(self, steps):
+    def _run(self, steps: Steps) -> Any:
         try:
             step = next(steps)
             while True:
                 if isinstance(step, Send):
                     step = steps.send(self._connection.send(step.call, step.timeout))
                 else:
-                    step = steps.send(time.sleep(step.seconds))
+                    time.sleep(step.seconds)
+                    step = steps.send(None)
         except StopIteration as stop:
             return stop.value

@@ -1,6 +1,10 @@
-"""HTTP connections, for threads and for asyncio."""
+"""HTTP connections, synchronous and for asyncio."""
 
-from export.client.call import Failure
+from collections.abc import Mapping
+from typing import Any
+
+from export.client.address import Address
+from export.client.call import Call, Failure, Tls
 from export.client.rest_protocol import failure
 from export.errors import ExportError
 
@@ -9,15 +13,15 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class HttpConnection:
-    """Connections that are kept open; safe to share among threads.
+    """A pool of open connections; threads may share it.
 
     Args:
-        address: `Address`.
-        headers: dict of headers for each call.
-        tls: `(ca_file, certificate_file, key_file)`, each None or a path.
+        address: of the server.
+        headers: headers of each request.
+        tls: `(ca_file, certificate_file, key_file)`, each a path or None.
     """
 
-    def __init__(self, address, headers, tls):
+    def __init__(self, address: Address, headers: Mapping[str, str], tls: Tls) -> None:
         import requests
         from requests.adapters import HTTPAdapter
 
@@ -27,35 +31,36 @@ class HttpConnection:
         self._session.headers.update({**_JSON, **headers})
         self._session.mount(self._base, HTTPAdapter(pool_maxsize=_MOST_CONNECTIONS))
         ca, certificate, key = _existing(tls)
-        self._verify = ca  # by request: a session's own would give way to REQUESTS_CA_BUNDLE
+        self._verify = ca  # passed per request, because REQUESTS_CA_BUNDLE overrides the setting of a session
         self._session.cert = (certificate, key) if certificate and key else certificate
 
-    def send(self, call, timeout):
-        """The answer's body, or `Failure`."""
+    def send(self, call: Call, timeout: float) -> bytes | Failure:
+        """Sends a request; returns the body of the response or `Failure`."""
         method, path = call.target
         errors = self._requests.exceptions
         try:
-            answer = self._session.request(
+            response = self._session.request(
                 method, self._base + path, data=call.body, timeout=timeout, verify=self._verify, allow_redirects=False
             )
-        except errors.SSLError as error:  # will not mend itself
+        except errors.SSLError as error:  # retrying does not help
             return Failure("FAILED_PRECONDITION", str(error))
         except errors.ConnectTimeout as error:
             return Failure("UNAVAILABLE", str(error))
         except errors.Timeout:
-            return Failure("DEADLINE_EXCEEDED", f"no answer within {timeout:.3g} s")
+            return Failure("DEADLINE_EXCEEDED", f"no response within {timeout:.3g} s")
         except (errors.ConnectionError, errors.ChunkedEncodingError) as error:
             return Failure("UNAVAILABLE", str(error))
-        return answer.content if answer.status_code == 200 else failure(answer.status_code, answer.content)
+        return response.content if response.status_code == 200 else failure(response.status_code, response.content)
 
-    def close(self):
+    def close(self) -> None:
+        """Closes the connections."""
         self._session.close()
 
 
 class AsyncHttpConnection:
-    """`HttpConnection` for one event loop."""
+    """`HttpConnection` for asyncio."""
 
-    def __init__(self, address, headers, tls):
+    def __init__(self, address: Address, headers: Mapping[str, str], tls: Tls) -> None:
         try:
             import httpx
         except ModuleNotFoundError as error:
@@ -63,7 +68,7 @@ class AsyncHttpConnection:
 
         self._httpx = httpx
         ca, certificate, key = _existing(tls)
-        verify = True
+        verify: Any = True
         if ca or certificate:
             import ssl
 
@@ -73,37 +78,38 @@ class AsyncHttpConnection:
                     verify.load_cert_chain(certificate, key)
             except ssl.SSLError as error:
                 names = ", ".join(f"`{path}`" for path in (ca, certificate, key) if path)
-                raise ExportError(f"TLS takes only PEM files; of {names} one is none: {error}.") from error
+                raise ExportError(f"TLS needs PEM files; one of {names} is not a PEM file: {error}.") from error
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=_MOST_CONNECTIONS)
         self._client = httpx.AsyncClient(
             base_url=_base(address), headers={**_JSON, **headers}, verify=verify, limits=limits, timeout=None
         )
 
-    async def send(self, call, timeout):
-        """The answer's body, or `Failure`."""
+    async def send(self, call: Call, timeout: float) -> bytes | Failure:
+        """Sends a request; returns the body of the response or `Failure`."""
         import asyncio
 
         method, path = call.target
         try:
             async with asyncio.timeout(timeout):
-                answer = await self._client.request(method, path, content=call.body)
+                response = await self._client.request(method, path, content=call.body)
         except TimeoutError:
-            return Failure("DEADLINE_EXCEEDED", f"no answer within {timeout:.3g} s")
+            return Failure("DEADLINE_EXCEEDED", f"no response within {timeout:.3g} s")
         except self._httpx.TransportError as error:
-            code = "FAILED_PRECONDITION" if _is_tls(error) else "UNAVAILABLE"  # the former will not mend itself
+            code = "FAILED_PRECONDITION" if _is_tls(error) else "UNAVAILABLE"  # retrying does not help with TLS errors
             return Failure(code, str(error) or type(error).__name__)
-        return answer.content if answer.status_code == 200 else failure(answer.status_code, answer.content)
+        return response.content if response.status_code == 200 else failure(response.status_code, response.content)
 
-    async def close(self):
+    async def close(self) -> None:
+        """Closes the connection."""
         await self._client.aclose()
 
 
-def _base(address):
+def _base(address: Address) -> str:
     return f"{address.scheme}://{address.netloc}{address.path}"
 
 
-def _is_tls(error):
-    """Whether it is TLS that failed, which httpx tells only by what it raised its own error from."""
+def _is_tls(error: BaseException | None) -> bool:
+    """Whether TLS failed; httpx shows this only in the cause of its error."""
     import ssl
 
     while error is not None and not isinstance(error, ssl.SSLError):
@@ -111,11 +117,11 @@ def _is_tls(error):
     return error is not None
 
 
-def _existing(tls):
+def _existing(tls: Tls) -> list[str | None]:
     from pathlib import Path
 
     paths = [None if path is None else Path(path).expanduser() for path in tls]
     for path in paths:
         if path is not None and not path.is_file():
             raise ExportError(f"There is no file `{path}`.")
-    return [path and str(path) for path in paths]
+    return [None if path is None else str(path) for path in paths]

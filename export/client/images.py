@@ -1,19 +1,21 @@
-"""What callers have for images, as file bytes."""
+"""Converts the images of callers to file contents."""
 
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 OK = "ok"
+Image = Any  # path (str or os.PathLike), file contents (bytes or bytearray) or `PIL.Image.Image`
 
 
-def is_one(images):
-    """Whether this is a single image rather than several."""
+def is_one(images: Any) -> bool:
+    """Whether the argument is one image, not an iterable of images."""
     return isinstance(images, (str, bytes, bytearray, os.PathLike)) or _is_pil(images)
 
 
-def image_bytes(image):
-    """A path, bytes or PIL image as `(bytes, status)`; what cannot be read has a status other than `ok`."""
+def image_bytes(image: Image) -> tuple[bytes, str]:
+    """File contents of a path, bytes or PIL image: `(bytes, status)`; if it cannot be read, `status` says why."""
     if isinstance(image, (bytes, bytearray)):
         return bytes(image), OK
     if isinstance(image, (str, os.PathLike)):
@@ -23,23 +25,23 @@ def image_bytes(image):
             return b"", f"unreadable: {getattr(error, 'strerror', None) or error}"
     if _is_pil(image):
         return _encode(image)
-    raise TypeError(f"An image is a path, bytes or a PIL image; got {type(image).__name__}.")
+    raise TypeError(f"An image must be a path, bytes or a PIL image; got {type(image).__name__}.")
 
 
-def _is_pil(image):
+def _is_pil(image: Any) -> bool:
     return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(image).__mro__)
 
 
-def _encode(image):
+def _encode(image: Any) -> tuple[bytes, str]:
     from PIL import ImageOps
 
     file = io.BytesIO()
     try:
-        # PNG keeps every pixel; it holds no CMYK and no floats.
+        # PNG is lossless, but supports neither CMYK nor floats.
         image = ImageOps.exif_transpose(image)
         (image if image.mode in ("L", "RGB", "RGBA", "P", "1") else image.convert("RGB")).save(
             file, "PNG", compress_level=1
         )
-    except (OSError, ValueError) as error:  # PIL reads a file only when it is asked for pixels
+    except (OSError, ValueError) as error:  # PIL reads the file only now
         return b"", f"unreadable: {error}"
     return file.getvalue(), OK

@@ -1,8 +1,11 @@
-"""The protobuf messages that a client of TensorFlow Serving sends and reads.
+"""The protobuf messages that a client of TensorFlow Serving needs.
 
-tensorflow-serving-api has them too, but imports all of TensorFlow with them, which takes many seconds. Names and
-numbers of the fields are those of its published `.proto` files; enumerations are the numbers that they are on the wire.
+tensorflow-serving-api has them too, but importing it imports TensorFlow, which takes many seconds. Names and numbers of
+the fields are those of the published `.proto` files; enums are plain numbers.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
 
@@ -12,7 +15,7 @@ _TYPES = {
     for name in ("string", "bytes", "bool", "int32", "int64", "uint32", "uint64", "float", "double")
 }
 
-# Message -> field -> (number, type). A type with a dot is a message; `*` means repeated, `@` a map from strings.
+# Message -> field -> (number, type). A type with a dot is a message; `*` means repeated, `@` a map with string keys.
 MESSAGES = {
     "tensorflow.TensorDim": {"size": (1, "int64"), "name": (2, "string")},
     "tensorflow.TensorShapeProto": {"dim": (2, "*.tensorflow.TensorDim"), "unknown_rank": (3, "bool")},
@@ -79,8 +82,10 @@ MESSAGES = {
 }
 
 
-def _build():
-    pool = descriptor_pool.DescriptorPool()  # an own one: in one process with TensorFlow there would be two of each
+def _build() -> dict[str, Any]:
+    pool = (
+        descriptor_pool.DescriptorPool()
+    )  # not the default pool: TensorFlow registers messages with the same names there
     for known in (any_pb2, wrappers_pb2):
         pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
     for package in ("tensorflow", "tensorflow.serving"):
@@ -96,7 +101,7 @@ def _build():
     return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(name)) for name in MESSAGES}
 
 
-def _add(message, full_name, fields):
+def _add(message: descriptor_pb2.DescriptorProto, full_name: str, fields: Mapping[str, tuple[int, str]]) -> None:
     for name, (number, kind) in fields.items():
         field = message.field.add(name=name, number=number, label=_FIELD.LABEL_OPTIONAL)
         if kind[0] in "*@":
@@ -111,7 +116,7 @@ def _add(message, full_name, fields):
             _set_type(field, kind.lstrip("*"))
 
 
-def _set_type(field, kind):
+def _set_type(field: descriptor_pb2.FieldDescriptorProto, kind: str) -> None:
     if kind.startswith("."):
         field.type, field.type_name = _FIELD.TYPE_MESSAGE, kind
     else:

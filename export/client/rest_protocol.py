@@ -1,14 +1,16 @@
-"""Calls of TensorFlow Serving's RESTful API, in its column form."""
+"""The requests and responses of the REST API of TensorFlow Serving, in column form."""
 
 import base64
 import binascii
 import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
 from export.client.call import Call, Failure
-from export.client.results import Metadata, Signature, VersionStatus
+from export.client.results import Metadata, Signature, TensorInfo, VersionStatus
 from export.client.tensors import to_array
 
 _CODES = {
@@ -28,34 +30,32 @@ _LONGEST_MESSAGE = 500
 
 
 class RestProtocol:
-    """Makes and reads the bodies; see `GrpcProtocol` for the arguments."""
+    """Creates the requests and reads the responses; see `GrpcProtocol` for the arguments."""
 
-    names_single_outputs = False  # a signature's only output comes without its name
-
-    def __init__(self, model, version=None, label=None):
+    def __init__(self, model: str, version: int | None = None, label: str | None = None) -> None:
         self._path = f"/v1/models/{quote(model, safe='')}"
         if version is not None:
             self._path += f"/versions/{version}"
         elif label is not None:
             self._path += f"/labels/{quote(label, safe='')}"
 
-    def predict(self, signature, inputs, outputs):
-        """`Call` that gives a dict of output name -> array, or the only output's array."""
+    def predict(self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> Call:
+        """`Call` that returns a dict of output name -> array, or only the array if there is one output."""
         columns = {name: _to_json(array) for name, array in inputs.items()}
         body = {"signature_name": signature, "inputs": columns} if signature else {"inputs": columns}
         return Call(("POST", f"{self._path}:predict"), json.dumps(body).encode(), None, _reading(_predict(outputs)))
 
-    def status(self):
-        """`Call` that gives a list of `VersionStatus`, the newest first."""
+    def status(self) -> Call:
+        """`Call` that returns a list of `VersionStatus`, newest first."""
         return Call(("GET", self._path), None, None, _reading(_read_status))
 
-    def metadata(self):
-        """`Call` that gives `Metadata`."""
+    def metadata(self) -> Call:
+        """`Call` that returns `Metadata`."""
         return Call(("GET", f"{self._path}/metadata"), None, None, _reading(_read_metadata))
 
 
-def failure(status, content):
-    """`Failure` of an answer of HTTP status other than 200."""
+def failure(status: int, content: bytes) -> Failure:
+    """`Failure` of a response with an HTTP status other than 200."""
     try:
         message = json.loads(content)["error"]
     except (ValueError, KeyError, TypeError):
@@ -64,20 +64,20 @@ def failure(status, content):
     return Failure(code, str(message) or f"HTTP {status} without a message")
 
 
-def _reading(read):
-    """A reader of bytes that says so where they are not what a model server answers."""
+def _reading(read: Callable[[Any], Any]) -> Callable[[bytes], Any]:
+    """A reader that raises a clear error if the response does not come from a model server."""
 
-    def checked(content):
+    def checked(content: bytes) -> Any:
         try:
             return read(json.loads(content))
         except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
             start = content[:80].decode("utf-8", "replace")
-            raise ValueError(f"the answer is not TensorFlow Serving's: {start!r} ({error})") from error
+            raise ValueError(f"the response is not from TensorFlow Serving: {start!r} ({error})") from error
 
     return checked
 
 
-def _to_json(array):
+def _to_json(array: np.ndarray) -> Any:
     if array.dtype != object:
         return array.tolist()
     flat = np.empty(array.size, object)
@@ -85,8 +85,8 @@ def _to_json(array):
     return flat.reshape(array.shape).tolist()
 
 
-def _predict(wanted):
-    def read(body):
+def _predict(wanted: Sequence[str] | None) -> Callable[[Any], np.ndarray | dict[str, np.ndarray]]:
+    def read(body: Any) -> np.ndarray | dict[str, np.ndarray]:
         outputs = body["outputs"]
         if not isinstance(outputs, dict) or set(outputs) == {"b64"}:
             return _from_json(outputs)
@@ -95,7 +95,7 @@ def _predict(wanted):
     return read
 
 
-def _from_json(value):
+def _from_json(value: Any) -> np.ndarray:
     value = _decode(value)
     flat = value
     while isinstance(flat, list) and flat:
@@ -105,7 +105,7 @@ def _from_json(value):
     return np.asarray(value)
 
 
-def _decode(value):
+def _decode(value: Any) -> Any:
     if isinstance(value, list):
         return [_decode(item) for item in value]
     if isinstance(value, dict):
@@ -113,7 +113,7 @@ def _decode(value):
     return value
 
 
-def _read_status(body):
+def _read_status(body: Any) -> list[VersionStatus]:
     found = [
         VersionStatus(
             int(each["version"]),
@@ -126,7 +126,7 @@ def _read_status(body):
     return sorted(found, reverse=True)
 
 
-def _read_metadata(body):
+def _read_metadata(body: Any) -> Metadata:
     signatures = body["metadata"]["signature_def"]["signature_def"]
     return Metadata(
         body["model_spec"]["name"],
@@ -139,14 +139,14 @@ def _read_metadata(body):
     )
 
 
-def _infos(tensors):
+def _infos(tensors: Mapping[str, Any]) -> dict[str, TensorInfo]:
     return {
         name: (info["dtype"].removeprefix("DT_").lower(), _shape(info["tensor_shape"]))
         for name, info in sorted(tensors.items())
     }
 
 
-def _shape(shape):
+def _shape(shape: Mapping[str, Any]) -> tuple[int | None, ...] | None:
     if shape.get("unknown_rank"):
         return None
     return tuple(None if int(dim["size"]) < 0 else int(dim["size"]) for dim in shape.get("dim", []))

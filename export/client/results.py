@@ -1,19 +1,20 @@
-"""What the typed calls give; a row each."""
+"""The results of the typed calls, one per row."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 OK = "ok"
+TensorInfo = tuple[str, tuple[int | None, ...] | None]  # dtype and shape
 
 
 class Caption(NamedTuple):
-    """One image's caption.
+    """The caption of an image.
 
     Attributes:
-        status: `ok`, or why this image has no caption.
-        caption: empty where there is none.
-        score: its length-normalised log-probability; None where there is no caption.
+        status: `ok`, or why the image has no caption.
+        caption: the caption; empty if there is none.
+        score: length-normalised log-probability; None if there is no caption.
     """
 
     status: str
@@ -22,61 +23,61 @@ class Caption(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """One image's captions, best first.
+    """The candidate captions of an image, best first.
 
     Attributes:
-        status: `ok`, or why this image has none.
-        captions: tuple of strings.
-        scores: tuple of floats, one each.
+        status: `ok`, or why the image has no captions.
+        captions: the captions.
+        scores: the score of each caption.
     """
 
     status: str
-    captions: tuple = ()
-    scores: tuple = ()
+    captions: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 class Explanation(NamedTuple):
-    """Where the model looked.
+    """A caption with the attention weights of each word.
 
     Attributes:
-        status: `ok`, or why this image has no caption.
-        caption: empty where there is none.
-        score: of the caption.
-        words: tuple of L strings, as the model wrote them.
-        attention: `(L, rows, columns)` float32, a map over the image for each word.
+        status: `ok`, or why the image has no caption.
+        caption: the caption; empty if there is none.
+        score: score of the caption.
+        words: the L tokens of the caption.
+        attention: `(L, rows, columns)` float32, attention weights over the image for each token.
     """
 
     status: str
     caption: str = ""
     score: float | None = None
-    words: tuple = ()
+    words: tuple[str, ...] = ()
     attention: np.ndarray = np.zeros((0, 1, 1), np.float32)
 
 
 class Answer(NamedTuple):
-    """The answer to a question about one image.
+    """The answer to a question about an image.
 
     Attributes:
-        status: `ok`, or why this image has no answer.
-        answer: the most probable one; empty where there is none, or where the model withholds it as too unsure.
-        score: its probability; None where the image has no answer.
-        answers: tuple of strings, the most probable first.
-        scores: tuple of floats, one each.
+        status: `ok`, or why the image has no answer.
+        answer: the most probable answer; empty if there is none or its score is below the threshold of the model.
+        score: probability of the answer; None if there is none.
+        answers: candidate answers, most probable first.
+        scores: the score of each candidate.
     """
 
     status: str
     answer: str = ""
     score: float | None = None
-    answers: tuple = ()
-    scores: tuple = ()
+    answers: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 class Match(NamedTuple):
-    """Whether a text is about one image.
+    """Whether a text matches an image.
 
     Attributes:
-        status: `ok`, or why this image cannot be said to match.
-        probability: that it is; None where the image cannot be read.
+        status: `ok`, or why there is no prediction.
+        probability: probability that they match; None if the image cannot be read.
     """
 
     status: str
@@ -84,10 +85,10 @@ class Match(NamedTuple):
 
 
 class Embedding(NamedTuple):
-    """One image or text as a vector.
+    """The embedding of an image or text.
 
     Attributes:
-        status: `ok`, or why it has none.
+        status: `ok`, or why there is no embedding.
         embedding: `(D,)` float32, or None.
     """
 
@@ -96,13 +97,13 @@ class Embedding(NamedTuple):
 
 
 class VersionStatus(NamedTuple):
-    """What became of one version of a model.
+    """The state of one version of a model.
 
     Attributes:
-        version: its number.
+        version: number of the version.
         state: `START`, `LOADING`, `AVAILABLE`, `UNLOADING` or `END`.
-        code: `OK`, or the code of the failure that ended it.
-        message: what that failure said.
+        code: `OK`, or the code of the error that ended it.
+        message: message of that error.
     """
 
     version: int
@@ -112,28 +113,29 @@ class VersionStatus(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """What a model takes and gives under one name.
+    """The inputs and outputs of a signature.
 
     Attributes:
         method: e.g. `tensorflow/serving/predict`.
-        inputs: dict of name -> `(dtype, shape)`; dtype e.g. `string`, shape a tuple with None for any size, or None.
-        outputs: the same.
+        inputs: dict of name -> `(dtype, shape)`, e.g. `("string", (None,))`. None in a shape means any size;
+            None as shape means unknown.
+        outputs: like `inputs`.
     """
 
     method: str
-    inputs: dict
-    outputs: dict
+    inputs: dict[str, TensorInfo]
+    outputs: dict[str, TensorInfo]
 
 
 class Metadata(NamedTuple):
-    """A served model.
+    """Metadata of a served model.
 
     Attributes:
-        name: of the model.
-        version: that answered.
+        name: name of the model.
+        version: number of the version in use.
         signatures: dict of name -> `Signature`.
     """
 
     name: str
     version: int
-    signatures: dict
+    signatures: dict[str, Signature]

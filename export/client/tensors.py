@@ -1,13 +1,14 @@
-"""Arrays to and from the messages that carry them."""
+"""Converts arrays to `TensorProto` and back."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from export.client.messages import TensorProto
 
 _STRING, _HALF, _BFLOAT16 = 7, 19, 14
-# Number of `tensorflow.DataType` -> (its name, NumPy's type, the list that its values stand in).
+# Number of `tensorflow.DataType` -> (name, NumPy type, field of the values).
 _TYPES = {
     1: ("float", np.float32, "float_val"),
     2: ("double", np.float64, "double_val"),
@@ -29,16 +30,19 @@ _TYPES = {
 _NUMBERS = {np.dtype(kind): number for number, (_, kind, _) in _TYPES.items() if kind is not None}
 
 
-def dtype_name(number):
-    """Name of a `tensorflow.DataType`, e.g. `float` of 1."""
+def dtype_name(number: int) -> str:
+    """The name of a `tensorflow.DataType`, e.g. `float` for 1."""
     return _TYPES[number][0] if number in _TYPES else f"type {number}"
 
 
-def to_array(value):
-    """What a caller gives as an array that can be sent.
+def to_array(value: Any) -> np.ndarray:
+    """Converts the value of a caller to an array that can be sent.
 
-    Strings become UTF-8 bytes in an object array. As in TensorFlow, Python floats become float32 and Python integers
-    int32 (int64 where one does not fit); arrays keep their types.
+    Strings become UTF-8 bytes in an object array. Like in TensorFlow, Python floats become float32 and Python integers
+    int32 (int64 if one does not fit); arrays keep their types.
+
+    Raises:
+        TypeError: the lists are ragged or contain other types.
     """
     array = value if isinstance(value, np.ndarray) else _from_python(value)
     if array.dtype.kind in "USO":
@@ -46,7 +50,7 @@ def to_array(value):
         for place, item in enumerate(array.ravel().tolist()):
             if not isinstance(item, (str, bytes)):
                 raise TypeError(
-                    f"Lists must be rectangular, of strings, bytes or numbers; found {type(item).__name__}."
+                    f"Lists must be rectangular and contain strings, bytes or numbers; found {type(item).__name__}."
                 )
             strings[place] = item.encode() if isinstance(item, str) else item
         return strings.reshape(array.shape)
@@ -55,8 +59,8 @@ def to_array(value):
     return array
 
 
-def to_proto(array):
-    """`TensorProto` of an array that `to_array` gave."""
+def to_proto(array: np.ndarray) -> Any:
+    """The `TensorProto` of an array from `to_array`."""
     proto = TensorProto(dtype=_NUMBERS[array.dtype])
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -67,19 +71,20 @@ def to_proto(array):
     return proto
 
 
-def from_proto(proto):
-    """The array in a `TensorProto`: strings as objects of bytes, bfloat16 as float32.
+def from_proto(proto: Any) -> np.ndarray:
+    """The array of a `TensorProto`: strings as object array of bytes, bfloat16 as float32.
 
     Raises:
-        ValueError: it holds what has no array.
+        ValueError: the type is not supported.
     """
     if proto.dtype not in _TYPES:
-        raise ValueError(f"the server answered with a tensor of type {proto.dtype}, which has no array")
+        raise ValueError(f"the server sent a tensor of type {proto.dtype}, which is not supported")
+    kind: Any
     _, kind, field = _TYPES[proto.dtype]
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     count = math.prod(shape)
     if proto.tensor_content:
-        raw = np.frombuffer(proto.tensor_content, np.uint16 if kind is None else kind)
+        raw: np.ndarray = np.frombuffer(proto.tensor_content, np.uint16 if kind is None else kind)
         return (_widen(raw) if kind is None else raw).reshape(shape)
     values = getattr(proto, field)
     if kind is object:
@@ -92,12 +97,12 @@ def from_proto(proto):
         array = np.array(values, np.float32 if kind is np.complex64 else np.float64).view(kind)
     else:
         array = np.array(values, kind)
-    if 0 < len(array) < count:  # a list may be cut where its last value repeats
+    if 0 < len(array) < count:  # a list may be shorter: its last value repeats
         array = np.concatenate([array, np.repeat(array[-1:], count - len(array))])
     return array.reshape(shape)
 
 
-def _from_python(value):
+def _from_python(value: Any) -> np.ndarray:
     if isinstance(value, (str, bytes)):
         array = np.empty((), object)
         array[()] = value
@@ -105,7 +110,7 @@ def _from_python(value):
     array = np.asarray(value, object)
     flat = array.ravel().tolist()
     if any(isinstance(item, (str, bytes)) for item in flat):
-        return array  # not by NumPy's own choice, which cuts zero bytes off the end
+        return array  # as objects, because string arrays of NumPy drop trailing zero bytes
     array = np.asarray(value)
     if array.dtype == np.float64:
         return array.astype(np.float32)
@@ -114,5 +119,5 @@ def _from_python(value):
     return array
 
 
-def _widen(bits):
+def _widen(bits: np.ndarray) -> np.ndarray:
     return (bits.astype(np.uint32) << 16).view(np.float32)

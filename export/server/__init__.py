@@ -1,1 +1,1 @@
-"""A local server that speaks TensorFlow Serving's gRPC and REST."""
+"""A local server with the gRPC and REST APIs of TensorFlow Serving."""

@@ -1,8 +1,10 @@
-"""Several requests in one run: how they are put together and taken apart again."""
+"""Joins several requests into one batch and splits the outputs again."""
 
 import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
@@ -10,21 +12,21 @@ import numpy as np
 from export.errors import ExportError
 from export.server.serving_error import ServingError
 
-_MOST_PADDING = 2**26  # bytes; a batch that would need more is run request by request
+_MOST_PADDING = 2**26  # bytes; requests that would need more are run one by one
 
 
 @dataclass(frozen=True)
 class BatchingOptions:
-    """When requests are run together; the defaults are those of TensorFlow's shared batch scheduler.
+    """How requests are batched. The defaults are those of the shared batch scheduler of TensorFlow.
 
     Attributes:
-        max_batch_size: rows that are run at once.
-        max_request_size: rows of a request; None: as many as a batch. A larger request than a batch is run in parts.
-        timeout: seconds that the first request waits for others while a thread is free.
-        max_enqueued_batches: full batches that may wait, of one model, version and signature.
-        num_threads: batches that run at once.
-        allowed_sizes: rising; batches are padded with a copied row to the next one. Empty: no padding.
-        pad_lengths: pad inputs to the longest of their batch.
+        max_batch_size: rows in a batch.
+        max_request_size: rows of a request; None: `max_batch_size`. Larger ones than a batch are split.
+        timeout: seconds that the first request waits for others, even if a thread is free.
+        max_enqueued_batches: full batches that may wait per signature of a version.
+        num_threads: batches that run in parallel.
+        allowed_sizes: ascending batch sizes; batches are padded to the next size with copies of a row. Empty: none.
+        pad_lengths: pad inputs to the longest in their batch.
     """
 
     max_batch_size: int = 1000
@@ -32,15 +34,15 @@ class BatchingOptions:
     timeout: float = 0.0
     max_enqueued_batches: int = 10
     num_threads: int = os.cpu_count() or 1
-    allowed_sizes: tuple = ()
+    allowed_sizes: tuple[int, ...] = ()
     pad_lengths: bool = False
 
     @classmethod
-    def from_proto(cls, parameters):
-        """From a `BatchingParameters` message.
+    def from_proto(cls, parameters: Any) -> "BatchingOptions":
+        """Reads a `BatchingParameters` message.
 
         Raises:
-            ExportError: a value that no server would take.
+            ExportError: a value is out of range.
         """
         given = {
             "max_batch_size": "max_batch_size",
@@ -64,7 +66,7 @@ class BatchingOptions:
         )
         sizes = options.allowed_sizes
         if sizes and list(sizes) != sorted({size for size in sizes if size > 0}):
-            raise ExportError(f"`allowed_batch_sizes` must rise; got {', '.join(map(str, sizes))}.")
+            raise ExportError(f"`allowed_batch_sizes` must be ascending; got {', '.join(map(str, sizes))}.")
         if sizes and sizes[-1] != options.max_batch_size:
             raise ExportError(
                 f"Last entry in `allowed_batch_sizes` must match `max_batch_size`; last entry was {sizes[-1]}; "
@@ -72,16 +74,17 @@ class BatchingOptions:
             )
         return options
 
-    def padded(self, rows):
-        """The allowed size for so many rows."""
+    def padded(self, rows: int) -> int:
+        """The batch size to which this number of rows is padded."""
         return next((size for size in self.allowed_sizes if size >= rows), rows)
 
 
-def count_rows(inputs, options):
-    """Rows of a request.
+def count_rows(inputs: Mapping[str, np.ndarray], options: BatchingOptions) -> int:
+    """The number of rows of a request.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; no inputs, inputs without rows, unequal ones, or more than a batch takes.
+        ServingError: INVALID_ARGUMENT; there are no inputs, they have no rows or different numbers of rows, or there
+            are too many rows.
     """
     if not inputs:
         raise _invalid("Batching Run() must have at least one input tensor")
@@ -99,28 +102,28 @@ def count_rows(inputs, options):
     return rows
 
 
-def parts_of(inputs, rows, options):
-    """Cuts a request that is larger than a batch into requests that are not."""
+def parts_of(inputs: Mapping[str, np.ndarray], rows: int, options: BatchingOptions) -> list[dict[str, np.ndarray]]:
+    """Splits a request that is larger than a batch."""
     size = options.max_batch_size
     return [{alias: array[start : start + size] for alias, array in inputs.items()} for start in range(0, rows, size)]
 
 
-def kind_of(inputs, options):
-    """What two requests must have in common to be run together."""
+def kind_of(inputs: Mapping[str, np.ndarray], options: BatchingOptions) -> tuple[Any, ...]:
+    """Requests with equal keys can be in the same batch."""
     return tuple(
         (alias, array.ndim if options.pad_lengths else array.shape[1:]) for alias, array in sorted(inputs.items())
     )
 
 
-def join(requests, options):
-    """Puts the inputs of requests of one kind below each other.
+def join(requests: Sequence[Mapping[str, np.ndarray]], options: BatchingOptions) -> tuple[dict[str, np.ndarray], int]:
+    """Concatenates the inputs of requests with the same `kind_of`.
 
     Args:
         requests: list of dicts of alias -> array.
         options: `BatchingOptions`.
 
     Returns:
-        `(inputs, rows)`: one dict of the same aliases, and its rows, padding among them.
+        `(inputs, rows)`: dict of alias -> array, and its number of rows including padding.
     """
     joined, rows = {}, 0
     for alias in requests[0]:
@@ -141,19 +144,19 @@ def join(requests, options):
     return joined, rows
 
 
-def split(outputs, sizes, rows):
-    """Takes the outputs of a batch apart.
+def split(outputs: Mapping[str, np.ndarray], sizes: Sequence[int], rows: int) -> list[dict[str, np.ndarray]]:
+    """Splits the outputs of a batch.
 
     Args:
         outputs: dict of alias -> array.
-        sizes: rows of each request.
-        rows: of the batch, with padding.
+        sizes: number of rows of each request.
+        rows: number of rows of the batch, including padding.
 
     Returns:
-        A dict of alias -> array for each request.
+        One dict of alias -> array per request.
 
     Raises:
-        ServingError: FAILED_PRECONDITION; an output has not the rows of the inputs.
+        ServingError: FAILED_PRECONDITION; an output has another number of rows than the inputs.
     """
     for array in outputs.values():
         if array.ndim == 0:
@@ -171,8 +174,8 @@ def split(outputs, sizes, rows):
     ]
 
 
-def _lengthen(array, shape):
-    """Pads every row with the array's first element, as TensorFlow Serving does."""
+def _lengthen(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Pads every row with the first element of the array, like TensorFlow Serving."""
     if array.shape[1:] == tuple(shape):
         return array
     longer = np.full((len(array), *shape), array.flat[0] if array.size else np.zeros(1, array.dtype)[0], array.dtype)
@@ -180,5 +183,5 @@ def _lengthen(array, shape):
     return longer
 
 
-def _invalid(message):
+def _invalid(message: str) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -1,15 +1,21 @@
-"""What the front ends, gRPC and REST, call."""
+"""The core of the server, which the gRPC and REST front ends call."""
 
 import asyncio
 import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import grpc
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
+    model_pb2,
+    regression_pb2,
 )
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -19,6 +25,7 @@ from export.server.graph import Graph
 from export.server.metrics import Metrics
 from export.server.model_config import single_model_config
 from export.server.model_manager import ModelManager
+from export.server.options import ServeOptions
 from export.server.run_scheduler import RunScheduler
 from export.server.servable import DEFAULT_SIGNATURE, Servable
 from export.server.serving_error import ServingError
@@ -28,22 +35,22 @@ from export.serving_protos import BatchingParameters, read_text_proto
 
 
 class ServerCore:
-    """The served models, and every call of TensorFlow Serving's APIs on them, free of any transport.
+    """The served models and the calls of the TensorFlow Serving APIs, independent of the transport.
 
-    To be made and used on one event loop.
+    Create and use it on one event loop.
 
     Attributes:
-        metrics: `Metrics` that the front ends report to.
+        metrics: `Metrics` to which the front ends report.
         models: `ModelManager`.
     """
 
-    def __init__(self, options, metrics=None):
+    def __init__(self, options: ServeOptions, metrics: Metrics | None = None) -> None:
         """Args:
         options: `ServeOptions`.
-        metrics: `Metrics`; None for new ones.
+        metrics: `Metrics`; None: new ones.
 
         Raises:
-            ExportError: a file of the options cannot be used.
+            ExportError: a configuration file is invalid.
         """
         self.options = options
         self.metrics = metrics or Metrics()
@@ -53,18 +60,18 @@ class ServerCore:
         self._scheduler = RunScheduler(threads, batching, options.max_queued_requests)
         self.models = ModelManager(self._load, options)
 
-    async def start(self):
-        """Loads what the options ask for; returns when each version was loaded, or failed to once.
+    async def start(self) -> None:
+        """Loads the configured models; returns when each version has loaded or failed once.
 
         Raises:
             ExportError: the model config file cannot be read.
-            ServingError: the configuration is refused.
+            ServingError: the configuration is rejected.
         """
         load_text_operations()
         await self.models.start(self.read_config())
 
-    def read_config(self):
-        """The `ModelServerConfig` that the options ask for.
+    def read_config(self) -> model_server_config_pb2.ModelServerConfig:
+        """The `ModelServerConfig` of the options.
 
         Raises:
             ExportError: the file cannot be read.
@@ -73,21 +80,21 @@ class ServerCore:
             return single_model_config(self.options.model_name, self.options.model_base_path)
         return read_text_proto(self.options.model_config_file, model_server_config_pb2.ModelServerConfig())
 
-    async def close(self):
-        """Unloads everything. The front ends must have stopped."""
+    async def close(self) -> None:
+        """Unloads all models. Stop the front ends first."""
         await self.models.close()
         self._scheduler.close()
 
-    def servable(self, model_spec):
-        """Context manager that gives the `Servable` a `ModelSpec` means and keeps it loaded meanwhile.
+    def servable(self, model_spec: model_pb2.ModelSpec) -> AbstractContextManager[Servable]:
+        """Context manager that yields the `Servable` of a `ModelSpec` and keeps it loaded.
 
         Raises:
-            ServingError: no name, unknown model, version or label.
+            ServingError: the name is missing, or the model, version or label is unknown.
         """
         return self.models.hold(model_spec)
 
-    def check_examples(self, servable, signature_name, method):
-        """Refuses a signature that cannot classify or regress.
+    def check_examples(self, servable: Servable, signature_name: str, method: str) -> tuple[str, ...]:
+        """Checks that a signature can classify or regress.
 
         Args:
             servable: `Servable`.
@@ -98,36 +105,45 @@ class ServerCore:
             ServingError: INVALID_ARGUMENT.
 
         Returns:
-            Aliases of the outputs that are needed.
+            Aliases of the outputs that the response needs.
         """
         check = self.options.enable_signature_method_name_check
         return example_apis.check_signature(servable.signatures, signature_name, method, check)[1]
 
-    async def run_examples(self, servable, signature_name, method, examples, deadline=None):
-        """Classifies or regresses.
+    async def run_examples(
+        self,
+        servable: Servable,
+        signature_name: str,
+        method: str,
+        examples: Sequence[bytes],
+        deadline: float | None = None,
+    ) -> classification_pb2.ClassificationResult | regression_pb2.RegressionResult:
+        """Runs a classification or regression.
 
         Args:
             servable: `Servable`.
             signature_name: empty for `serving_default`.
             method: `example_apis.CLASSIFY` or `REGRESS`.
-            examples: serialized `tf.train.Example`s, a list of bytes; at least one.
-            deadline: as of `Servable.run`.
+            examples: serialized `tf.train.Example`s; at least one.
+            deadline: see `Servable.run`.
 
         Returns:
             `ClassificationResult` or `RegressionResult`.
 
         Raises:
-            ServingError: the signature is for something else, or the run failed.
+            ServingError: the signature has another purpose, or the run failed.
         """
         aliases = self.check_examples(servable, signature_name, method)
         outputs = await servable.run(signature_name, example_apis.as_inputs(examples), aliases, deadline)
         return example_apis.RESULTS[method](outputs, len(examples))
 
-    async def multi_inference(self, request, deadline=None):
-        """`MultiInferenceResponse` to a `MultiInferenceRequest`; every task reads the same examples.
+    async def multi_inference(
+        self, request: inference_pb2.MultiInferenceRequest, deadline: float | None = None
+    ) -> inference_pb2.MultiInferenceResponse:
+        """`MultiInferenceResponse` to a `MultiInferenceRequest`; all tasks read the same examples.
 
         Raises:
-            ServingError: the tasks are none, of several models, or repeat a signature; or one of them failed.
+            ServingError: there are no tasks, they use several models or repeat a signature, or one of them failed.
         """
         spec = request.tasks[0].model_spec if request.tasks else None
         if spec is None or not spec.name:
@@ -144,18 +160,18 @@ class ServerCore:
             )
             for task, result in zip(request.tasks, results, strict=True):
                 entry = response.results.add()
-                answered_by(entry.model_spec, servable, task.model_spec.signature_name)
+                fill_model_spec(entry.model_spec, servable, task.model_spec.signature_name)
                 if task.method_name == example_apis.CLASSIFY:
                     entry.classification_result.CopyFrom(result)
                 else:
                     entry.regression_result.CopyFrom(result)
             return response
 
-    def model_status(self, model_spec):
-        """`GetModelStatusResponse`; a label is not looked at.
+    def model_status(self, model_spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
+        """`GetModelStatusResponse`; a label in the request is ignored.
 
         Raises:
-            ServingError: NOT_FOUND; unknown model or version.
+            ServingError: NOT_FOUND; the model or version is unknown.
         """
         name = model_spec.name
         versions, wanted = self.models.versions(name), "any versions"
@@ -171,11 +187,13 @@ class ServerCore:
             entry.status.error_message = each.error.message if each.error else ""
         return response
 
-    def metadata(self, request):
+    def metadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """`GetModelMetadataResponse` to a `GetModelMetadataRequest`.
 
         Raises:
-            ServingError: INVALID_ARGUMENT for another field than `signature_def`; NOT_FOUND.
+            ServingError: INVALID_ARGUMENT; a field other than `signature_def` is requested. NOT_FOUND.
         """
         if not request.HasField("model_spec"):
             raise _invalid("Missing ModelSpec")
@@ -194,11 +212,13 @@ class ServerCore:
             response.metadata["signature_def"].Pack(signatures)
             return response
 
-    async def reload(self, request):
-        """`ReloadConfigResponse` to a `ReloadConfigRequest`, after the new models are available.
+    async def reload(
+        self, request: model_management_pb2.ReloadConfigRequest
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """`ReloadConfigResponse` to a `ReloadConfigRequest`, once the new models are available.
 
         Raises:
-            ServingError: the configuration is refused, or a new model could not be loaded.
+            ServingError: the configuration is rejected, or a new model cannot be loaded.
         """
         if request.config.WhichOneof("config") != "model_config_list":
             raise _invalid(
@@ -214,7 +234,7 @@ class ServerCore:
             response.metric.add(name=name, int64_value_increase=after.get(name, 0) - before.get(name, 0))
         return response
 
-    def _check_tasks(self, servable, tasks):
+    def _check_tasks(self, servable: Servable, tasks: Sequence[Any]) -> None:
         seen, inputs = set(), set()
         for task in tasks:
             spec = task.model_spec
@@ -244,7 +264,7 @@ class ServerCore:
             if len(inputs) > 1:
                 raise _invalid("Input tensor must be the same for all Signatures.")
 
-    def _load(self, name, version, path):
+    def _load(self, name: str, version: int, path: str) -> Servable:
         graph = Graph.load(path, self.options.saved_model_tags.split(","), self._session_config)
         try:
             check_methods = self.options.enable_signature_method_name_check
@@ -257,14 +277,14 @@ class ServerCore:
             raise
 
 
-def answered_by(model_spec, servable, signature_name):
-    """Fills the `ModelSpec` of an answer: model, signature, and the version that answered."""
+def fill_model_spec(model_spec: model_pb2.ModelSpec, servable: Servable, signature_name: str) -> None:
+    """Fills the `ModelSpec` of a response: model, signature and version."""
     model_spec.name = servable.name
     model_spec.signature_name = signature_name or DEFAULT_SIGNATURE
     model_spec.version.value = servable.version
 
 
-def _session_config(options):
+def _session_config(options: ServeOptions) -> config_pb2.ConfigProto:
     config = config_pb2.ConfigProto()
     if options.tensorflow_session_config_file:
         read_text_proto(options.tensorflow_session_config_file, config)
@@ -276,7 +296,7 @@ def _session_config(options):
     return config
 
 
-def _batching_options(options):
+def _batching_options(options: ServeOptions) -> BatchingOptions | None:
     if not options.enable_batching:
         return None
     parameters = BatchingParameters()
@@ -285,5 +305,5 @@ def _batching_options(options):
     return BatchingOptions.from_proto(parameters)
 
 
-def _invalid(message):
+def _invalid(message: str) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

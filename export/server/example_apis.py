@@ -1,9 +1,12 @@
-"""Classify and Regress: `tf.train.Example`s in, classes and numbers out, by the rules of TensorFlow Serving."""
+"""The Classify and Regress APIs of TensorFlow Serving, which take `tf.train.Example`s."""
+
+from collections.abc import Mapping, Sequence
 
 import grpc
 import numpy as np
 from tensorflow.core.framework import types_pb2
-from tensorflow_serving.apis import classification_pb2, regression_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import classification_pb2, input_pb2, regression_pb2
 
 from export.server.servable import DEFAULT_SIGNATURE
 from export.server.serving_error import ServingError
@@ -15,11 +18,11 @@ _METHODS = {CLASSIFY: "classification", REGRESS: "regression"}
 INPUTS = "inputs"
 
 
-def examples_of(proto):
-    """The serialized examples of an `Input` message; a context is put before each, as its default.
+def examples_of(proto: input_pb2.Input) -> list[bytes]:
+    """The serialized examples of an `Input` message; a context precedes each of them and gives its default features.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; there is none.
+        ServingError: INVALID_ARGUMENT; there are no examples.
     """
     kind = proto.WhichOneof("kind")
     examples, context = [], b""
@@ -33,18 +36,24 @@ def examples_of(proto):
     return [context + example.SerializeToString() for example in examples]
 
 
-def check_signature(signatures, name, method, check_method=False, missing="No signature was found with the name: "):
-    """Finds the signature that a call means, and which of its outputs the answer needs.
+def check_signature(
+    signatures: Mapping[str, meta_graph_pb2.SignatureDef],
+    name: str,
+    method: str,
+    check_method: bool = False,
+    missing: str = "No signature was found with the name: ",
+) -> tuple[meta_graph_pb2.SignatureDef, tuple[str, ...]]:
+    """Finds the signature of a call and the outputs that the response needs.
 
     Args:
         signatures: dict of name -> `SignatureDef`.
-        name: as the request gave it; empty for `serving_default`.
+        name: as in the request; empty for `serving_default`.
         method: `CLASSIFY` or `REGRESS`.
-        check_method: refuse signatures that were not exported for this method.
-        missing: text, before the name, where there is none.
+        check_method: reject signatures that were not exported for this method.
+        missing: start of the error message for an unknown signature.
 
     Returns:
-        `(signature, aliases of its outputs)`.
+        `(signature, aliases of the outputs)`.
 
     Raises:
         ServingError: INVALID_ARGUMENT.
@@ -77,18 +86,18 @@ def check_signature(signatures, name, method, check_method=False, missing="No si
     return signature, aliases
 
 
-def as_inputs(examples):
-    """The input of a signature that takes serialized examples."""
+def as_inputs(examples: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """The inputs for a signature that takes serialized examples."""
     array = np.empty(len(examples), object)
     array[:] = examples
     return {INPUTS: array}
 
 
-def classification_result(outputs, count):
-    """`ClassificationResult` from `classes` and/or `scores`, each (count, classes).
+def classification_result(outputs: Mapping[str, np.ndarray], count: int) -> classification_pb2.ClassificationResult:
+    """`ClassificationResult` from `classes` and/or `scores`, each of shape `(count, number of classes)`.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; they have another shape or type.
+        ServingError: INVALID_ARGUMENT; shape or type are wrong.
     """
     for alias, kind in (("classes", "STRING"), ("scores", "FLOAT")):
         array = outputs.get(alias)
@@ -108,7 +117,8 @@ def classification_result(outputs, count):
     result = classification_pb2.ClassificationResult()
     for row in range(count):
         classifications = result.classifications.add()
-        for column in range((classes if classes is not None else scores).shape[1]):
+        shown = classes if classes is not None else scores
+        for column in range(0 if shown is None else shown.shape[1]):
             entry = classifications.classes.add()
             if classes is not None:
                 entry.label = classes[row, column].decode("utf-8", "replace")
@@ -117,11 +127,11 @@ def classification_result(outputs, count):
     return result
 
 
-def regression_result(outputs, count):
-    """`RegressionResult` from `outputs`, (count,) or (count, 1) float32.
+def regression_result(outputs: Mapping[str, np.ndarray], count: int) -> regression_pb2.RegressionResult:
+    """`RegressionResult` from `outputs`, `(count,)` or `(count, 1)` float32.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; they have another shape or type.
+        ServingError: INVALID_ARGUMENT; shape or type are wrong.
     """
     array = outputs["outputs"]
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
@@ -141,13 +151,13 @@ def regression_result(outputs, count):
 RESULTS = {CLASSIFY: classification_result, REGRESS: regression_result}
 
 
-def _shape_text(array):
+def _shape_text(array: np.ndarray) -> str:
     return f"[{','.join(map(str, array.shape))}]"
 
 
-def _dtype_name(array):
+def _dtype_name(array: np.ndarray) -> str:
     return types_pb2.DataType.Name(array_dtype(array))
 
 
-def _invalid(message):
+def _invalid(message: str) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

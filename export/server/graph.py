@@ -1,4 +1,4 @@
-"""A SavedModel's graph in a session."""
+"""The graph of a SavedModel in a session."""
 
 import gc
 import hashlib
@@ -7,49 +7,59 @@ import math
 import re
 import threading
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import config_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session
 
 from export.server.serving_error import ServingError
 
 _MANIFEST = "manifest.json"
-_MOST_CALLS = 32  # a client chooses the outputs, so their combinations must have a bound
+_MOST_CALLS = 32  # cached callables; clients choose the outputs, so the number of combinations needs a bound
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class Graph:
-    """A SavedModel's graph in a session of its own.
+_Key = tuple[tuple[str, ...], tuple[str, ...]]  # names of the tensors fed and fetched
+_Call = Callable[[Sequence[np.ndarray], float | None], Sequence[Any]]  # arrays and a deadline -> arrays
 
-    The session loader takes every valid SavedModel, of TensorFlow 1 and 2 alike, as the one of TensorFlow Serving does.
+
+class Graph:
+    """The graph of a SavedModel, in its own session.
+
+    Like TensorFlow Serving, the session loader accepts every valid SavedModel of TensorFlow 1 and 2.
 
     Attributes:
         signatures: dict of name -> `SignatureDef`.
     """
 
-    def __init__(self, session, signatures):
+    def __init__(self, session: tf.compat.v1.Session, signatures: dict[str, meta_graph_pb2.SignatureDef]) -> None:
         self.signatures = signatures
         self._session = session
-        self._calls, self._more_calls = {}, {}
+        self._calls: dict[_Key, _Call] = {}
+        self._more_calls: dict[_Key, _Call] = {}
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, path, tags=("serve",), config=None):
-        """Loads a version's folder; takes as long as it takes, so not on the event loop.
+    def load(
+        cls, path: str | Path, tags: Sequence[str] = ("serve",), config: config_pb2.ConfigProto | None = None
+    ) -> Self:
+        """Loads the folder of a version. This may take long; do not call it on the event loop.
 
         Args:
-            path: folder with `saved_model.pb`. Where it has a `manifest.json` with SHA-256 sums of its files, these are
-                compared first: a flipped bit in a graph need not keep it from loading.
-            tags: of the graph.
-            config: `ConfigProto` of the session.
+            path: folder with `saved_model.pb`. If it has a `manifest.json` with SHA-256 sums of the files, they are
+                checked first, because a graph with a flipped bit may
+                still load.
+            tags: tags of the graph.
+            config: configuration of the session.
 
         Raises:
-            ServingError: it cannot be loaded; the code as TensorFlow Serving's, no path of this machine in the text.
+            ServingError: it cannot be loaded. The code is that of TensorFlow Serving; the text has no absolute path.
         """
         path = Path(path)
         session = None
@@ -60,7 +70,7 @@ class Graph:
             with graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.load(session, list(tags), str(path))
             signatures = {name: meta_graph.signature_def[name] for name in meta_graph.signature_def}
-            # Of their size, only the signatures are needed: the rest of the message would double the weights.
+            # Copies of the signatures let the rest of the message go, which can be as large as the weights.
             signatures = {name: type(each).FromString(each.SerializeToString()) for name, each in signatures.items()}
             return cls(session, signatures)
         except Exception as error:
@@ -68,20 +78,22 @@ class Graph:
                 session.close()
             raise _load_error(error, path) from error
 
-    def run(self, feeds, fetches, deadline=None):
+    def run(
+        self, feeds: Mapping[str, np.ndarray], fetches: Iterable[str], deadline: float | None = None
+    ) -> dict[str, np.ndarray]:
         """Runs the graph.
 
         Args:
             feeds: dict of tensor name -> array.
             fetches: tensor names.
-            deadline: time (`time.monotonic()`) at which the run is stopped, between two of its operations; None: never.
-                It holds for the first 32 combinations of feeds and fetches that are asked for.
+            deadline: time (`time.monotonic()`) at which the run is stopped, between two operations; None: never. Only
+                the first 32 combinations of feeds and fetches support a deadline.
 
         Returns:
             Dict of tensor name -> array.
 
         Raises:
-            ServingError: what the graph raised, with its code; DEADLINE_EXCEEDED where it was stopped.
+            ServingError: an error of the graph, with its code; DEADLINE_EXCEEDED if the run was stopped.
         """
         key = (tuple(sorted(feeds)), tuple(sorted(set(fetches))))
         try:
@@ -89,22 +101,22 @@ class Graph:
             return {name: _as_array(value) for name, value in zip(key[1], values, strict=True)}
         except tf.errors.OpError as error:
             raise ServingError(_code(error.error_code), error.message) from error
-        except (ValueError, TypeError, KeyError) as error:  # the signature names what the graph has not
+        except (ValueError, TypeError, KeyError) as error:  # the signature names a tensor that the graph lacks
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
 
-    def close(self):
-        """Frees the session's memory; nothing must run any more."""
+    def close(self) -> None:
+        """Frees the memory of the session. No run may be in progress."""
         with self._lock:
             self._calls.clear()
-            self._more_calls.clear()  # they release their part of the session, so before it
+            self._more_calls.clear()  # before the session: they release parts of it
         self._session.close()
         self._session = None
-        gc.collect()  # graphs are full of cycles
+        gc.collect()  # graphs contain reference cycles
 
-    def _callable(self, feeds, fetches):
-        """Function of arrays and a deadline to arrays.
+    def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> _Call:
+        """The cached function that runs this combination of feeds and fetches.
 
-        None is `Session.run`, which refuses shapes that the kernels, and so TensorFlow Serving, would take.
+        We do not call `Session.run`: it rejects shapes that the kernels, and TensorFlow Serving, accept.
         """
         key = (feeds, fetches)
         call = self._calls.get(key) or self._more_calls.get(key)
@@ -120,14 +132,14 @@ class Graph:
                     self._more_calls[key] = call
         return call
 
-    def _limited_call(self, feeds, fetches):
-        """What the session prepares for it, it keeps until it is closed."""
+    def _limited_call(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> _Call:
+        """A function with a deadline. The session keeps its prepared state until it is closed."""
         try:
             fed, fetched = [self._endpoint(name) for name in feeds], [self._endpoint(name) for name in fetches]
-        except (KeyError, ValueError):  # the graph has not what the signature names
-            return self._released_call(feeds, fetches)  # whose error is TensorFlow Serving's
+        except (KeyError, ValueError):  # the signature names a tensor that the graph lacks
+            return self._released_call(feeds, fetches)  # it raises the error that TensorFlow Serving would
 
-        def call(values, deadline):
+        def call(values: Sequence[np.ndarray], deadline: float | None) -> Sequence[Any]:
             options = config_pb2.RunOptions()
             if deadline is not None:
                 options.timeout_in_ms = max(math.ceil(1e3 * (deadline - time.monotonic())), 1)
@@ -140,18 +152,18 @@ class Graph:
 
         return call
 
-    def _endpoint(self, name):
+    def _endpoint(self, name: str) -> Any:
         tensor = self._session.graph.get_tensor_by_name(name if ":" in name else f"{name}:0")
         return tensor._as_tf_output()
 
-    def _released_call(self, feeds, fetches):
-        """What the session prepares for it is released with it, but it knows no deadline."""
+    def _released_call(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> _Call:
+        """A function without a deadline. Its prepared state is released together with the function."""
         call = self._session._make_callable_from_options(config_pb2.CallableOptions(feed=feeds, fetch=fetches))
         return lambda values, deadline: call(*values)
 
 
-def _as_array(value):
-    """The session gives a single string as bytes."""
+def _as_array(value: Any) -> np.ndarray:
+    """An array; the session returns a scalar string as bytes."""
     if isinstance(value, bytes):
         array = np.empty((), object)
         array[()] = value
@@ -159,12 +171,12 @@ def _as_array(value):
     return np.asarray(value)
 
 
-def _check_manifest(path):
+def _check_manifest(path: Path) -> None:
     try:
         files = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))["files"]
         sums = {str(name): str(expected) for name, expected in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return  # not one of ours, or none
+        return  # there is no manifest, or another program wrote it
     if not all(re.fullmatch("[0-9a-f]{64}", expected) for expected in sums.values()):
         return
     for name, expected in sums.items():
@@ -177,7 +189,7 @@ def _check_manifest(path):
             raise ServingError(grpc.StatusCode.DATA_LOSS, f"{name} is not the file that {_MANIFEST} describes.")
 
 
-def _load_error(error, path):
+def _load_error(error: Exception, path: Path) -> ServingError:
     if isinstance(error, ServingError):
         return error
     status = grpc.StatusCode
@@ -186,7 +198,7 @@ def _load_error(error, path):
         if code is status.UNKNOWN and "No such file" in text:
             code = status.NOT_FOUND
     elif isinstance(error, OSError):
-        # Of these the loader raises two: it is no SavedModel, or there is no file.
+        # The loader raises OSError in two cases: the file is not a SavedModel, or it does not exist.
         if "parse" in str(error):
             is_text = "saved_model.pbtxt" in str(error)
             name, kind = ("saved_model.pbtxt", "text") if is_text else ("saved_model.pb", "binary")
@@ -211,5 +223,5 @@ def _load_error(error, path):
     return ServingError(code, f"Cannot load the SavedModel: {text.replace(str(path), path.name)}")
 
 
-def _code(number):
+def _code(number: int) -> grpc.StatusCode:
     return _CODES.get(number, grpc.StatusCode.UNKNOWN)

@@ -1,12 +1,15 @@
-"""PredictionService, ModelService, health and reflection over gRPC."""
+"""The gRPC services: PredictionService, ModelService, health and reflection."""
 
 import asyncio
 import hmac
 import logging
 import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
+import numpy as np
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -19,14 +22,14 @@ from tensorflow_serving.apis import (
 )
 
 from export.server import example_apis
-from export.server.core import answered_by
+from export.server.core import ServerCore, fill_model_spec
 from export.server.serving_error import ServingError
 from export.server.tensor_protos import to_array, to_proto
 
 _log = logging.getLogger("export.server")
 _INLINE_BYTES = 2**18
-_LAST_CALLS_S = 1.0  # how long a stop waits for each: the last calls to come in, and to be refused
-_MOST_TEXT = 1024  # bytes of an error
+_LAST_CALLS_S = 1.0  # a stop waits so long for the last calls to arrive, and again for them to be rejected
+_MOST_TEXT = 1024  # bytes of an error message
 _SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 _MESSAGE_BYTES = 2**31 - 1
 
@@ -35,23 +38,33 @@ class GrpcFrontend:
     """Serves a `ServerCore` over gRPC.
 
     Attributes:
-        port: that it listens on; None for none.
+        port: the port it listens on; None without TCP.
     """
 
-    def __init__(self, core, host, port, *, socket_path="", credentials=None, token=None, arguments=()):
-        """Binds the port; nothing is answered before `start`.
+    def __init__(
+        self,
+        core: ServerCore,
+        host: str,
+        port: int,
+        *,
+        socket_path: str = "",
+        credentials: grpc.ServerCredentials | None = None,
+        token: str | None = None,
+        arguments: Iterable[tuple[str, str | int]] = (),
+    ) -> None:
+        """Binds the port. Requests are handled after `start`.
 
         Args:
             core: `ServerCore`.
             host: address to listen on.
-            port: 0: none; -1 takes a free one.
-            socket_path: UNIX socket to listen on too.
-            credentials: `grpc.ServerCredentials`; None for no TLS.
-            token: that requests must bear, but for health checks; None for none.
+            port: 0: no TCP; -1 picks a free port.
+            socket_path: UNIX socket to listen on as well.
+            credentials: `grpc.ServerCredentials`; None: no TLS.
+            token: bearer token that all requests except health checks must have; None: no token.
             arguments: pairs of gRPC channel arguments.
 
         Raises:
-            RuntimeError: the port is taken, or the socket cannot be made.
+            RuntimeError: the port is in use, or the socket cannot be created.
         """
         self._core = core
         self._calls = _CallInterceptor()
@@ -60,7 +73,7 @@ class GrpcFrontend:
             options=[
                 ("grpc.max_receive_message_length", _MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MESSAGE_BYTES),
-                ("grpc.so_reuseport", 0),  # or a second server would silently take half of the requests
+                ("grpc.so_reuseport", 0),  # otherwise a second server would silently receive half of the requests
                 *arguments,
             ],
         )
@@ -72,44 +85,44 @@ class GrpcFrontend:
         self.port = self._listen(f"{_bracketed(host)}:{max(port, 0)}", credentials) if port else None
         if socket_path:
             self._listen(f"unix:{socket_path}", credentials)
-        self._watcher = None
+        self._watcher: asyncio.Task[None] | None = None
 
-    async def start(self):
-        """Begins to answer."""
+    async def start(self) -> None:
+        """Starts to handle requests."""
         await self._set_health()
         await self._server.start()
         self._watcher = asyncio.create_task(self._watch_health())
 
-    async def stop(self, grace):
-        """Takes no new request, answers those it has within `grace` seconds, and ends."""
+    async def stop(self, grace: float) -> None:
+        """Rejects new requests, finishes the accepted ones within `grace` seconds, and stops."""
         if self._watcher is not None:
             self._watcher.cancel()
             await self._health.enter_graceful_shutdown()
-            # The library's stop cancels the calls that it has received and not given to us yet. So those are let in
-            # first; clients that go on calling are then told to go elsewhere.
+            # `Server.stop` cancels the calls that gRPC has received and not yet passed on. So first let them arrive;
+            # then reject the calls of clients that continue to send.
             await self._wait_until_quiet()
             self._calls.is_refusing = True
             await self._wait_until_quiet()
         await self._server.stop(grace)
 
-    async def _wait_until_quiet(self):
+    async def _wait_until_quiet(self) -> None:
         until, quiet = asyncio.get_running_loop().time() + _LAST_CALLS_S, 0
         while quiet < 3 and asyncio.get_running_loop().time() < until:
             seen = self._calls.count
             await asyncio.sleep(_LAST_CALLS_S / 20)
             quiet = quiet + 1 if self._calls.count == seen else 0
 
-    def _listen(self, address, credentials):
+    def _listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         if credentials is None:
             return self._server.add_insecure_port(address)
         return self._server.add_secure_port(address, credentials)
 
-    async def _watch_health(self):
+    async def _watch_health(self) -> None:
         while True:
             await asyncio.sleep(0.1)
             await self._set_health()
 
-    async def _set_health(self):
+    async def _set_health(self) -> None:
         status = health_pb2.HealthCheckResponse
         serving = status.SERVING if self._core.models.all_available() else status.NOT_SERVING
         for name in ("", *_SERVICES):
@@ -117,29 +130,31 @@ class GrpcFrontend:
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, core):
+    def __init__(self, core: ServerCore) -> None:
         self._core = core
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="grpc-tensors")
 
-    async def Predict(self, request, context):
-        return await _answer(self._core, "Predict", request.model_spec.name, context, self._predict, request)
+    async def Predict(self, request: Any, context: grpc.aio.ServicerContext) -> predict_pb2.PredictResponse:
+        return await _handle(self._core, "Predict", request.model_spec.name, context, self._predict, request)
 
-    async def Classify(self, request, context):
-        return await _answer(self._core, "Classify", request.model_spec.name, context, self._classify, request)
+    async def Classify(
+        self, request: Any, context: grpc.aio.ServicerContext
+    ) -> classification_pb2.ClassificationResponse:
+        return await _handle(self._core, "Classify", request.model_spec.name, context, self._classify, request)
 
-    async def Regress(self, request, context):
-        return await _answer(self._core, "Regress", request.model_spec.name, context, self._regress, request)
+    async def Regress(self, request: Any, context: grpc.aio.ServicerContext) -> regression_pb2.RegressionResponse:
+        return await _handle(self._core, "Regress", request.model_spec.name, context, self._regress, request)
 
-    async def MultiInference(self, request, context):
-        return await _answer(self._core, None, "", context, self._core.multi_inference, request)
+    async def MultiInference(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        return await _handle(self._core, None, "", context, self._core.multi_inference, request)
 
-    async def GetModelMetadata(self, request, context):
-        async def metadata(request, deadline):
+    async def GetModelMetadata(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def metadata(request: Any, deadline: float | None) -> Any:
             return self._core.metadata(request)
 
-        return await _answer(self._core, None, "", context, metadata, request)
+        return await _handle(self._core, None, "", context, metadata, request)
 
-    async def _predict(self, request, deadline):
+    async def _predict(self, request: Any, deadline: float | None) -> predict_pb2.PredictResponse:
         _need_model_spec(request)
         with self._core.servable(request.model_spec) as servable:
             name = request.model_spec.signature_name
@@ -147,67 +162,69 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             inputs = await self._convert(request.ByteSize(), _read_inputs, request)
             outputs = await servable.run(name, inputs, list(request.output_filter), deadline)
             response = predict_pb2.PredictResponse()
-            answered_by(response.model_spec, servable, name)
+            fill_model_spec(response.model_spec, servable, name)
             as_content = self._core.options.enable_serialization_as_tensor_content
             size = sum(array.nbytes for array in outputs.values())
             await self._convert(size, _write_outputs, response, outputs, signature, as_content)
             return response
 
-    async def _convert(self, size, work, *arguments):
-        """Runs a conversion, of so many bytes; large ones on a thread, so that small requests go on."""
+    async def _convert(self, size: int, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Converts `size` bytes; large conversions run on a thread, so they do not block small requests."""
         if size < _INLINE_BYTES:
             return work(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
-    async def _classify(self, request, deadline):
+    async def _classify(self, request: Any, deadline: float | None) -> Any:
         response = classification_pb2.ClassificationResponse()
         return await self._run_examples(example_apis.CLASSIFY, request, response, deadline)
 
-    async def _regress(self, request, deadline):
+    async def _regress(self, request: Any, deadline: float | None) -> Any:
         response = regression_pb2.RegressionResponse()
         return await self._run_examples(example_apis.REGRESS, request, response, deadline)
 
-    async def _run_examples(self, method, request, response, deadline):
+    async def _run_examples(self, method: str, request: Any, response: Any, deadline: float | None) -> Any:
         _need_model_spec(request)
         with self._core.servable(request.model_spec) as servable:
             name = request.model_spec.signature_name
             self._core.check_examples(servable, name, method)
             examples = example_apis.examples_of(request.input)
             response.result.CopyFrom(await self._core.run_examples(servable, name, method, examples, deadline))
-            answered_by(response.model_spec, servable, name)
+            fill_model_spec(response.model_spec, servable, name)
             return response
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, core):
+    def __init__(self, core: ServerCore) -> None:
         self._core = core
 
-    async def GetModelStatus(self, request, context):
-        async def status(request, deadline):
+    async def GetModelStatus(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def status(request: Any, deadline: float | None) -> Any:
             _need_model_spec(request)
             return self._core.model_status(request.model_spec)
 
-        return await _answer(self._core, None, "", context, status, request)
+        return await _handle(self._core, None, "", context, status, request)
 
-    async def HandleReloadConfigRequest(self, request, context):
-        async def reload(request, deadline):
+    async def HandleReloadConfigRequest(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def reload(request: Any, deadline: float | None) -> Any:
             return await self._core.reload(request)
 
-        return await _answer(self._core, None, "", context, reload, request)
+        return await _handle(self._core, None, "", context, reload, request)
 
 
 class _TokenInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses requests without the token; health checks, which orchestrators send, need none."""
+    """Rejects requests without the token, except the health checks of orchestrators."""
 
-    def __init__(self, token):
+    def __init__(self, token: str) -> None:
         self._expected = b"Bearer " + token.encode()
 
-        async def refuse(request, context):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "The request bears no valid token.")
+        async def refuse(request: Any, context: grpc.aio.ServicerContext) -> None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "The request has no valid bearer token.")
 
         self._refuse = grpc.unary_unary_rpc_method_handler(refuse)
 
-    async def intercept_service(self, continuation, details):
+    async def intercept_service(
+        self, continuation: Callable[..., Awaitable[Any]], details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler:
         given = dict(details.invocation_metadata).get("authorization", "")
         given = given if isinstance(given, bytes) else given.encode()
         if hmac.compare_digest(given, self._expected) or details.method.startswith("/grpc.health."):
@@ -216,21 +233,23 @@ class _TokenInterceptor(grpc.aio.ServerInterceptor):
 
 
 class _CallInterceptor(grpc.aio.ServerInterceptor):
-    """Counts calls, refuses them while the server stops, and answers bytes that are no message with INTERNAL.
+    """Counts calls, rejects them while the server stops, and responds INTERNAL to bytes that are not a message.
 
-    Left to grpc, such bytes would put a traceback into the log and tell the client of Python's classes.
+    By default gRPC would log a traceback for such bytes and send the names of Python classes to the client.
 
     Attributes:
-        count: of calls.
-        is_refusing: whether new ones are UNAVAILABLE.
+        count: number of calls.
+        is_refusing: whether new calls are rejected with UNAVAILABLE.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count = 0
         self.is_refusing = False
-        self._handlers = {}
+        self._handlers: dict[str, Any] = {}
 
-    async def intercept_service(self, continuation, details):
+    async def intercept_service(
+        self, continuation: Callable[..., Awaitable[Any]], details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler | None:
         self.count += 1
         handler = self._handlers.get(details.method)
         if handler is None:
@@ -239,25 +258,32 @@ class _CallInterceptor(grpc.aio.ServerInterceptor):
                 handler = self._handlers[details.method] = self._wrap(handler)
         return handler
 
-    def _wrap(self, handler):
-        def parse(data):
+    def _wrap(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        def parse(data: bytes) -> Any:
             try:
                 return handler.request_deserializer(data)
             except DecodeError:
                 return None
 
-        async def answer(request, context):
+        async def handle(request: Any, context: grpc.aio.ServicerContext) -> Any:
             if self.is_refusing:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             if request is None:
-                await context.abort(grpc.StatusCode.INTERNAL, "The request is no message of this method.")
+                await context.abort(grpc.StatusCode.INTERNAL, "The request is not a message of this method.")
             return await handler.unary_unary(request, context)
 
-        return grpc.unary_unary_rpc_method_handler(answer, parse, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(handle, parse, handler.response_serializer)
 
 
-async def _answer(core, api, model, context, work, request):
-    """Runs a call, and turns what it raises into the status of the answer; counts it where `api` has a name."""
+async def _handle(
+    core: ServerCore,
+    api: str | None,
+    model: str,
+    context: grpc.aio.ServicerContext,
+    work: Callable[[Any, float | None], Awaitable[Any]],
+    request: Any,
+) -> Any:
+    """Runs a call, turns its errors into a gRPC status and, if `api` is given, counts it."""
     started = time.perf_counter()
     left = context.time_remaining()
     is_limited = left is not None and core.options.enforce_session_run_timeout
@@ -271,38 +297,39 @@ async def _answer(core, api, model, context, work, request):
         code = grpc.StatusCode.CANCELLED
         raise
     except Exception:
-        _log.exception("The server failed")
-        code, text = grpc.StatusCode.INTERNAL, "The server failed; its log says more."
+        _log.exception("Internal error")
+        code, text = grpc.StatusCode.INTERNAL, "Internal error; see the log of the server."
     finally:
         if api is not None:
             core.metrics.observe(model, api, "GRPC", code.name, time.perf_counter() - started)
     await context.abort(code, _cut(text))
 
 
-def _read_inputs(request):
+def _read_inputs(request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
     return {alias: to_array(tensor, alias) for alias, tensor in request.inputs.items()}
 
 
-def _write_outputs(response, outputs, signature, as_content):
+def _write_outputs(
+    response: predict_pb2.PredictResponse, outputs: Mapping[str, np.ndarray], signature: Any, as_content: bool
+) -> None:
     for alias, array in outputs.items():
         response.outputs[alias].CopyFrom(to_proto(array, signature.outputs[alias].dtype, as_content))
 
 
-def _need_model_spec(request):
+def _need_model_spec(request: Any) -> None:
     if not request.HasField("model_spec"):
         raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
 
 
-def _cut(text):
+def _cut(text: str) -> str:
     raw = text.encode("utf-8", "replace")
     if len(raw) <= _MOST_TEXT:
         return text
     return raw[:_MOST_TEXT].decode("utf-8", "ignore") + "...TRUNCATED"
 
 
-def _enable_reflection(server):
-    # With current protobuf these modules fail halfway, but then their descriptors are known, which is all that is
-    # needed here.
+def _enable_reflection(server: grpc.aio.Server) -> None:
+    # With current protobuf these imports fail, but only after registering the descriptors that reflection needs.
     for module in ("prediction_service_pb2", "model_service_pb2"):
         try:
             __import__(f"tensorflow_serving.apis.{module}")
@@ -312,5 +339,5 @@ def _enable_reflection(server):
     reflection.enable_server_reflection(names, server)
 
 
-def _bracketed(host):
+def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host

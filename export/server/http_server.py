@@ -1,4 +1,4 @@
-"""An HTTP server around an ASGI application."""
+"""An HTTP server for an ASGI application."""
 
 import asyncio
 import contextlib
@@ -7,14 +7,15 @@ import functools
 import socket
 import struct
 import sys
+from typing import Any
 
 import uvicorn
 
 from export.server.http_protocol import HttpProtocol
 
-_LAST_WORD_S = 0.1  # what clients sent before they could know of the stop is still taken
-_SO_ATTACH_FILTER = 26  # of Linux
-_FIRST_WORD_S = 1  # who has connected and said nothing yet is waited for so long
+_LAST_REQUESTS_S = 0.1  # wait for requests that clients sent before they could notice the stop
+_SO_ATTACH_FILTER = 26  # a socket option of Linux
+_FIRST_REQUEST_S = 1  # wait for the first request of new connections
 
 
 class HttpServer:
@@ -24,24 +25,33 @@ class HttpServer:
         app: ASGI application.
         host: address to bind.
         port: 0 picks a free one.
-        max_header_bytes: of a request's first line and headers together.
-        read_timeout_s: for a request's headers; its body may take as much longer as it has KiB.
-        keep_alive_s: how long an idle connection stays open.
+        max_header_bytes: limit for the request line and the headers together.
+        read_timeout_s: time limit for the headers; the body gets one more second per KiB.
+        keep_alive_s: seconds that an idle connection stays open.
 
     Attributes:
-        port: in use, after `start`.
+        port: the port in use, after `start`.
         is_stopping: whether `stop` was called.
     """
 
-    def __init__(self, app, host="127.0.0.1", port=0, *, max_header_bytes=65536, read_timeout_s=30, keep_alive_s=75):
+    def __init__(
+        self,
+        app: Any,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        max_header_bytes: int = 65536,
+        read_timeout_s: float = 30,
+        keep_alive_s: int = 75,
+    ) -> None:
         self.port = port
         self.max_header_bytes = max_header_bytes
         self.read_timeout_s = read_timeout_s
         self.is_stopping = False
         self._host = host
-        self._config = uvicorn.Config(
+        self._config: Any = uvicorn.Config(
             app,
-            http=functools.partial(HttpProtocol, self),
+            http=functools.partial(HttpProtocol, self),  # type: ignore[arg-type]  # any callable will do
             ws="none",
             lifespan="off",
             log_config=None,
@@ -49,11 +59,11 @@ class HttpServer:
             server_header=False,
             timeout_keep_alive=keep_alive_s,
         )
-        self._server = None
-        self._sockets = []
-        self._ticks = None
+        self._server: Any = None  # uvicorn's, after `start`
+        self._sockets: list[socket.socket] = []
+        self._ticks: Any = None
 
-    async def start(self):
+    async def start(self) -> None:
         """Binds the port and accepts connections.
 
         Raises:
@@ -69,23 +79,23 @@ class HttpServer:
         self._server = uvicorn.Server(self._config)
         self._server.lifespan = self._config.lifespan_class(self._config)
         await self._server.startup(self._sockets)
-        self._ticks = asyncio.create_task(self._server.main_loop())  # keeps the Date header right
+        self._ticks = asyncio.create_task(self._server.main_loop())  # updates the Date header
 
-    async def stop(self, grace_s=30):
-        """Takes no more requests, and returns when all that were accepted are answered.
+    async def stop(self, grace_s: float = 30) -> None:
+        """Stops to accept requests; returns when all accepted requests are finished.
 
         Args:
-            grace_s: after which requests still running are cancelled.
+            grace_s: seconds after which running requests are cancelled.
         """
         if self._server is None:
             return
         self.is_stopping = True
         for listener in self._sockets:
-            _admit_no_more(listener)  # those that the system has admitted are accepted below
-        await asyncio.sleep(_LAST_WORD_S)
+            _admit_no_more(listener)  # connections that the system already admitted are accepted below
+        await asyncio.sleep(_LAST_REQUESTS_S)
         for listening in self._server.servers:
             listening.close()
-        patience = asyncio.get_running_loop().time() + min(_FIRST_WORD_S, grace_s)
+        patience = asyncio.get_running_loop().time() + min(_FIRST_REQUEST_S, grace_s)
         while asyncio.get_running_loop().time() < patience:
             if not any(connection.is_new for connection in self._server.server_state.connections):
                 break
@@ -94,19 +104,19 @@ class HttpServer:
         self._ticks.cancel()
         await self._server.shutdown(self._sockets)
         tasks = list(self._server.server_state.tasks)
-        if tasks:  # cancelled; each still answers
+        if tasks:  # cancelled; each still sends a response
             await asyncio.wait(tasks, timeout=1)
         for connection in list(self._server.server_state.connections):
             connection.transport.abort()
         self._server = None
 
 
-def _admit_no_more(listener):
-    """Lets the system admit no new connection, while those waiting can still be accepted.
+def _admit_no_more(listener: socket.socket) -> None:
+    """Stops the system from admitting new connections; waiting ones can still be accepted.
 
-    Closing a listener resets connections that it was about to give, and their requests are lost. So first a filter
-    lets it drop every packet that comes for it (the client tries again, and is refused); where the system knows no
-    filters, its queue is made as short as can be.
+    Closing a listener would reset connections that wait to be accepted and lose their requests. So we first attach a
+    filter that drops every packet for the listener (the client retries and is then refused). On systems without
+    filters we make the queue as short as possible.
     """
     listener.listen(0)
     if sys.platform != "linux":

@@ -1,4 +1,6 @@
-"""The examples in the body of a classify or regress request, as TensorFlow Serving reads them."""
+"""Reads the examples of a classify or regress request, like TensorFlow Serving."""
+
+from typing import Any
 
 import grpc
 import numpy as np
@@ -10,23 +12,23 @@ from export.server.json_writer import excerpt
 from export.server.serving_error import ServingError
 
 
-def read_examples(document):
+def read_examples(document: dict[str, Any]) -> list[bytes]:
     """The examples of a classify or regress request.
 
     Whole numbers and booleans become int64 features, decimals float features, strings and `{"b64": …}` bytes features.
 
     Args:
-        document: the body, from `read_json`; an object.
+        document: the body as an object from `read_json`.
 
     Returns:
-        List of serialized `tf.train.Example`, each with the request's `context` before its own features.
+        The serialized `tf.train.Example`s; the features of `context` precede those of each example.
 
     Raises:
         ServingError: INVALID_ARGUMENT.
     """
     context = _read_example(document["context"]) if "context" in document else b""
     problem = None
-    examples = document.get("examples")
+    examples: Any = document.get("examples")
     if "examples" not in document:
         problem = "When method is classify, key 'examples' is expected and was not found"
     elif not isinstance(examples, list):
@@ -38,11 +40,11 @@ def read_examples(document):
     return [context + _read_example(example) for example in examples]  # serialized messages merge by concatenation
 
 
-def _invalid(text):
+def _invalid(text: str) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
-def _read_example(value):
+def _read_example(value: Any) -> bytes:
     if not isinstance(value, dict):
         raise _invalid(f"Example must be JSON object but got JSON {json_type(value)}")
     features = {}
@@ -60,7 +62,7 @@ def _read_example(value):
     return example.SerializeToString(deterministic=True)
 
 
-def _add_value(value, name, feature):
+def _add_value(value: Any, name: str, feature: tf.train.Feature) -> None:
     if value is None or isinstance(value, list) or (isinstance(value, dict) and not is_base64(value)):
         raise _invalid(f"Feature: {name} has element with unexpected JSON type: {json_type(value)}")
     if isinstance(value, (str, dict)):

@@ -1,22 +1,24 @@
-"""Reads JSON as TensorFlow Serving's parser does: RapidJSON 1.1.0 with `kParseNanAndInfFlag`.
+"""Reads JSON like the parser of TensorFlow Serving: RapidJSON 1.1.0 with `kParseNanAndInfFlag`.
 
-Python's own scanner, which is C, reads everything the two agree on. What it refuses, or would read differently, is read
-again by `_read_exactly`, which finds RapidJSON's result or its error and byte offset. Known differences that remain:
-decimals are rounded correctly (RapidJSON's fast path is up to 3 units off in the last place), and nesting is limited.
+The C scanner of Python reads everything on which the two parsers agree. Other documents are read again by
+`_read_exactly`, which finds the result of RapidJSON, or its error and byte offset. Known differences: decimals are
+rounded correctly (the fast path of RapidJSON is up to 3 units off in the last place), and nesting is limited.
 """
 
 import itertools
 import json
 import math
 import re
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import grpc
 
 from export.server.serving_error import ServingError
 
 MAX_DEPTH = 500  # of lists and objects; a tensor has at most 254 dimensions
-_MAX_CONTAINERS = 3_000_000  # lists and objects of one document: about 300 MB of them
-_MAX_EXACT = 200_000  # values that `_read_exactly` looks at: about a second of them
+_MAX_CONTAINERS = 3_000_000  # lists and objects in one document: about 300 MB
+_MAX_EXACT = 200_000  # values that `_read_exactly` reads: about one second
 
 _SPACE = re.compile(rb"[ \n\r\t]*")
 _PLAIN_TEXT = re.compile(rb'[^"\\\x00-\x1f]*')
@@ -28,25 +30,25 @@ _LITERALS = {b"n": (b"null", None), b"t": (b"true", True), b"f": (b"false", Fals
 
 
 class RepeatedNames(dict):
-    """A JSON object that names a member twice. As a dict it holds the first of each; `pairs` has all, in order."""
+    """A JSON object with repeated names. As a dict it contains the first value of each name; `pairs` contains all."""
 
-    def __init__(self, pairs):
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
         super().__init__(reversed(pairs))
         self.pairs = pairs
 
 
-def read_json(body):
-    """Reads the JSON value at the start of a request; what follows it is ignored.
+def read_json(body: bytes) -> Any:
+    """Reads the JSON value at the start of a request; the rest is ignored.
 
     Args:
         body: bytes.
 
     Returns:
-        None, bool, int, float, str, list or dict (`RepeatedNames` where a name is repeated). Bytes that are no UTF-8
-        are kept: `text.encode("utf-8", "surrogateescape")` gives a string's bytes.
+        None, bool, int, float, str, list or dict (`RepeatedNames` if a name is repeated). Bytes that are not UTF-8 are
+        kept: `text.encode("utf-8", "surrogateescape")` returns the bytes of a string.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, with RapidJSON's text and byte offset.
+        ServingError: INVALID_ARGUMENT, with the message and byte offset of RapidJSON.
     """
     if not body:
         raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "JSON Parse error: The document is empty")
@@ -63,26 +65,26 @@ def read_json(body):
             return _DECODER.raw_decode(text)[0]
         except RecursionError:
             raise _too_deep() from None
-        except ValueError as error:  # read again for the exact error, or for what only RapidJSON accepts
+        except ValueError as error:  # read again: for the exact error, or because only RapidJSON accepts it
             too_long = f"Invalid value. at offset: {first + getattr(error, 'pos', 0)}"
     return _read_exactly(body, start, too_long)
 
 
-def members(value):
-    """`(name, value)` of every member of a JSON object in order, repeated names included."""
+def members(value: dict[str, Any]) -> Collection[tuple[str, Any]]:
+    """`(name, value)` of every member of a JSON object, in order and with repeated names."""
     return value.pairs if isinstance(value, RepeatedNames) else value.items()
 
 
-def is_double(value):
-    """Whether a value is a number that neither a 64-bit nor an unsigned 64-bit integer can hold as it was written."""
+def is_double(value: Any) -> bool:
+    """Whether a value is a number that fits neither into int64 nor into uint64."""
     return isinstance(value, float) or (type(value) is int and not -(2**63) <= value < 2**64)
 
 
-def read_double(value):
-    """A number as Python's float.
+def read_double(value: float) -> float:
+    """A number as float.
 
     Raises:
-        ServingError: it is an integer beyond the range of doubles.
+        ServingError: it is an integer outside the range of double.
     """
     try:
         return float(value)
@@ -91,13 +93,13 @@ def read_double(value):
         raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, text) from None
 
 
-def _object(pairs):
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     return value if len(value) == len(pairs) else RepeatedNames(pairs)
 
 
-def _float(text):
-    # A Python function on purpose: the scanner holds the interpreter's lock, and each call here can give it up.
+def _float(text: str) -> float:
+    # Deliberately a Python function: the scanner holds the GIL, and each call here can release it.
     value = float(text)
     if value - value != 0:
         raise ValueError("beyond double")
@@ -107,28 +109,30 @@ def _float(text):
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float)
 
 
-def _error(text, offset):
+def _error(text: str, offset: int) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"JSON Parse error: {text} at offset: {offset}")
 
 
-def _too_deep():
+def _too_deep() -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, "JSON Parse error: The document is nested too deeply.")
 
 
-def _skip_byte_order_mark(body):
+def _skip_byte_order_mark(body: bytes) -> int:
     position = 0
-    for byte in b"\xef\xbb\xbf":  # each alone, as the original does
+    for byte in b"\xef\xbb\xbf":  # RapidJSON skips each byte separately
         if body[position : position + 1] == bytes([byte]):
             position += 1
     return position
 
 
-def _read_exactly(body, position, too_long=""):
-    """`read_json` by RapidJSON's rules alone; `too_long` is the error where there are too many values for that."""
+def _read_exactly(body: bytes, position: int, too_long: str = "") -> Any:
+    """`read_json` by the rules of RapidJSON alone; `too_long` is the error message for too many values."""
     position = _skip_space(body, position)
     if body[position : position + 1] in (b"", b"\0"):
         raise _error("The document is empty.", position)
-    open_containers = []  # (list, None), or (list of pairs, name of the member to come)
+    open_containers: list[tuple[list[Any], str | None]] = []  # (items, None) or (pairs, name of the next member)
+    value: Any
+    name: str | None
     for count in itertools.count():
         if count == _MAX_EXACT:
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"JSON Parse error: {too_long}")
@@ -155,7 +159,7 @@ def _read_exactly(body, position, too_long=""):
         else:
             value, position = _read_number(body, position)
 
-        while open_containers:  # the value belongs to the innermost one, which may end with it
+        while open_containers:  # the value belongs to the innermost container, which may end here
             items, name = open_containers[-1]
             position = _skip_space(body, position)
             after = body[position : position + 1]
@@ -176,16 +180,16 @@ def _read_exactly(body, position, too_long=""):
             return value
 
 
-def _skip_space(body, position):
-    return _SPACE.match(body, position).end()
+def _skip_space(body: bytes, position: int) -> int:
+    return _SPACE.match(body, position).end()  # type: ignore[union-attr]  # it matches everywhere
 
 
-def _check_depth(open_containers):
+def _check_depth(open_containers: Sequence[Any]) -> None:
     if len(open_containers) > MAX_DEPTH:
         raise _too_deep()
 
 
-def _read_name(body, position):
+def _read_name(body: bytes, position: int) -> tuple[str, int]:
     if body[position : position + 1] != b'"':
         raise _error("Missing a name for object member.", position)
     name, position = _read_string(body, position)
@@ -195,7 +199,7 @@ def _read_name(body, position):
     return name, _skip_space(body, position + 1)
 
 
-def _read_literal(body, start):
+def _read_literal(body: bytes, start: int) -> tuple[bool | None, int]:
     text, value = _LITERALS[body[start : start + 1]]
     matching = _common_length(body, start, text)
     if matching < len(text):
@@ -203,18 +207,18 @@ def _read_literal(body, start):
     return value, start + matching
 
 
-def _common_length(body, start, text):
+def _common_length(body: bytes, start: int, text: bytes) -> int:
     length = 0
     while length < len(text) and body[start + length : start + length + 1] == text[length : length + 1]:
         length += 1
     return length
 
 
-def _read_string(body, position):
+def _read_string(body: bytes, position: int) -> tuple[str, int]:
     position += 1
     parts = []
     while True:
-        end = _PLAIN_TEXT.match(body, position).end()
+        end = _PLAIN_TEXT.match(body, position).end()  # type: ignore[union-attr]  # it matches everywhere
         parts.append(body[position:end])
         stop = body[end : end + 1]
         if stop == b'"':
@@ -229,12 +233,12 @@ def _read_string(body, position):
             position = end + 2
         elif escape == b"u":
             code, position = _read_code_point(body, end)
-            parts.append(chr(code).encode("utf-8", "surrogatepass"))  # a lone low surrogate passes, as in the original
+            parts.append(chr(code).encode("utf-8", "surrogatepass"))  # RapidJSON accepts a lone low surrogate
         else:
             raise _error("Invalid escape character in string.", end)
 
 
-def _read_code_point(body, escape):
+def _read_code_point(body: bytes, escape: int) -> tuple[int, int]:
     high = _read_hex(body, escape + 2, escape)
     if not 0xD800 <= high <= 0xDBFF:
         return high, escape + 6
@@ -246,14 +250,14 @@ def _read_code_point(body, escape):
     return 0x10000 + ((high - 0xD800) << 10 | (low - 0xDC00)), escape + 12
 
 
-def _read_hex(body, position, escape):
+def _read_hex(body: bytes, position: int, escape: int) -> int:
     digits = body[position : position + 4]
     if not re.fullmatch(rb"[0-9a-fA-F]{4}", digits):
         raise _error("Incorrect hex digit after \\u escape in string.", escape)
     return int(digits, 16)
 
 
-def _read_number(body, start):
+def _read_number(body: bytes, start: int) -> tuple[int | float, int]:
     integer = _INTEGER.match(body, start)
     if not integer:
         return _read_not_finite(body, start)
@@ -265,7 +269,7 @@ def _read_number(body, start):
         raise _error("Number too big to be stored in double.", start)
     if body[position : position + 1] == b".":
         is_float = True
-        fraction = _DIGITS.match(body, position + 1)[0]
+        fraction = _DIGITS.match(body, position + 1)[0]  # type: ignore[index]  # it matches everywhere
         if not fraction:
             raise _error("Miss fraction part in number.", position + 1)
         position += 1 + len(fraction)
@@ -274,7 +278,7 @@ def _read_number(body, start):
         position += 1
         sign = body[position : position + 1] if body[position : position + 1] in (b"+", b"-") else b""
         position += len(sign)
-        exponent = _DIGITS.match(body, position)[0]
+        exponent = _DIGITS.match(body, position)[0]  # type: ignore[index]
         if not exponent:
             raise _error("Miss exponent in number.", position)
         position += len(exponent)
@@ -287,14 +291,14 @@ def _read_number(body, start):
     return int(text), position
 
 
-def _used_digits(digits, fraction):
-    """How many digits of the fraction count: those up to the 17th significant one."""
+def _used_digits(digits: bytes, fraction: bytes) -> int:
+    """The number of digits of the fraction that RapidJSON uses: up to the 17th significant digit."""
     significant = 0 if digits == b"0" else len(digits)
     zeros = len(fraction) - len(fraction.lstrip(b"0")) if not significant else 0
     return min(len(fraction), zeros + max(0, 17 - significant))
 
 
-def _read_not_finite(body, start):
+def _read_not_finite(body: bytes, start: int) -> tuple[float, int]:
     negative = body[start : start + 1] == b"-"
     position = start + negative
     if body[position : position + 1] == b"N":

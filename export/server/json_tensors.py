@@ -1,8 +1,8 @@
-"""The tensors in the body of a predict request.
+"""Reads the tensors of a predict request.
 
-The rules, the order in which faults are found and their texts are those of TensorFlow Serving 2.20
-(https://www.tensorflow.org/tfx/serving/api_rest, `util/json_tensor.cc`). Tensors that are as they should be are
-converted in bulk; only where that fails are they walked value by value, to find the fault.
+The rules, the order of the checks and the error messages are those of TensorFlow Serving 2.20
+(https://www.tensorflow.org/tfx/serving/api_rest, `util/json_tensor.cc`). Valid tensors are converted in bulk; only if
+that fails, they are read value by value to find the error.
 """
 
 import base64
@@ -10,6 +10,8 @@ import binascii
 import contextlib
 import itertools
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import grpc
 import numpy as np
@@ -20,10 +22,10 @@ from export.server.json_reader import is_double, members, read_double
 from export.server.json_writer import excerpt
 from export.server.serving_error import ServingError
 
-_MAX_RANK = 254  # of TensorFlow's tensors
-_CHUNK = 4096  # values that are walked one by one to find a fault among them
+_MAX_RANK = 254  # of a TensorFlow tensor
+_CHUNK = 4096  # values that are checked one by one to find the error
 _INT32, _UINT32, _INT64, _UINT64 = ((-(2**31), 2**31), (0, 2**32), (-(2**63), 2**63), (0, 2**64))
-_INTEGERS = {  # dtype -> range of the JSON numbers it takes; narrower types take any int32 and wrap
+_INTEGERS = {  # dtype -> range of accepted JSON numbers; narrower types accept any int32 and wrap
     types_pb2.DT_INT32: _INT32,
     types_pb2.DT_INT16: _INT32,
     types_pb2.DT_INT8: _INT32,
@@ -37,11 +39,11 @@ _JSON_TYPES = {type(None): "Null", list: "Array", str: "String", int: "Number", 
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
 
 
-def read_signature_name(document):
-    """`signature_name` of a request body, "" where it is not given.
+def read_signature_name(document: Any) -> str:
+    """`signature_name` of a request body, "" by default.
 
     Raises:
-        ServingError: the body is no object, or the name is no string.
+        ServingError: the body is not an object, or the name is not a string.
     """
     if not isinstance(document, dict):
         raise _invalid(f"JSON Value: {excerpt(document)} Is not object")
@@ -52,20 +54,22 @@ def read_signature_name(document):
     return name
 
 
-def read_tensors(document, tensor_infos, signature_name):
+def read_tensors(
+    document: Any, tensor_infos: Mapping[str, Any], signature_name: str
+) -> tuple[dict[str, np.ndarray], bool]:
     """The input tensors of a predict request.
 
     Args:
-        document: the body, from `read_json`; an object.
-        tensor_infos: dict or proto map of alias -> `TensorInfo`: the signature's inputs.
-        signature_name: as the request gave it, for errors.
+        document: the body as an object from `read_json`.
+        tensor_infos: dict or proto map of alias -> `TensorInfo`: the inputs of the signature.
+        signature_name: as in the request, for error messages.
 
     Returns:
-        `(tensors, is_row_form)`: dict of alias -> `np.ndarray` (strings as object arrays of bytes), and whether they
-        came as `instances`.
+        `(tensors, is_row_form)`: dict of alias -> array (strings as object arrays of bytes), and whether the request
+        used `instances`.
 
     Raises:
-        ServingError: INVALID_ARGUMENT (UNIMPLEMENTED for a dtype that JSON cannot give, in column form).
+        ServingError: INVALID_ARGUMENT (UNIMPLEMENTED for a dtype that JSON cannot represent, in column form).
     """
     dtypes = {alias: tensor_infos[alias].dtype for alias in sorted(tensor_infos)}
     if not dtypes:
@@ -87,28 +91,28 @@ def read_tensors(document, tensor_infos, signature_name):
     return _read_rows(instances, dtypes), True
 
 
-def dtype_name(dtype):
-    """TensorFlow's own name of a `DataType`, e.g. `float`."""
+def dtype_name(dtype: int) -> str:
+    """The name of a `DataType` in TensorFlow, e.g. `float`."""
     return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
-def json_type(value):
-    """RapidJSON's name of a value's type."""
+def json_type(value: Any) -> str:
+    """The name of the type of a value in RapidJSON."""
     if isinstance(value, dict):
         return "Object"
     return str(value) if isinstance(value, bool) else _JSON_TYPES[type(value)]
 
 
-def is_base64(value):
+def is_base64(value: Any) -> bool:
     """Whether a value is `{"b64": "…"}`."""
     return isinstance(value, dict) and len(members(value)) == 1 and isinstance(value.get("b64"), str)
 
 
-def read_bytes(value):
+def read_bytes(value: Any) -> bytes:
     """The bytes of a JSON string or of `{"b64": "…"}`.
 
     Raises:
-        ServingError: neither of them, or undecodable.
+        ServingError: the value is neither of them or cannot be decoded.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape")
@@ -118,7 +122,7 @@ def read_bytes(value):
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
-        pass  # white space, missing padding and "." for "=" are taken too
+        pass  # TensorFlow Serving also accepts white space, missing padding and "." for "="
     match = _BASE64.fullmatch(b"".join(text.split()))
     if match:
         digits, padding = match.groups()
@@ -128,11 +132,11 @@ def read_bytes(value):
     raise _invalid("Unable to base64 decode")
 
 
-def _invalid(text):
+def _invalid(text: str) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
-def _read_columns(value, dtypes):
+def _read_columns(value: Any, dtypes: Mapping[str, int]) -> dict[str, np.ndarray]:
     if not isinstance(value, dict) or is_base64(value):
         if len(dtypes) > 1:
             raise _invalid(
@@ -152,7 +156,7 @@ def _read_columns(value, dtypes):
     return tensors
 
 
-def _read_rows(instances, dtypes):
+def _read_rows(instances: list[Any], dtypes: Mapping[str, int]) -> dict[str, np.ndarray]:
     if not isinstance(instances[0], dict) and len(dtypes) > 1:
         raise _invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
@@ -167,21 +171,26 @@ def _read_rows(instances, dtypes):
         columns = {alias: [row[alias] for row in instances] for alias in dtypes}
     else:
         return _rows_value_by_value(instances, dtypes, named)
-    tensors = {alias: _in_bulk(column, dtypes[alias]) for alias, column in columns.items()}
-    if any(tensor is None for tensor in tensors.values()):
-        return _rows_value_by_value(instances, dtypes, named)
+    tensors = {}
+    for alias, column in columns.items():
+        tensor = _in_bulk(column, dtypes[alias])
+        if tensor is None:
+            return _rows_value_by_value(instances, dtypes, named)
+        tensors[alias] = tensor
     return tensors
 
 
-def _is_row_object(value):
+def _is_row_object(value: Any) -> bool:
     return isinstance(value, dict) and not is_base64(value)
 
 
-def _rows_value_by_value(instances, dtypes, named):
-    """What `_read_rows` does, or the first fault, in the order of the original."""
-    values, shapes, sizes = {}, {}, {}
+def _rows_value_by_value(instances: list[Any], dtypes: Mapping[str, int], named: bool) -> dict[str, np.ndarray]:
+    """Like `_read_rows`, value by value; raises the first error in the order of TensorFlow Serving."""
+    values: dict[str, list[Any]] = {}
+    shapes: dict[str, list[int]] = {}
+    sizes: dict[str, int] = {}
 
-    def add(item, alias):
+    def add(item: Any, alias: str) -> None:
         if alias not in dtypes:
             raise _invalid(f"JSON object: does not have named input: {alias}")
         shape, found = _value_by_value(item, alias, dtypes[alias])
@@ -212,19 +221,19 @@ def _rows_value_by_value(instances, dtypes, named):
                 f"Failed to process element: {place} of 'instances' list. JSON object: {excerpt(row)} "
                 f"keys must be equal to: {','.join(dtypes)}"
             )
-    count = len(instances)  # a name repeated in a row gave too many values: the first ones count
+    count = len(instances)  # repeated names in a row give too many values; the first ones are used
     return {
         alias: _array(found[: count * sizes[alias]], dtypes[alias], [count, *shapes[alias]])
         for alias, found in values.items()
     }
 
 
-def _shape_text(shape):
+def _shape_text(shape: Iterable[int]) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
-def _in_bulk(value, dtype):
-    """A tensor of nested lists of equal lengths that hold what `dtype` takes; None for anything else."""
+def _in_bulk(value: Any, dtype: int) -> np.ndarray | None:
+    """The tensor of rectangular nested lists with valid values of `dtype`; None for anything else."""
     if type(value) is not list:
         return None
     shape, leaves = [len(value)], value
@@ -234,12 +243,12 @@ def _in_bulk(value, dtype):
             return None
         shape.append(size)
         leaves = list(itertools.chain.from_iterable(leaves))
-    leaves = _leaves_in_bulk(leaves, dtype)
-    return None if leaves is None else _array(leaves, dtype, shape)
+    good = _leaves_in_bulk(leaves, dtype)
+    return None if good is None else _array(good, dtype, shape)
 
 
-def _leaves_in_bulk(leaves, dtype):
-    """The values of a flat list that holds only what `dtype` takes; None for any other list."""
+def _leaves_in_bulk(leaves: list[Any], dtype: int) -> list[Any] | None:
+    """The values of a flat list if all are valid for `dtype`, else None."""
     types = set(map(type, leaves))
     if dtype in _DECIMALS:
         if types <= {int, float}:
@@ -258,22 +267,22 @@ def _leaves_in_bulk(leaves, dtype):
     return None
 
 
-def _array(values, dtype, shape):
-    """An array of a dtype from a flat list of values that it takes."""
+def _array(values: list[Any], dtype: int, shape: Sequence[int]) -> np.ndarray:
+    """An array from a flat list of valid values."""
     if dtype == types_pb2.DT_STRING:
         array = np.empty(len(values), object)
         array[:] = values
     else:
         numpy_dtype = tf.as_dtype(dtype).as_numpy_dtype
-        wide = _INTEGERS.get(dtype)
-        wide = np.float64 if dtype in _DECIMALS else np.int64 if wide == _INT32 else numpy_dtype
-        with np.errstate(over="ignore"):  # beyond float32 is Infinity
+        takes_int32 = _INTEGERS.get(dtype) == _INT32
+        wide = np.float64 if dtype in _DECIMALS else np.int64 if takes_int32 else numpy_dtype
+        with np.errstate(over="ignore"):  # values outside the range of float32 become Infinity
             array = np.array(values, wide).astype(numpy_dtype)
     return array.reshape(shape)
 
 
-def _value_by_value(value, alias, dtype):
-    """`(shape, flat list of values)` of a tensor, or its first fault."""
+def _value_by_value(value: Any, alias: str, dtype: int) -> tuple[list[int], list[Any]]:
+    """`(shape, flat list of values)` of a tensor; raises its first error."""
     shape = []
     first = value
     while isinstance(first, list):
@@ -283,12 +292,12 @@ def _value_by_value(value, alias, dtype):
         first = first[0]
     if len(shape) > _MAX_RANK:
         raise _invalid(f"tensor parsing error: {alias}: more than {_MAX_RANK} dimensions")
-    values = []
+    values: list[Any] = []
     _walk(value, 0, shape, dtype, values)
     return shape, values
 
 
-def _walk(value, level, shape, dtype, values):
+def _walk(value: Any, level: int, shape: Sequence[int], dtype: int, values: list[Any]) -> None:
     rank = len(shape)
     if not isinstance(value, list):
         if level != rank:
@@ -318,7 +327,7 @@ def _walk(value, level, shape, dtype, values):
             _walk(item, rank, shape, dtype, values)
 
 
-def _leaf(value, dtype):
+def _leaf(value: Any, dtype: int) -> Any:
     if dtype == types_pb2.DT_STRING and isinstance(value, (str, dict)):
         return read_bytes(value)
     is_integer = type(value) is int and not is_double(value)

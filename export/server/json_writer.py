@@ -1,17 +1,19 @@
-"""Writes JSON as TensorFlow Serving does: RapidJSON's `PrettyWriter`, and its own rule for decimals."""
+"""Writes JSON like TensorFlow Serving: the `PrettyWriter` of RapidJSON with a special rule for decimals."""
 
 import itertools
 import json
 import math
 import re
+from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
 from export.server.json_reader import is_double, members, read_double
 
-EXCERPT_BYTES = 256  # of a JSON value that an error quotes
-_CHUNK = 8192  # numbers formatted in one call, which holds the interpreter's lock
+EXCERPT_BYTES = 256  # of a JSON value that an error message quotes
+_CHUNK = 8192  # numbers formatted in one call, which holds the GIL
 
 _MUST_ESCAPE = re.compile(rb'["\\\x00-\x1f]')
 _ESCAPES = {
@@ -20,24 +22,24 @@ _ESCAPES = {
 } | {b'"': b'\\"', b"\\": b"\\\\"}
 
 
-def write_string(value):
-    """A JSON string of bytes, quotes included; bytes that are no UTF-8 pass as they are, as in the original."""
+def write_string(value: bytes) -> bytes:
+    """A JSON string with quotes. Like in TensorFlow Serving, bytes that are not UTF-8 are unchanged."""
     if _MUST_ESCAPE.search(value):
         value = _MUST_ESCAPE.sub(lambda match: _ESCAPES[match[0]], value)
     return b'"' + value + b'"'
 
 
-def write_decimals(values):
-    """Decimals as TensorFlow Serving writes them.
+def write_decimals(values: np.ndarray) -> list[bytes]:
+    """Formats decimals like TensorFlow Serving.
 
-    The shorter of 6 digits and the 9 (float32) or 17 (float64) that bring the same number back, `.0` after whole
-    numbers, and `NaN`, `Infinity`, `-Infinity`.
+    With 6 significant digits if they identify the number, else with 9 (float32) or 17 (float64); `.0` after whole
+    numbers; `NaN`, `Infinity`, `-Infinity`.
 
     Args:
         values: `(n,)` float32 or float64.
 
     Returns:
-        List of n bytes.
+        One bytes object per number.
     """
     full = b"%.9g" if values.dtype == np.float32 else b"%.17g"
     texts = []
@@ -57,18 +59,18 @@ def write_decimals(values):
     return texts
 
 
-def write_decimal(value):
-    """One NumPy float as `write_decimals` writes it."""
+def write_decimal(value: np.floating) -> bytes:
+    """`write_decimals` for one NumPy float."""
     return write_decimals(np.array([value]))[0]
 
 
-def write_error(message):
-    """The body of an error."""
+def write_error(message: str) -> bytes:
+    """The body of an error response."""
     return b'{\n    "error": ' + write_string(message.encode("utf-8", "replace")) + b"\n}"
 
 
-def excerpt(value):
-    """How an error quotes a JSON value: pretty-printed, cut at 256 bytes."""
+def excerpt(value: Any) -> str:
+    """The excerpt of a JSON value for an error message: pretty-printed, at most 256 bytes."""
     if is_double(value):
         value = read_double(value)
         single = abs(value) <= 3.4028234e38
@@ -81,13 +83,13 @@ def excerpt(value):
     return bytes(printed[:EXCERPT_BYTES]).decode("utf-8", "ignore")
 
 
-def _pretty(value, depth):
-    """Pieces of the pretty-printed value. Indentation makes 256 bytes come long before Python's recursion limit."""
+def _pretty(value: Any, depth: int) -> Iterator[bytes]:
+    """Pieces of the pretty-printed value. Indentation reaches 256 bytes long before the recursion limit of Python."""
     if isinstance(value, (list, dict)):
         is_list = isinstance(value, list)
         yield b"[" if is_list else b"{"
         indent = b"\n" + b"    " * (depth + 1)
-        pairs = zip(itertools.repeat(None), value, strict=False) if is_list else members(value)
+        pairs: Any = members(value) if isinstance(value, dict) else zip(itertools.repeat(None), value, strict=False)
         for place, (name, item) in enumerate(pairs):
             yield b"," + indent if place else indent
             if not is_list:
@@ -104,12 +106,13 @@ def _pretty(value, depth):
         yield b"null" if value is None else json.dumps(value).encode()
 
 
-def _shortest(value):
-    """A double as RapidJSON writes it: the shortest that reads back, exponents from 1e21 and below 1e-6."""
+def _shortest(value: float) -> bytes:
+    """A double like in RapidJSON: the shortest exact decimal, with an exponent from 1e21 on and below 1e-6."""
     if value == 0 or not math.isfinite(value):
         return write_decimal(np.float64(value))
-    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-    digits = "".join(map(str, digits))
+    sign, numbers, exponent = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(exponent, int)  # the value is finite
+    digits = "".join(map(str, numbers))
     point = len(digits) + exponent
     if len(digits) <= point <= 21:
         text = digits.ljust(point, "0") + ".0"

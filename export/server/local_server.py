@@ -2,36 +2,39 @@
 
 import asyncio
 import threading
+from pathlib import Path
+from typing import Any, Self
 
 from export.server.options import ServeOptions
 
 
 class LocalServer:
-    """Serves in this process, on free ports; a context manager.
+    """Serves in this process on free ports. A context manager.
 
     Attributes:
-        grpc_port: port of gRPC; None where there is none.
-        rest_port: port of REST; the same.
-        core: its `ServerCore`; it belongs to the thread of the server.
+        grpc_port: port of gRPC; None without gRPC.
+        rest_port: port of REST; None without REST.
+        core: the `ServerCore`, which belongs to the thread of the server.
+        lines: lines that the server printed.
     """
 
-    def __init__(self, model_base_path="", **options):
-        """Returns when the models that are there are loaded.
+    def __init__(self, model_base_path: str | Path = "", **options: Any) -> None:
+        """Starts the server; returns when the models are loaded.
 
         Args:
             model_base_path: folder of one model; empty with `model_config_file`.
-            options: of `ServeOptions`; ports are free ones unless given.
+            options: fields of `ServeOptions`; the ports are free ones by default.
 
         Raises:
-            ExportError: the server could not start.
+            ExportError: the server cannot start.
         """
         settings = {"port": -1, "rest_api_port": -1, **options}
         self._options = ServeOptions(model_base_path=str(model_base_path), **settings)
         self._ready = threading.Event()
-        self._error = None
-        self._loop = None
-        self._stopping = None
-        self.lines = []
+        self._error: BaseException | None = None
+        self._loop: Any = None
+        self._stopping: Any = None
+        self.lines: list[str] = []
         self._thread = threading.Thread(target=self._run, name="local-server", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -39,19 +42,19 @@ class LocalServer:
             self._thread.join()
             raise self._error
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self):
-        """Answers what was accepted, unloads, and ends the thread."""
+    def close(self) -> None:
+        """Finishes the accepted requests, unloads the models and ends the thread."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
 
-    def _run(self):
+    def _run(self) -> None:
         try:
             asyncio.run(self._serve())
         except BaseException as error:
@@ -59,7 +62,7 @@ class LocalServer:
         finally:
             self._ready.set()
 
-    async def _serve(self):
+    async def _serve(self) -> None:
         from export.server.model_server import ModelServer
 
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()

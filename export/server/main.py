@@ -1,4 +1,4 @@
-"""`vl-export serve`: parse, serve, stop cleanly."""
+"""Runs the server until it is stopped; `vl-export serve` and `python -m export.server`."""
 
 import argparse
 import asyncio
@@ -8,51 +8,51 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
-from export.errors import ExportError
 from export.server.options import ServeOptions, add_serve_arguments
+from vl_keras.cli.errors import run_command
 
-__all__ = ["add_serve_arguments", "main", "serve"]
 
-
-def serve(options):
+def serve(options: argparse.Namespace | ServeOptions) -> int:
     """Serves until SIGTERM or SIGINT.
 
     Args:
-        options: what a parser with `add_serve_arguments` has parsed, or `ServeOptions`.
+        options: `ServeOptions`, or the parsed options of a parser with `add_serve_arguments`.
 
     Returns:
-        The exit code: 0 after a clean stop, 1 where the server could not start.
+        The exit status: 0 after a clean stop.
+
+    Raises:
+        ExportError: an option is invalid or the server cannot start.
     """
-    ignored = getattr(options, "ignored_flags", [])
-    try:
-        if not isinstance(options, ServeOptions):
-            options = ServeOptions.from_namespace(options)
+    if not isinstance(options, ServeOptions):
+        ignored = dict.fromkeys(options.ignored_flags)
+        options = ServeOptions.from_namespace(options)
         if ignored:
-            _say(f"Of no meaning here, and ignored: {' '.join(dict.fromkeys(ignored))}")
-        import_tensorflow()
-        return asyncio.run(_serve(options))
-    except ExportError as error:
-        print(error, file=sys.stderr)
-        return 1
+            _print(f"These flags have no effect here and are ignored: {' '.join(ignored)}")
+    import_tensorflow()
+    return asyncio.run(_serve(options))
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m export.server`."""
-    parser = argparse.ArgumentParser(prog="export.server", description="Serves SavedModels as TensorFlow Serving does.")
+    parser = argparse.ArgumentParser(prog="export.server", description="Serves SavedModels like TensorFlow Serving.")
     add_serve_arguments(parser)
-    return serve(parser.parse_args(arguments))
+    options = parser.parse_args(arguments)
+    return run_command("export.server", lambda: serve(options), failed=1)
 
 
-def import_tensorflow():
-    """Imports TensorFlow without Keras, which a server has no use for, and keeps its log to errors.
+def import_tensorflow() -> None:
+    """Imports TensorFlow without Keras and logs errors only.
 
-    Keras is two fifths of the time that the import takes. What the user has set of `TF_CPP_MIN_LOG_LEVEL` stays.
+    A server does not need Keras, which takes two fifths of the import time. A `TF_CPP_MIN_LOG_LEVEL` that the user has
+    set is kept.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     unwanted = [name for name in ("keras.src.optimizers", "tf_keras.src.optimizers") if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(unwanted))  # TensorFlow takes their absence
+    sys.modules.update(dict.fromkeys(unwanted))  # type: ignore[arg-type]  # TensorFlow works without them
     try:
         importlib.import_module("tensorflow")
     finally:
@@ -60,12 +60,12 @@ def import_tensorflow():
             sys.modules.pop(name, None)
 
 
-async def _serve(options):
+async def _serve(options: ServeOptions) -> int:
     from export.server.model_server import ModelServer  # imports TensorFlow
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    # Collecting cycles after an unload must not look through all of TensorFlow's modules each time, and a thread that
-    # loads must give way to requests quickly.
+    # Freezing keeps the modules of TensorFlow out of the garbage collections after an unload; the short switch
+    # interval lets requests interrupt a thread that loads a model.
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(0.001)
@@ -73,7 +73,7 @@ async def _serve(options):
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    server = ModelServer(options, _say)
+    server = ModelServer(options, _print)
     started = asyncio.create_task(server.start())
     stopped = asyncio.create_task(stopping.wait())
     try:
@@ -81,14 +81,14 @@ async def _serve(options):
         if started.done():
             await started
             await stopped
-            _say("Stopping: what was accepted is answered.")
+            _print("Stopping: finishing the accepted requests.")
     finally:
         started.cancel()
         stopped.cancel()
         await server.stop()
-    _say("Stopped.")
+    _print("Stopped.")
     return 0
 
 
-def _say(line):
+def _print(line: str) -> None:
     print(line, flush=True)

@@ -1,38 +1,43 @@
-"""Counts and times of requests, in Prometheus text."""
+"""Counts and latencies of requests, in the text format of Prometheus."""
 
 import bisect
 import collections
 import threading
+from collections.abc import Iterable
+from typing import Any
 
-# TensorFlow Serving's own: 10 microseconds, then 1.8 times as much each, 33 of them.
+# The buckets of TensorFlow Serving: 10 microseconds, then a factor of 1.8 each.
 _BOUNDS = tuple(10 * 1.8**power for power in range(33))
-_MOST_NAMES = 1000  # requests bring names of their own; memory must not grow with them
+_MOST_NAMES = 1000  # clients choose the names, so their number needs a bound
 _COUNT = ":tensorflow:serving:request_count"
 _LATENCY = ":tensorflow:serving:request_latency"
 _RUNTIME = ":tensorflow:serving:runtime_latency"
 
 
-class Metrics:
-    """What the front ends report to, and what the monitoring path shows.
+_Labels = tuple[tuple[str, str], ...]
 
-    The text is written here and not by prometheus-client, which appends `_total` to a counter's name: dashboards made
-    for TensorFlow Serving ask for `:tensorflow:serving:request_count`.
+
+class Metrics:
+    """Collects metrics from the front ends; the monitoring path shows them.
+
+    We do not use prometheus-client because it appends `_total` to the names of counters: dashboards for TensorFlow
+    Serving read `:tensorflow:serving:request_count`.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = collections.Counter()
-        self._latencies = {}
+        self._counts: collections.Counter[tuple[str, str]] = collections.Counter()
+        self._latencies: dict[tuple[str, _Labels], list[Any]] = {}  # -> [counts by bound, sum]
 
-    def observe(self, model, api, entrypoint, status_code_name, seconds):
-        """Counts one answered request.
+    def observe(self, model: str, api: str, entrypoint: str, status_code_name: str, seconds: float) -> None:
+        """Counts one finished request.
 
         Args:
-            model: name of the model, as the request gave it.
+            model: name of the model in the request.
             api: `Predict`, `Classify`, `Regress`, ….
             entrypoint: `GRPC` or `REST`.
-            status_code_name: of `grpc.StatusCode`, e.g. `OK`.
-            seconds: it took.
+            status_code_name: name of the `grpc.StatusCode`, e.g. `OK`.
+            seconds: latency.
         """
         micros = seconds * 1e6
         with self._lock:
@@ -42,13 +47,13 @@ class Metrics:
             if status_code_name == "OK":
                 self._add((_LATENCY, (("model_name", model), ("API", api), ("entrypoint", entrypoint))), micros)
 
-    def observe_run(self, model, seconds):
-        """Adds the time of one execution of a graph."""
+    def observe_run(self, model: str, seconds: float) -> None:
+        """Records the duration of one run of a graph."""
         with self._lock:
             self._add((_RUNTIME, (("model_name", model), ("API", "Predict"), ("runtime", "TF1"))), seconds * 1e6)
 
-    def counters(self):
-        """Every counter as dict of name (with its labels) -> count."""
+    def counters(self) -> dict[str, int]:
+        """All counters: dict of name with labels -> count."""
         with self._lock:
             counts = dict(self._counts)
         totals = {"/tensorflow/serving/request_count": sum(counts.values())}
@@ -56,8 +61,8 @@ class Metrics:
             totals[f"/tensorflow/serving/request_count{{model_name={model},status={status}}}"] = count
         return totals
 
-    def text(self):
-        """Everything in Prometheus' text format, as bytes."""
+    def text(self) -> bytes:
+        """All metrics in the text format of Prometheus."""
         with self._lock:
             counts = dict(self._counts)
             latencies = {key: (list(buckets), *rest) for key, (buckets, *rest) in self._latencies.items()}
@@ -77,19 +82,19 @@ class Metrics:
                 lines.append(f"{name}_count{_labels(labels)} {below}")
         return ("\n".join(lines) + "\n").encode()
 
-    def _add(self, key, micros):
+    def _add(self, key: tuple[str, _Labels], micros: float) -> None:
         entry = self._latencies.setdefault(key, [[0] * (len(_BOUNDS) + 1), 0.0])
         entry[0][bisect.bisect_left(_BOUNDS, micros)] += 1
         entry[1] += micros
 
 
-def _labels(pairs):
+def _labels(pairs: Iterable[tuple[str, str]]) -> str:
     return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in pairs) + "}"
 
 
-def _escape(text):
+def _escape(text: str) -> str:
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def _number(value):
+def _number(value: float) -> str:
     return f"{value:.6g}"

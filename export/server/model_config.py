@@ -1,8 +1,10 @@
-"""What a ModelServerConfig asks for, checked as TensorFlow Serving checks it."""
+"""Reads and checks a `ModelServerConfig`, like TensorFlow Serving."""
 
 import os
 import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 from google.protobuf import text_format
@@ -18,11 +20,11 @@ class ModelConfig:
     """One model of the configuration.
 
     Attributes:
-        name: by which requests ask for it.
-        base_path: folder with a folder for each version.
+        name: name in requests.
+        base_path: folder with one folder per version.
         policy: `"latest"`, `"all"` or `"specific"`.
-        num_versions: of the latest policy.
-        versions: of the specific policy.
+        num_versions: number of versions for the policy `"latest"`.
+        versions: the versions for the policy `"specific"`.
         labels: label -> version.
     """
 
@@ -30,32 +32,30 @@ class ModelConfig:
     base_path: str
     policy: str = "latest"
     num_versions: int = 1
-    versions: frozenset = frozenset()
-    labels: dict = field(default_factory=dict)
+    versions: frozenset[int] = frozenset()
+    labels: dict[str, int] = field(default_factory=dict)
 
-    def wanted(self, present):
-        """Which of the versions that lie in the folder should be served, as a set."""
+    def wanted(self, present: Iterable[int]) -> set[int]:
+        """The versions to serve, of those present in the folder."""
         if self.policy == "all":
             return set(present)
         if self.policy == "specific":
-            return self.versions & set(present)
+            return set(self.versions & set(present))
         return set(sorted(present)[-self.num_versions :])
 
 
-def single_model_config(name, base_path):
-    """The `ModelServerConfig` of one model, latest version, as `--model_name` and `--model_base_path` mean it."""
+def single_model_config(name: str, base_path: str) -> model_server_config_pb2.ModelServerConfig:
+    """The `ModelServerConfig` of `--model_name` and `--model_base_path`: one model, latest version."""
     config = model_server_config_pb2.ModelServerConfig()
     config.model_config_list.config.add(name=name, base_path=os.path.abspath(base_path), model_platform=PLATFORM)
     return config
 
 
-def parse_models(config):
+def parse_models(config: model_server_config_pb2.ModelServerConfig) -> dict[str, ModelConfig]:
     """The models of a `ModelServerConfig`: dict of name -> `ModelConfig`.
 
-    Everything is checked before anything is taken, so that a refused configuration changes nothing.
-
     Raises:
-        ServingError: INVALID_ARGUMENT where the configuration is none.
+        ServingError: INVALID_ARGUMENT; the configuration is invalid.
     """
     models = {}
     for each in config.model_config_list.config:
@@ -69,17 +69,17 @@ def parse_models(config):
     return models
 
 
-def check_platforms(models, config):
-    """Refuses what no model may be: of another platform than TensorFlow.
+def check_platforms(models: Container[str], config: model_server_config_pb2.ModelServerConfig) -> None:
+    """Checks that every model has the platform TensorFlow.
 
     Args:
-        models: the present models, by name.
+        models: the current models, by name.
         config: the new `ModelServerConfig`.
 
     Raises:
         ServingError: INVALID_ARGUMENT.
     """
-    for known in (True, False):  # a changed platform is found first, whatever the order in the list
+    for known in (True, False):  # known models are checked first, whatever the order of the list
         for each in config.model_config_list.config:
             if (each.name in models) != known:
                 continue
@@ -93,7 +93,7 @@ def check_platforms(models, config):
                 raise _invalid(f"Model {each.name} requests unsupported platform {platform}")
 
 
-def _platform(each):
+def _platform(each: Any) -> str:
     if each.model_type != model_server_config_pb2.MODEL_TYPE_UNSPECIFIED:
         if each.model_platform:
             raise _invalid(
@@ -109,7 +109,7 @@ def _platform(each):
     return each.model_platform
 
 
-def _model(each):
+def _model(each: Any) -> ModelConfig:
     policy = each.model_version_policy
     chosen = policy.WhichOneof("policy_choice") or "latest"
     if chosen not in ("latest", "all", "specific"):
@@ -125,5 +125,5 @@ def _model(each):
     )
 
 
-def _invalid(message):
+def _invalid(message: str) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

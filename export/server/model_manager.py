@@ -1,53 +1,60 @@
-"""Which versions of which models are loaded, and how one replaces another."""
+"""Loads, replaces and unloads the versions of the models."""
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
+from tensorflow_serving.apis import model_pb2
+from tensorflow_serving.config import model_server_config_pb2
 
 from export.server import version_folder
 from export.server.model_config import ModelConfig, check_platforms, parse_models
 from export.server.model_version import ModelVersion, State
+from export.server.options import ServeOptions
+from export.server.servable import Servable
 from export.server.serving_error import ServingError
 
 _log = logging.getLogger("export.server")
 
 
 class ModelManager:
-    """Keeps the loaded versions as the configuration and the folders ask for; lives on one event loop.
+    """Keeps the versions loaded that configuration and folders specify. Use it on one event loop.
 
-    A new version is loaded and warmed up first; then it takes the traffic, and the old one is unloaded when its last
-    request is answered. A version that cannot be loaded leaves the old one answering, and is tried again when its files
-    change.
+    A new version is loaded and warmed up; then it receives the requests, and the old version is unloaded after its last
+    request. If the new version cannot be loaded, the old one stays, and loading is tried again when the files change.
 
     Args:
-        load: called on a thread with model name, version and path; returns a `Servable` or raises `ServingError`.
+        load: called on a thread with name, version and path; returns a `Servable` or raises `ServingError`.
         options: `ServeOptions`.
     """
 
-    def __init__(self, load, options):
+    def __init__(self, load: Callable[[str, int, str], Servable], options: ServeOptions) -> None:
         self._load = load
         self._options = options
-        self._configs = {}
-        self._away = set()  # models whose folder cannot be read
-        self._models = {}  # name -> version -> ModelVersion; also what is gone
+        self._configs: dict[str, ModelConfig] = {}
+        self._away: set[str] = set()  # models whose folders cannot be read
+        self._models: dict[
+            str, dict[int, ModelVersion]
+        ] = {}  # name -> version -> ModelVersion, unloaded versions included
         self._changed = asyncio.Condition()
         self._polling = asyncio.Lock()
-        self._poller = None
-        self._tasks = set()
+        self._poller: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loaders = ThreadPoolExecutor(max(1, options.num_load_threads), thread_name_prefix="load")
         self._unloaders = self._loaders
         if options.num_unload_threads > 0:
             self._unloaders = ThreadPoolExecutor(options.num_unload_threads, thread_name_prefix="unload")
         self._files = ThreadPoolExecutor(1, thread_name_prefix="files")
 
-    async def start(self, config):
-        """Takes the first configuration; returns when each version in the folders was loaded, or failed to once.
+    async def start(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+        """Applies the first configuration; returns when each version has loaded or failed once.
 
         Raises:
-            ServingError: the configuration is refused.
+            ServingError: the configuration is rejected.
         """
         self._accept(config)
         await self.poll()
@@ -56,11 +63,12 @@ class ModelManager:
         found = [each for versions in self._models.values() for each in versions.values()]
         await asyncio.gather(*(each.attempted.wait() for each in found))
 
-    async def reload(self, config):
-        """Takes another configuration; returns when the models that are new in it are available.
+    async def reload(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+        """Applies another configuration; returns when its new models are available.
 
         Raises:
-            ServingError: it is refused, and nothing has changed; or (UNKNOWN) a new model could not be loaded.
+            ServingError: the configuration is rejected, then nothing has changed; or UNKNOWN, a new model cannot be
+                loaded.
         """
         new = self._accept(config)
         await self.poll()
@@ -74,15 +82,15 @@ class ModelManager:
                 f"{{{''.join(f'{{{self._describe_failure(name)}}}, ' for name in failed)}}}",
             )
 
-    async def poll(self):
-        """Looks into the folders once, and starts what has to be loaded or unloaded."""
+    async def poll(self) -> None:
+        """Reads the folders once and starts to load and unload versions."""
         async with self._polling:
             loop = asyncio.get_running_loop()
             for name, config in list(self._configs.items()):
                 try:
                     present = await loop.run_in_executor(self._files, version_folder.list_versions, config.base_path)
                 except OSError as error:
-                    # What is loaded stays: the folder may be away for a moment.
+                    # Loaded versions stay: the folder may be missing only for a moment.
                     level = logging.DEBUG if name in self._away else logging.ERROR
                     self._away.add(name)
                     _log.log(level, "Could not find base path %s for servable %s: %s", config.base_path, name, error)
@@ -96,11 +104,11 @@ class ModelManager:
                     await self._retry_changed(name)
 
     @contextlib.contextmanager
-    def hold(self, model_spec):
-        """Gives the `Servable` that a `ModelSpec` means, and keeps it loaded meanwhile.
+    def hold(self, model_spec: model_pb2.ModelSpec) -> Iterator[Servable]:
+        """Yields the `Servable` of a `ModelSpec` and keeps it loaded.
 
         Raises:
-            ServingError: no name, unknown model, version or label.
+            ServingError: the name is missing, or the model, version or label is unknown.
         """
         found = self._find(model_spec)
         found.holders += 1
@@ -109,28 +117,28 @@ class ModelManager:
         finally:
             found.holders -= 1
 
-    def versions(self, name):
-        """Every version of a model that was ever seen, as `ModelVersion`s, highest first."""
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model, unloaded ones included, highest first."""
         versions = self._models.get(name, {})
         return [versions[version] for version in sorted(versions, reverse=True)]
 
-    def all_available(self):
-        """Whether every configured model has a version that answers."""
+    def all_available(self) -> bool:
+        """Whether every configured model has an available version."""
         return all(self._latest(name) is not None for name in self._configs)
 
-    async def wait_until_available(self):
-        """Waits until `all_available`."""
+    async def wait_until_available(self) -> None:
+        """Waits until every configured model is available."""
         async with self._changed:
             await self._changed.wait_for(self.all_available)
 
-    async def close(self):
-        """Unloads everything; no request may be left."""
+    async def close(self) -> None:
+        """Unloads all versions. No request may be in progress."""
         if self._poller is not None:
             self._poller.cancel()
         self._configs = {}
         for name in self._models:
             self._want(name, {})
-        for task in list(self._tasks):  # loads and unloads; a load that is under way is waited for
+        for task in list(self._tasks):  # loads and unloads; wait for a load in progress
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         while self._tasks:
@@ -138,8 +146,8 @@ class ModelManager:
         for executor in {self._loaders, self._unloaders, self._files}:
             executor.shutdown(wait=True)
 
-    def _accept(self, config):
-        """Checks a configuration and takes it; returns the names that are new in it."""
+    def _accept(self, config: model_server_config_pb2.ModelServerConfig) -> list[str]:
+        """Checks and applies a configuration; returns the names of its new models."""
         models = parse_models(config)
         check_platforms(self._configs, config)
         for model in models.values():
@@ -151,7 +159,7 @@ class ModelManager:
             self._want(name, {})
         return new
 
-    def _check_labels(self, model):
+    def _check_labels(self, model: ModelConfig) -> None:
         options, old = self._options, self._configs.get(model.name, ModelConfig(model.name, "")).labels
         for label, version in model.labels.items():
             known = self._models.get(model.name, {}).get(version)
@@ -167,14 +175,14 @@ class ModelManager:
                 "for inference",
             )
 
-    def _find(self, model_spec):
+    def _find(self, model_spec: model_pb2.ModelSpec) -> ModelVersion:
         name = model_spec.name
         if not name:
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
         choice = model_spec.WhichOneof("version_choice")
         if choice is None:
             found = self._latest(name)
-            asked = f"Latest({name})"
+            description = f"Latest({name})"
         else:
             version = model_spec.version.value
             if choice == "version_label":
@@ -186,17 +194,17 @@ class ModelManager:
                     )
                 version = labels[label]
             found = self._models.get(name, {}).get(version)
-            asked = f"Specific({name}, {version})"
+            description = f"Specific({name}, {version})"
         if found is None or found.state != State.AVAILABLE:
-            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {asked}")
+            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {description}")
         return found
 
-    def _latest(self, name):
+    def _latest(self, name: str) -> ModelVersion | None:
         ready = [each for each in self._models.get(name, {}).values() if each.state == State.AVAILABLE]
         return max(ready, key=lambda each: each.version, default=None)
 
-    def _want(self, name, wanted):
-        """Makes the given versions, number -> path, those that should be served."""
+    def _want(self, name: str, wanted: Mapping[int, str]) -> None:
+        """Serves the given versions (number -> path) and unloads the others."""
         versions = self._models.setdefault(name, {})
         for version, path in sorted(wanted.items(), reverse=True):
             known = versions.get(version)
@@ -210,17 +218,17 @@ class ModelManager:
             known.wanted = version in wanted
         self._unload_unwanted(name)
 
-    def _unload_unwanted(self, name):
+    def _unload_unwanted(self, name: str) -> None:
         versions = self._models[name].values()
         wanted = [each for each in versions if each.wanted]
         if wanted and not any(each.state == State.AVAILABLE for each in wanted):
-            return  # the old one answers until a new one can
+            return  # the old version stays until a new one is available
         for each in versions:
             if each.state == State.AVAILABLE and not each.wanted:
                 each.state = State.UNLOADING
                 self._start(self._take_down(name, each), each)
 
-    async def _retry_changed(self, name):
+    async def _retry_changed(self, name: str) -> None:
         loop = asyncio.get_running_loop()
         for each in list(self._models[name].values()):
             if each.wanted and each.state == State.END and each.task is None and each.look is not None:
@@ -229,7 +237,7 @@ class ModelManager:
                     each.look = None
                     self._start(self._bring_up(name, each), each)
 
-    async def _bring_up(self, name, each):
+    async def _bring_up(self, name: str, each: ModelVersion) -> None:
         await self._wait_until_whole(each)
         attempts = 1 + max(0, self._options.max_num_load_retries)
         loop = asyncio.get_running_loop()
@@ -248,7 +256,7 @@ class ModelManager:
                 continue
             each.error = each.look = None
             _log.info("Loaded %s version %d", name, each.version)
-            if not each.wanted:  # any more
+            if not each.wanted:  # no longer
                 await self._take_down(name, each)
                 return
             await self._change(each, State.AVAILABLE)
@@ -257,8 +265,8 @@ class ModelManager:
         if each.servable is None:
             await self._change(each, State.END)
 
-    async def _wait_until_whole(self, each):
-        """Leaves a folder that is still being copied alone; one that stays as it is will tell what it lacks."""
+    async def _wait_until_whole(self, each: ModelVersion) -> None:
+        """Waits while an incomplete folder is still changing. If it stays incomplete, loading it gives the error."""
         loop = asyncio.get_running_loop()
         pause = self._options.file_system_poll_wait_seconds
         pause = pause if pause > 0 else 1
@@ -270,8 +278,8 @@ class ModelManager:
             last = look
             await asyncio.sleep(pause)
 
-    async def _wait_to_retry(self, each):
-        """Until the interval is over, or the files change, or nobody wants it."""
+    async def _wait_to_retry(self, each: ModelVersion) -> None:
+        """Waits until the interval is over, the files change, or the version is no longer wanted."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._options.load_retry_interval_micros / 1e6
         while each.wanted and loop.time() < until:
@@ -279,7 +287,7 @@ class ModelManager:
             if await loop.run_in_executor(self._files, version_folder.look_of, each.path) != each.look:
                 return
 
-    async def _take_down(self, name, each):
+    async def _take_down(self, name: str, each: ModelVersion) -> None:
         await self._change(each, State.UNLOADING)
         while each.holders:
             await asyncio.sleep(0.01)
@@ -289,20 +297,20 @@ class ModelManager:
         _log.info("Unloaded %s version %d", name, each.version)
         await self._change(each, State.END)
 
-    async def _change(self, each, state):
+    async def _change(self, each: ModelVersion, state: State) -> None:
         each.state = state
         if state in (State.AVAILABLE, State.END):
             each.attempted.set()
         async with self._changed:
             self._changed.notify_all()
 
-    def _start(self, work, each):
-        async def run():
+    def _start(self, work: Coroutine[Any, Any, None], each: ModelVersion) -> None:
+        async def run() -> None:
             try:
                 await work
             except Exception:
-                _log.exception("A version's life ended by an error of the server")
-                each.error = ServingError(grpc.StatusCode.INTERNAL, "The server failed; its log says more.")
+                _log.exception("Internal error while loading or unloading a version")
+                each.error = ServingError(grpc.StatusCode.INTERNAL, "Internal error; see the log of the server.")
                 await self._change(each, State.END)
             finally:
                 if each.task is asyncio.current_task():
@@ -312,23 +320,23 @@ class ModelManager:
         self._tasks.add(each.task)
         each.task.add_done_callback(self._tasks.discard)
 
-    def _is_settled(self, name):
+    def _is_settled(self, name: str) -> bool:
         if name not in self._configs or self._latest(name) is not None:
             return True
         versions = [each for each in self._models.get(name, {}).values() if each.wanted]
         return bool(versions) and all(each.state == State.END for each in versions)
 
-    def _describe_failure(self, name):
-        failed = next((each for each in self.versions(name) if each.error is not None), None)
-        if failed is None:
-            return f"{{name: {name}}}"
-        error = f"{failed.error.code.name}: {failed.error.message}"
-        return f"{{name: {name} version: {failed.version}}} due to error: {error}"
+    def _describe_failure(self, name: str) -> str:
+        for failed in self.versions(name):
+            if failed.error is not None:
+                error = f"{failed.error.code.name}: {failed.error.message}"
+                return f"{{name: {name} version: {failed.version}}} due to error: {error}"
+        return f"{{name: {name}}}"
 
-    async def _poll_forever(self):
+    async def _poll_forever(self) -> None:
         while True:
             await asyncio.sleep(self._options.file_system_poll_wait_seconds)
             try:
                 await self.poll()
             except Exception:
-                _log.exception("Looking into the models' folders failed")
+                _log.exception("Polling the folders of the models failed")

@@ -1,10 +1,11 @@
-"""The server: the core and its two front ends."""
+"""The server: the core with its two front ends."""
 
 import asyncio
 import ipaddress
 import logging
 import re
 import sys
+from collections.abc import Callable
 
 import grpc
 
@@ -12,6 +13,7 @@ from export.errors import ExportError
 from export.server.core import ServerCore
 from export.server.grpc_frontend import GrpcFrontend
 from export.server.http_server import HttpServer
+from export.server.options import ServeOptions
 from export.server.rest_app import create_rest_app
 from export.server.serving_error import ServingError
 from export.serving_protos import MonitoringConfig, SslConfig, read_text_proto
@@ -21,26 +23,26 @@ _PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 
 
 class ModelServer:
-    """Serves what `ServeOptions` ask for; to be made and used on one event loop.
+    """Serves models according to `ServeOptions`. Create and use it on one event loop.
 
     Attributes:
         core: `ServerCore`.
-        grpc_port: in use; None where there is none.
-        rest_port: in use after `start`; None where REST is off.
+        grpc_port: port of gRPC; None without gRPC.
+        rest_port: port of REST, after `start`; None without REST.
     """
 
-    def __init__(self, options, say=print):
-        """Binds the port of gRPC.
+    def __init__(self, options: ServeOptions, report: Callable[[str], object] = print) -> None:
+        """Binds the gRPC port.
 
         Args:
             options: `ServeOptions`.
-            say: takes the lines that tell ports and progress.
+            report: called with each line about ports and progress.
 
         Raises:
-            ExportError: a file cannot be used, or a port is taken.
+            ExportError: a configuration file is invalid, or a port is in use.
         """
         self.options = options
-        self._say = say
+        self._report = report
         token = _read_token(options.auth_token_file)
         credentials = _read_credentials(options.ssl_config_file)
         _warn_of_exposure(options, credentials, token)
@@ -57,8 +59,8 @@ class ModelServer:
             )
         except RuntimeError as error:
             raise ExportError(_cannot_listen(options)) from error
-        self.grpc_port = self._grpc.port
-        self.rest_port = None
+        self.grpc_port: int | None = self._grpc.port
+        self.rest_port: int | None = None
         self._http = None
         if options.rest_api_port:
             app = create_rest_app(
@@ -70,13 +72,13 @@ class ModelServer:
                 max_body_bytes=options.rest_api_max_body_bytes,
             )
             self._http = HttpServer(app, options.bind_address, max(options.rest_api_port, 0))
-        self._tasks = []
+        self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self):
-        """Loads the models that are there, then answers.
+    async def start(self) -> None:
+        """Loads the models, then handles requests.
 
         Raises:
-            ExportError: the configuration or a port cannot be used.
+            ExportError: the configuration is rejected, or a port is in use.
         """
         try:
             await self.core.start()
@@ -85,9 +87,9 @@ class ModelServer:
         await self._grpc.start()
         address = self.options.bind_address
         if self.grpc_port is not None:
-            self._say(f"Running gRPC ModelServer at {address}:{self.grpc_port} ...")
+            self._report(f"Running gRPC ModelServer at {address}:{self.grpc_port} ...")
         if self.options.grpc_socket_path:
-            self._say(f"Running gRPC ModelServer at UNIX socket {self.options.grpc_socket_path} ...")
+            self._report(f"Running gRPC ModelServer at UNIX socket {self.options.grpc_socket_path} ...")
         if self._http is not None:
             try:
                 await self._http.start()
@@ -98,14 +100,14 @@ class ModelServer:
                 ) from error
             self.rest_port = self._http.port
             shown = "localhost" if address in ("127.0.0.1", "::1") else address
-            self._say(f"Exporting HTTP/REST API at:{shown}:{self.rest_port} ...")
-        self._tasks.append(asyncio.create_task(self._tell_when_available()))
+            self._report(f"Exporting HTTP/REST API at:{shown}:{self.rest_port} ...")
+        self._tasks.append(asyncio.create_task(self._report_availability()))
         seconds = self.options.model_config_file_poll_wait_seconds
         if self.options.model_config_file and seconds > 0:
             self._tasks.append(asyncio.create_task(self._poll_config(seconds)))
 
-    async def stop(self):
-        """Takes no new request, answers those it has, unloads everything."""
+    async def stop(self) -> None:
+        """Rejects new requests, finishes the accepted ones and unloads all models."""
         for task in self._tasks:
             task.cancel()
         grace = self.options.stop_grace_seconds
@@ -115,11 +117,11 @@ class ModelServer:
         await asyncio.gather(*stops)
         await self.core.close()
 
-    async def _tell_when_available(self):
+    async def _report_availability(self) -> None:
         await self.core.models.wait_until_available()
-        self._say("All models are available.")
+        self._report("All models are available.")
 
-    async def _poll_config(self, seconds):
+    async def _poll_config(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
@@ -129,20 +131,20 @@ class ModelServer:
             except ExportError as error:
                 _log.error("Failed to read the model config file: %s", error)
             except ServingError as error:
-                _log.error("The model config file was not taken: %s", error.message)
+                _log.error("The model config file was rejected: %s", error.message)
             except Exception:
                 _log.exception("Reading the model config file failed")
 
 
-def _cannot_listen(options):
-    socket = f"; or the UNIX socket {options.grpc_socket_path} cannot be made" if options.grpc_socket_path else ""
+def _cannot_listen(options: ServeOptions) -> str:
+    socket = f"; or the UNIX socket {options.grpc_socket_path} cannot be created" if options.grpc_socket_path else ""
     return (
-        f"Cannot listen at {options.bind_address}:{options.port} for gRPC: the address is in use or not of this "
-        f"machine{socket}. Give another --port, or -1 for a free one."
+        f"Cannot listen at {options.bind_address}:{options.port} for gRPC: the address is in use or does not belong "
+        f"to this machine{socket}. Give another --port, or -1 for a free one."
     )
 
 
-def _read_token(path):
+def _read_token(path: str) -> str | None:
     if not path:
         return None
     try:
@@ -151,11 +153,11 @@ def _read_token(path):
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"Cannot read the token in `{path}`: {error}.") from error
     if not token or any(character.isspace() for character in token):
-        raise ExportError(f"`{path}` must hold one token: printable characters without spaces.")
+        raise ExportError(f"`{path}` must contain one token: printable characters without spaces.")
     return token
 
 
-def _read_credentials(path):
+def _read_credentials(path: str) -> grpc.ServerCredentials | None:
     if not path:
         return None
     config = read_text_proto(path, SslConfig())
@@ -165,7 +167,7 @@ def _read_credentials(path):
         )
     if config.client_verify and not config.custom_ca:
         raise ExportError(
-            f"`{path}` asks for `client_verify`; it then needs `custom_ca`, by which clients are verified."
+            f"`{path}` sets `client_verify`; this needs `custom_ca`, the authority that signed the client certificates."
         )
     return grpc.ssl_server_credentials(
         [(config.server_key.encode(), config.server_cert.encode())],
@@ -174,30 +176,30 @@ def _read_credentials(path):
     )
 
 
-def _monitoring_path(path):
+def _monitoring_path(path: str) -> str | None:
     if not path:
         return None
     config = read_text_proto(path, MonitoringConfig()).prometheus_config
     return (config.path or _PROMETHEUS_PATH) if config.enable else None
 
 
-def _channel_arguments(text):
+def _channel_arguments(text: str) -> list[tuple[str, str | int]]:
     arguments = []
     for each in filter(None, text.split(",")):
         key, separator, value = each.partition("=")
         if not separator:
-            raise ExportError(f"--grpc_channel_arguments are key=value, with commas between; got {each!r}.")
+            raise ExportError(f"--grpc_channel_arguments must be key=value, separated by commas; got {each!r}.")
         arguments.append((key, _channel_value(value)))
     return arguments
 
 
-def _channel_value(text):
-    """A number where gRPC can hold it as one, in 32 bits; else the text, as the original passes it on."""
+def _channel_value(text: str) -> str | int:
+    """A number if it fits into 32 bits, else the text, like in TensorFlow Serving."""
     is_number = re.fullmatch("[+-]?[0-9]{1,20}", text) and -(2**31) <= int(text) < 2**31
     return int(text) if is_number else text
 
 
-def _warn_of_exposure(options, credentials, token):
+def _warn_of_exposure(options: ServeOptions, credentials: grpc.ServerCredentials | None, token: str | None) -> None:
     try:
         loopback = ipaddress.ip_address(options.bind_address).is_loopback
     except ValueError:
@@ -207,8 +209,9 @@ def _warn_of_exposure(options, credentials, token):
     if (options.port and credentials is None) or options.rest_api_port:
         what = "REST is not encrypted" if credentials else "there is neither TLS nor a token"
         print(
-            f"WARNING: listening at {options.bind_address}, beyond this machine, and {what}: whoever reaches the port "
-            "can use the models and reload the configuration. Give --ssl_config_file or --auth_token_file.",
+            f"WARNING: listening at {options.bind_address}, reachable from other machines, and {what}: anyone who can "
+            "reach the port can use the models and reload the configuration. Give --ssl_config_file or "
+            "--auth_token_file.",
             file=sys.stderr,
             flush=True,
         )

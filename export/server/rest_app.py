@@ -6,15 +6,19 @@ import hmac
 import logging
 import re
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 from google.protobuf import json_format
-from tensorflow_serving.apis import get_model_metadata_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 
+from export.server.asgi import Application, Receive, Scope, Send
+from export.server.core import ServerCore
 from export.server.example_apis import CLASSIFY, REGRESS
-from export.server.json_answers import write_classifications, write_regressions, write_tensors
 from export.server.json_examples import read_examples
 from export.server.json_reader import read_json
+from export.server.json_responses import write_classifications, write_regressions, write_tensors
 from export.server.json_tensors import read_signature_name, read_tensors
 from export.server.json_writer import write_error
 from export.server.request_body import BodyTooLarge, Disconnected, gunzip, is_gzipped, read_body
@@ -44,25 +48,31 @@ _CORS = [
     (b"access-control-allow-headers", b"Content-Type"),
 ]
 _NOT_FOUND = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
-_INLINE_BYTES = 32 * 1024  # larger bodies and answers are converted in a thread, so that other requests go on
+_INLINE_BYTES = 32 * 1024  # larger bodies are converted on a thread, so they do not block other requests
 _INLINE_VALUES = 4096
-_DRAIN_S = 2  # how long the rest of a refused body is read away, so that the client sees the answer
+_DRAIN_S = 2  # time to read the rest of a rejected body, so that the client sees the response
 
 _log = logging.getLogger(__name__)
 
 
 def create_rest_app(
-    core, *, timeout_ms=30_000, cors=False, monitoring_path=None, token=None, max_body_bytes=256 * 2**20
-):
-    """The REST front end of a server.
+    core: ServerCore,
+    *,
+    timeout_ms: int = 30_000,
+    cors: bool = False,
+    monitoring_path: str | None = None,
+    token: str | None = None,
+    max_body_bytes: int = 256 * 2**20,
+) -> Application:
+    """Creates the REST front end of a server.
 
     Args:
         core: `ServerCore`.
-        timeout_ms: after which a request is answered with 504; 0 for never.
-        cors: whether answers carry the headers that let any web page call the server.
-        monitoring_path: path of the metrics; None for none.
-        token: what `Authorization: Bearer …` must carry; None lets everybody in.
-        max_body_bytes: of a request, as sent.
+        timeout_ms: time limit of a request, which then gets status 504; 0: no limit.
+        cors: send headers that allow any web page to call the server.
+        monitoring_path: path of the metrics; None: no metrics.
+        token: the token that `Authorization: Bearer …` must have; None: no token.
+        max_body_bytes: limit for the body of a request as sent.
 
     Returns:
         An ASGI application.
@@ -71,7 +81,15 @@ def create_rest_app(
 
 
 class _RestApp:
-    def __init__(self, core, timeout_ms, cors, monitoring_path, token, max_body_bytes):
+    def __init__(
+        self,
+        core: ServerCore,
+        timeout_ms: int,
+        cors: bool,
+        monitoring_path: str | None,
+        token: str | None,
+        max_body_bytes: int,
+    ) -> None:
         self._core = core
         self._timeout_s = timeout_ms / 1000
         self._cors = _CORS if cors else []
@@ -80,37 +98,37 @@ class _RestApp:
         self._max_body_bytes = max_body_bytes
         self._threads = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="rest-json")
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            raise RuntimeError(f"Only HTTP is served here, not {scope['type']}.")
+            raise RuntimeError(f"Only HTTP is supported, not {scope['type']}.")
         path = scope["raw_path"]
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
         if self._token and scope["method"] != "OPTIONS" and not self._is_authorized(scope):
             headers = [_JSON, (b"www-authenticate", b"Bearer")]
-            await _answer(send, 401, headers, write_error("A valid bearer token is needed."))
+            await _respond(send, 401, headers, write_error("A valid bearer token is needed."))
         elif path == self._monitoring_path:
-            await self._answer_metrics(query, send)
+            await self._send_metrics(query, send)
         elif not path.lower().startswith(b"/v1/"):
-            await _answer(send, 404, [(b"content-type", b"text/html")], _NOT_FOUND)
+            await _respond(send, 404, [(b"content-type", b"text/html")], _NOT_FOUND)
         elif scope["method"] == "OPTIONS":
             origin = dict(scope["headers"]).get(b"origin", b"")
-            await _answer(send, 200 if re.search(rb"https?://", origin) else 400, self._cors, b"")
+            await _respond(send, 200 if re.search(rb"https?://", origin) else 400, self._cors, b"")
         else:
-            await self._answer_api(scope, path + query, receive, send)
+            await self._handle_api(scope, path + query, receive, send)
 
-    def _is_authorized(self, scope):
+    def _is_authorized(self, scope: Scope) -> bool:
         given = dict(scope["headers"]).get(b"authorization", b"")
         scheme, _, secret = given.partition(b" ")
         return hmac.compare_digest(scheme.lower().capitalize() + b" " + secret.strip(), self._token)
 
-    async def _answer_metrics(self, query, send):
+    async def _send_metrics(self, query: bytes, send: Send) -> None:
         text = self._core.metrics.text()
         if query:
             path = self._monitoring_path
             text = b"Unexpected path: %s%s. Should be %s" % (path, query, path)
-        await _answer(send, 400 if query else 200, [(b"content-type", b"text/plain")], text)
+        await _respond(send, 400 if query else 200, [(b"content-type", b"text/plain")], text)
 
-    async def _answer_api(self, scope, path, receive, send):
+    async def _handle_api(self, scope: Scope, path: bytes, receive: Receive, send: Send) -> None:
         start = time.perf_counter()
         model = verb = ""
         code = grpc.StatusCode.OK
@@ -131,7 +149,7 @@ class _RestApp:
             body = write_error(f"The request is larger than {self._max_body_bytes} bytes.")
         except Disconnected:
             code = grpc.StatusCode.CANCELLED
-        except asyncio.CancelledError:  # the server was told to stop, and its time of grace is over
+        except asyncio.CancelledError:  # the server is stopping and the grace period is over
             code = grpc.StatusCode.UNAVAILABLE
             body = write_error("The server is shutting down.")
         except Exception:
@@ -140,9 +158,9 @@ class _RestApp:
             body = write_error("Internal error.")
         api = "" if verb in ("status", "metadata") else verb
         self._core.metrics.observe(model, api, "REST", code.name, time.perf_counter() - start)
-        await _answer(send, status or _HTTP_STATUS.get(code, 500), [_JSON, *self._cors], body, rest_of_body)
+        await _respond(send, status or _HTTP_STATUS.get(code, 500), [_JSON, *self._cors], body, rest_of_body)
 
-    def _get(self, target):
+    def _get(self, target: RestTarget) -> bytes:
         if target.verb == "status":
             response = self._core.model_status(target.model_spec)
             return _proto_json(response, False)
@@ -157,16 +175,16 @@ class _RestApp:
             _proto_json(signatures, True),
         )
 
-    async def _post_while_connected(self, target, content, gzipped, receive):
-        """`_post`, which is cancelled when the client goes."""
-        task = asyncio.current_task()
-        gone = False
+    async def _post_while_connected(self, target: RestTarget, content: bytes, gzipped: bool, receive: Receive) -> bytes:
+        """`_post`, cancelled when the client disconnects."""
+        task: Any = asyncio.current_task()
+        is_disconnected = False
 
-        async def watch():
-            nonlocal gone
+        async def watch() -> None:
+            nonlocal is_disconnected
             while (await receive())["type"] != "http.disconnect":
                 pass
-            gone = True
+            is_disconnected = True
             task.cancel()
 
         watcher = asyncio.create_task(watch())
@@ -177,14 +195,14 @@ class _RestApp:
         except TimeoutError:
             raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Timed out waiting for notification") from None
         except asyncio.CancelledError:
-            if not gone:
+            if not is_disconnected:
                 raise
             task.uncancel()
             raise Disconnected from None
         finally:
             watcher.cancel()
 
-    async def _post(self, target, content, gzipped, deadline):
+    async def _post(self, target: RestTarget, content: bytes, gzipped: bool, deadline: float | None) -> bytes:
         is_large = gzipped or len(content) > _INLINE_BYTES
         if gzipped:
             content = await self._convert(True, gunzip, content)
@@ -199,7 +217,14 @@ class _RestApp:
             result = await self._core.run_examples(servable, signature_name, method, examples, deadline)
         return (write_classifications if target.verb == "classify" else write_regressions)(result)
 
-    async def _predict(self, model_spec, signature_name, document, is_large, deadline):
+    async def _predict(
+        self,
+        model_spec: model_pb2.ModelSpec,
+        signature_name: str,
+        document: dict[str, Any],
+        is_large: bool,
+        deadline: float | None,
+    ) -> bytes:
         with self._core.servable(model_spec) as servable:
             name = signature_name or "serving_default"
             signature = servable.signatures.get(name)
@@ -214,13 +239,13 @@ class _RestApp:
         is_large = sum(tensor.size for tensor in outputs.values()) > _INLINE_VALUES
         return await self._convert(is_large, write_tensors, outputs, is_row_form)
 
-    async def _convert(self, is_large, convert, *args):
+    async def _convert(self, is_large: bool, convert: Callable[..., Any], *args: Any) -> Any:
         if not is_large:
             return convert(*args)
         return await asyncio.get_running_loop().run_in_executor(self._threads, convert, *args)
 
 
-def _proto_json(message, with_proto_names):
+def _proto_json(message: Any, with_proto_names: bool) -> bytes:
     text = json_format.MessageToJson(
         message,
         indent=1,
@@ -231,7 +256,9 @@ def _proto_json(message, with_proto_names):
     return text.encode() + b"\n"
 
 
-async def _answer(send, status, headers, body, rest_of_body=None):
+async def _respond(
+    send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, rest_of_body: Receive | None = None
+) -> None:
     headers = [*headers, (b"content-length", b"%d" % len(body))]
     if rest_of_body:
         headers.append((b"connection", b"close"))

@@ -1,8 +1,9 @@
-"""What a REST request is about, from its method and path."""
+"""Parses the method and path of a REST request."""
 
 import dataclasses
 import re
 import urllib.parse
+from typing import Self
 
 import grpc
 from tensorflow_serving.apis import model_pb2
@@ -16,12 +17,12 @@ _GET = re.compile(rb"/v1/models(?:/([^/:]+))?(?:(?:/versions/([0-9]+))|(?:/label
 
 
 class BadVersion(ServingError):
-    """A version beyond 64 bits; TensorFlow Serving answers it without a body."""
+    """A version that does not fit into 64 bits; TensorFlow Serving sends an empty body."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RestTarget:
-    """A model, and what is asked of it.
+    """The model and the operation of a request.
 
     Attributes:
         model_spec: `ModelSpec` with the name and the version or label of the path.
@@ -32,18 +33,18 @@ class RestTarget:
     verb: str
 
     @classmethod
-    def parse(cls, method, path):
-        """Reads a request's first line.
+    def parse(cls, method: str, path: bytes) -> Self:
+        """Parses the request line.
 
-        The path's words may be in any case, the verb must be in lower case; name and label are percent-decoded. A
-        query is part of the last word, as in the original.
+        The path is case-insensitive except for the verb; name and label are percent-decoded. Like in TensorFlow
+        Serving, a query is part of the last word.
 
         Args:
             method: `GET`, `POST`, ….
-            path: bytes as sent, with `?` and the query where there is one.
+            path: as sent, including `?` and the query if there is one.
 
         Raises:
-            ServingError: INVALID_ARGUMENT; `BadVersion` for one that is no 64-bit number.
+            ServingError: INVALID_ARGUMENT; `BadVersion` if the version does not fit into 64 bits.
         """
         match = {"POST": _POST, "GET": _GET}[method].fullmatch(path) if method in ("POST", "GET") else None
         malformed = ServingError(
@@ -70,5 +71,5 @@ class RestTarget:
         return cls(spec, "metadata" if verb == b"metadata" else "status")
 
 
-def _decode(word):
+def _decode(word: bytes) -> str:
     return urllib.parse.unquote_to_bytes(word).decode("utf-8", "replace")

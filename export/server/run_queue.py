@@ -1,8 +1,10 @@
-"""The requests of one signature that wait to be run."""
+"""The queue of waiting requests of one signature."""
 
 import asyncio
 import collections
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 import numpy as np
@@ -10,36 +12,44 @@ import numpy as np
 from export.server import batching
 from export.server.serving_error import ServingError
 
+if TYPE_CHECKING:
+    from export.server.run_scheduler import RunScheduler
+
+# Runs the graph: inputs by alias, aliases of the outputs, and the time (`time.monotonic()`) to stop at or None.
+Execute = Callable[[Mapping[str, np.ndarray], Sequence[str], float | None], dict[str, np.ndarray]]
+
 
 class RunQueue:
-    """The waiting requests of one signature; made by `RunScheduler.queue`.
+    """The waiting requests of one signature; created by `RunScheduler.queue`.
 
     Attributes:
-        tasks: the requests, first come first.
-        running: how many batches of them are being run.
+        tasks: the requests, oldest first.
+        running: number of batches in progress.
     """
 
-    def __init__(self, scheduler, execute):
-        self.tasks = collections.deque()
+    def __init__(self, scheduler: "RunScheduler", execute: Execute) -> None:
+        self.tasks: collections.deque[Task] = collections.deque()
         self.running = 0
         self._rows = 0  # of all tasks
         self._scheduler = scheduler
         self._options = scheduler.options
         self._execute = execute
 
-    async def submit(self, inputs, outputs, deadline=None):
-        """Waits for its turn, and for the answer.
+    async def submit(
+        self, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...], deadline: float | None = None
+    ) -> dict[str, np.ndarray]:
+        """Queues a request and waits for its outputs.
 
         Args:
             inputs: dict of alias -> array.
-            outputs: tuple of aliases wanted.
-            deadline: time of the event loop; None for none.
+            outputs: aliases of the outputs to return.
+            deadline: time of the event loop; None: no deadline.
 
         Returns:
             Dict of alias -> array.
 
         Raises:
-            ServingError: UNAVAILABLE at once where there is no room; DEADLINE_EXCEEDED; what the graph raised.
+            ServingError: UNAVAILABLE; the queue is full. DEADLINE_EXCEEDED. Any error of the graph.
         """
         loop = asyncio.get_running_loop()
         rows = 1 if self._options is None else batching.count_rows(inputs, self._options)
@@ -52,10 +62,10 @@ class RunQueue:
             results = await asyncio.gather(*(self.submit(part, outputs, deadline) for part in parts))
             return {alias: np.concatenate([result[alias] for result in results]) for alias in outputs}
         if not self._has_room(rows):
-            self._scheduler.drop_dead()
+            self._scheduler.drop_cancelled()
             if not self._has_room(rows):
                 raise _full()
-        task = _Task(inputs, outputs, rows, deadline, loop.create_future(), loop.time())
+        task = Task(inputs, outputs, rows, deadline, loop.create_future(), loop.time())
         self.tasks.append(task)
         self._rows += rows
         self._scheduler.add(self)
@@ -67,21 +77,23 @@ class RunQueue:
         except TimeoutError:
             raise _too_late() from None
 
-    def ready_at(self):
-        """Event-loop time from which on a batch may run; None where nothing waits."""
+    def ready_at(self) -> float | None:
+        """Event-loop time from which a batch may run; None if the queue is empty."""
         if not self.tasks:
             return None
         if self._options is None or self._rows >= self._options.max_batch_size:
             return 0.0
         return self.tasks[0].since + self._options.timeout
 
-    def take(self, now):
-        """Takes requests that run together off the queue: a list, perhaps empty."""
-        taken, left, rows, kind = [], [], 0, None
+    def take(self, now: float) -> list["Task"]:
+        """Removes the requests of the next batch from the queue; may be empty."""
+        taken: list[Task] = []
+        left: list[Task] = []
+        rows, kind = 0, None
         while self.tasks:
             task = self.tasks.popleft()
             self._rows -= task.rows
-            if task.is_dead(now):
+            if task.is_cancelled(now):
                 continue
             if self._options is None:
                 return [task]
@@ -99,24 +111,24 @@ class RunQueue:
         self._rows += sum(task.rows for task in left)
         return taken
 
-    def drop_dead(self):
-        """Removes the requests that nobody waits for any more."""
+    def drop_cancelled(self) -> None:
+        """Removes cancelled and finished requests."""
         self.tasks = collections.deque(task for task in self.tasks if not task.future.done())
         self._rows = sum(task.rows for task in self.tasks)
 
-    def run(self, tasks):
-        """Runs what `take` gave, on a thread: for each request its outputs, or the error that is its answer.
+    def run(self, tasks: Sequence["Task"]) -> Sequence[dict[str, np.ndarray] | Exception]:
+        """Runs the requests from `take`, on a thread; returns the outputs or the error of each.
 
-        A batch that fails is run again request by request, so that the one to blame fails alone.
+        If the batch fails, the requests run again one by one, so that only the bad ones fail.
         """
         try:
             return self._run_together(tasks)
         except Exception as error:
             if len(tasks) == 1:
                 return [error]
-        results = []
+        results: list[dict[str, np.ndarray] | Exception] = []
         for task in tasks:
-            if task.is_dead(time.monotonic()):  # the loop's own clock
+            if task.is_cancelled(time.monotonic()):  # the clock of the event loop
                 results.append(_too_late())
                 continue
             try:
@@ -125,26 +137,37 @@ class RunQueue:
                 results.append(error)
         return results
 
-    def _run_together(self, tasks):
+    def _run_together(self, tasks: Sequence["Task"]) -> list[dict[str, np.ndarray]]:
         outputs = tuple(sorted({alias for task in tasks for alias in task.outputs}))
-        # Together they run until nobody waits any more.
-        deadline = None if any(task.deadline is None for task in tasks) else max(task.deadline for task in tasks)
+        # A batch may run until the last deadline of its requests.
+        deadlines = [task.deadline for task in tasks if task.deadline is not None]
+        deadline = max(deadlines) if len(deadlines) == len(tasks) else None
         if self._options is None:
             return [self._execute(tasks[0].inputs, outputs, deadline)]
         inputs, rows = batching.join([task.inputs for task in tasks], self._options)
         results = batching.split(self._execute(inputs, outputs, deadline), [task.rows for task in tasks], rows)
         return [{alias: result[alias] for alias in task.outputs} for task, result in zip(tasks, results, strict=True)]
 
-    def _has_room(self, rows):
+    def _has_room(self, rows: int) -> bool:
         if self._options is None:
             return not self._scheduler.is_full()
-        # What waits fills this many batches; free threads take one each without its having waited.
+        # The limit counts waiting batches; batches in progress are not in the queue.
         room = self._options.max_enqueued_batches * self._options.max_batch_size
         return self._rows + rows <= room
 
 
-class _Task:
-    def __init__(self, inputs, outputs, rows, deadline, future, since):
+class Task:
+    """A waiting request. `future` receives its outputs or its error."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        outputs: tuple[str, ...],
+        rows: int,
+        deadline: float | None,
+        future: asyncio.Future,
+        since: float,
+    ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.rows = rows
@@ -152,16 +175,16 @@ class _Task:
         self.future = future
         self.since = since
 
-    def is_dead(self, now):
-        """Whether nobody waits any more."""
+    def is_cancelled(self, now: float) -> bool:
+        """Whether the request is cancelled or past its deadline."""
         return self.future.done() or (self.deadline is not None and self.deadline <= now)
 
 
-def _full():
+def _full() -> ServingError:
     return ServingError(
         grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full"
     )
 
 
-def _too_late():
+def _too_late() -> ServingError:
     return ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline of the request has passed.")

@@ -1,78 +1,80 @@
-"""Who runs when: requests wait on the event loop, and a fixed number of threads runs them."""
+"""Schedules runs: requests wait on the event loop, and a fixed number of threads runs them."""
 
 import asyncio
 import collections
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from export.server.run_queue import RunQueue
+from export.server.batching import BatchingOptions
+from export.server.run_queue import Execute, RunQueue, Task
 
-_MOST_WAIT = 3.0  # seconds; a longer queue only answers who has gone away
+_MOST_WAIT = 3.0  # seconds; clients give up on a longer queue
 
 
 class RunScheduler:
-    """Runs requests on a fixed number of threads, single or in batches; to be used on one event loop.
+    """Runs requests on a fixed number of threads, one by one or in batches. Use it on one event loop.
 
-    Each `RunQueue` is of one model, version and signature. Queues take turns. A request that was cancelled or whose
-    deadline has passed while it waited is not run. Where there is no room, a request is refused at once: with batching
-    each queue has `max_enqueued_batches`; without, `max_waiting` requests wait in all, fewer where they are slow.
+    There is one `RunQueue` per signature of a version; the queues take turns. A request that is cancelled or past its
+    deadline is not run. If a queue is full, a request is rejected at once: with batching each queue may hold
+    `max_enqueued_batches`; without, all queues together may hold `max_waiting` requests, or fewer if they are slow.
 
     Args:
-        threads: how many run at once.
-        options: `BatchingOptions`; None: one request at a time.
-        max_waiting: requests that may wait, without batching.
+        threads: number of parallel runs.
+        options: `BatchingOptions`; None: no batching.
+        max_waiting: maximum number of waiting requests without batching.
     """
 
-    def __init__(self, threads, options=None, max_waiting=256):
+    def __init__(self, threads: int, options: BatchingOptions | None = None, max_waiting: int = 256) -> None:
         self.options = options
         self.threads = threads
         self.max_waiting = max_waiting
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="run")
-        self._queues = collections.deque()  # those with requests, in turn
+        self._queues: collections.deque[RunQueue] = collections.deque()  # queues with requests, in order of their turn
         self._running = 0
-        self._run_seconds = 0.0  # a moving mean
-        self._timer = None
-        self._loop = None
+        self._run_seconds = 0.0  # moving average of the duration of a run
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: Any = None  # the event loop, once a request has come
 
-    def queue(self, execute):
-        """A new `RunQueue`.
+    def queue(self, execute: Execute) -> RunQueue:
+        """Creates a `RunQueue`.
 
         Args:
-            execute: runs the graph: dict of alias -> array, tuple of wanted aliases, time (`time.monotonic()`) at which
-                to stop or None -> dict of alias -> array.
+            execute: runs the graph; see `Execute`.
         """
         return RunQueue(self, execute)
 
-    def close(self):
-        """Ends the threads, after what they are running."""
+    def close(self) -> None:
+        """Ends the threads after their current runs."""
         if self._timer is not None:
             self._timer.cancel()
         self._executor.shutdown(wait=True)
 
-    def waiting(self):
-        """Requests that wait to be run."""
+    def waiting(self) -> int:
+        """The number of waiting requests."""
         return sum(len(queue.tasks) for queue in self._queues)
 
-    def is_full(self):
-        """Whether another request, unbatched, would wait too long or find no room."""
+    def is_full(self) -> bool:
+        """Whether a request without batching would have to wait too long."""
         waiting = self.waiting()
         if waiting >= self.max_waiting:
             return True
         return waiting > 8 * self.threads and waiting * self._run_seconds > _MOST_WAIT * self.threads
 
-    def add(self, queue):
-        """Tells that a queue has got a request."""
+    def add(self, queue: RunQueue) -> None:
+        """Schedules a queue that has received a request."""
         self._loop = asyncio.get_running_loop()
         if queue not in self._queues:
             self._queues.append(queue)
         self._pump()
 
-    def drop_dead(self):
-        """Removes the requests that nobody waits for any more."""
+    def drop_cancelled(self) -> None:
+        """Removes cancelled and finished requests from all queues."""
         for queue in self._queues:
-            queue.drop_dead()
+            queue.drop_cancelled()
 
-    def _pump(self):
+    def _pump(self) -> None:
         now = self._loop.time()
         next_ready = None
         skipped = 0
@@ -97,15 +99,15 @@ class RunScheduler:
                 self._timer.cancel()
             self._timer = self._loop.call_at(next_ready, self._pump)
 
-    def _work(self, queue, tasks):
+    def _work(self, queue: RunQueue, tasks: Sequence[Task]) -> None:
         started = time.monotonic()
         try:
-            results = queue.run(tasks)
+            results: Sequence[Any] = queue.run(tasks)
         except BaseException as error:
             results = [error] * len(tasks)
         self._loop.call_soon_threadsafe(self._deliver, queue, tasks, results, time.monotonic() - started)
 
-    def _deliver(self, queue, tasks, results, seconds):
+    def _deliver(self, queue: RunQueue, tasks: Sequence[Task], results: Sequence[Any], seconds: float) -> None:
         self._running -= 1
         queue.running -= 1
         self._run_seconds += 0.1 * (seconds - self._run_seconds)

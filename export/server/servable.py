@@ -3,10 +3,17 @@
 import asyncio
 import functools
 import time
+from collections.abc import Mapping, Sequence
 
 import grpc
+import numpy as np
 from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 
+from export.server.graph import Graph
+from export.server.metrics import Metrics
+from export.server.run_queue import RunQueue
+from export.server.run_scheduler import RunScheduler
 from export.server.serving_error import ServingError
 from export.server.tensor_protos import array_dtype, base_dtype, to_array
 
@@ -19,19 +26,27 @@ class Servable:
     """One loaded version of one model.
 
     Attributes:
-        name: of its model.
-        version: its number.
+        name: name of the model.
+        version: number of the version.
         signatures: dict of name -> `SignatureDef`.
     """
 
-    def __init__(self, name, version, graph, scheduler, metrics=None, check_methods=False):
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        graph: Graph,
+        scheduler: RunScheduler,
+        metrics: Metrics | None = None,
+        check_methods: bool = False,
+    ) -> None:
         """Args:
-        name: of the model.
-        version: its number.
-        graph: `Graph`.
-        scheduler: `RunScheduler` whose threads run it.
-        metrics: `Metrics` that learn how long the graph runs.
-        check_methods: refuse signatures that were exported for no method.
+        name: name of the model.
+        version: number of the version.
+        graph: the loaded graph.
+        scheduler: its threads run the graph.
+        metrics: receive the duration of each run.
+        check_methods: reject signatures without a method name.
         """
         self.name = name
         self.version = version
@@ -40,24 +55,30 @@ class Servable:
         self._scheduler = scheduler
         self._metrics = metrics
         self._check_methods = check_methods
-        self._queues = {}
+        self._queues: dict[str, RunQueue] = {}
 
-    async def run(self, signature_name, inputs, outputs=None, deadline=None):
+    async def run(
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | None = None,
+        deadline: float | None = None,
+    ) -> dict[str, np.ndarray]:
         """Runs a signature.
 
         Args:
             signature_name: key of `signatures`; empty for `serving_default`.
-            inputs: dict of alias -> `np.ndarray`; strings as object arrays of bytes.
-            outputs: aliases wanted; None or empty for all.
-            deadline: time of the event loop (`loop.time()`) after which the request is not executed, and its run is
-                stopped; None for none.
+            inputs: dict of alias -> array; strings as object arrays of bytes.
+            outputs: aliases of the outputs to return; None or empty for all.
+            deadline: time of the event loop (`loop.time()`) after which the request is not run, or its run is stopped;
+                None: no deadline.
 
         Returns:
-            Dict of alias -> `np.ndarray`.
+            Dict of alias -> array.
 
         Raises:
-            ServingError: the request does not fit the signature, the model failed, the queue is full, the deadline
-                has passed.
+            ServingError: the request does not match the signature, the model failed, the queue is full, or the
+                deadline has passed.
         """
         signature_name = signature_name or DEFAULT_SIGNATURE
         signature = self.signature(signature_name)
@@ -68,16 +89,18 @@ class Servable:
             self._queues[signature_name] = queue
         return await queue.submit(inputs, outputs, deadline)
 
-    def execute(self, signature_name, inputs, outputs=None):
-        """As `run`, but now, on the thread that calls; for warm-up."""
+    def execute(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Like `run`, but at once and on the calling thread; for warm-up."""
         signature = self.signature(signature_name)
         return self._execute(signature, *_checked(signature, inputs, outputs))
 
-    def signature(self, name):
+    def signature(self, name: str) -> meta_graph_pb2.SignatureDef:
         """The `SignatureDef` of a name; empty for `serving_default`.
 
         Raises:
-            ServingError: FAILED_PRECONDITION; there is none. INTERNAL; it was exported for no method.
+            ServingError: FAILED_PRECONDITION; the signature does not exist. INTERNAL; it has no method name.
         """
         signature = self.signatures.get(name or DEFAULT_SIGNATURE)
         if signature is None:
@@ -92,21 +115,27 @@ class Servable:
             )
         return signature
 
-    async def drained(self):
-        """Waits until nothing of it runs: a request may be gone before its run has ended."""
+    async def drained(self) -> None:
+        """Waits until no run is in progress: a run may outlast its request."""
         while any(queue.running or queue.tasks for queue in self._queues.values()):
             await asyncio.sleep(0.01)
 
-    def close(self):
-        """Frees its memory. Nothing may run any more."""
+    def close(self) -> None:
+        """Frees the memory. No run may be in progress."""
         self._graph.close()
 
-    def _execute(self, signature, inputs, outputs, deadline=None):
+    def _execute(
+        self,
+        signature: meta_graph_pb2.SignatureDef,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str],
+        deadline: float | None = None,
+    ) -> dict[str, np.ndarray]:
         started = time.perf_counter()
         feeds = {}
         for alias, array in inputs.items():
             name = signature.inputs[alias].name
-            if name in feeds:  # TensorFlow's own text
+            if name in feeds:  # the message of TensorFlow
                 raise _invalid(f'Endpoint "{name}" fed more than once.')
             feeds[name] = array
         names = {alias: signature.outputs[alias].name for alias in outputs}
@@ -116,10 +145,12 @@ class Servable:
         return {alias: results[name] for alias, name in names.items()}
 
 
-def _checked(signature, inputs, outputs):
-    """The inputs with the signature's defaults, and the outputs' aliases.
+def _checked(
+    signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The inputs with the defaults of the signature, and the aliases of the outputs.
 
-    Faults are found in the order of the original: the inputs' names, the outputs' names, the types.
+    The order of the checks is that of TensorFlow Serving: names of inputs, names of outputs, types.
     """
     inputs = _named_inputs(signature, inputs)
     outputs = _checked_outputs(signature, outputs)
@@ -131,7 +162,7 @@ def _checked(signature, inputs, outputs):
     return inputs, outputs
 
 
-def _named_inputs(signature, inputs):
+def _named_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     wanted = signature.inputs
     if len(inputs) > len(wanted) or (len(inputs) < len(wanted) and not signature.defaults):
         extra, missing = sorted(set(inputs) - set(wanted)), sorted(set(wanted) - set(inputs))
@@ -153,7 +184,7 @@ def _named_inputs(signature, inputs):
                 f"input alias set: {','.join(sorted(signature.defaults))}"
             )
     used = sorted(set(inputs) & set(wanted))
-    if len(used) != len(inputs):  # a default has hidden that a name is wrong
+    if len(used) != len(inputs):  # a default value stands in for an input with a misspelt name
         raise _invalid(
             f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request input: "
             f"{','.join(sorted(inputs))}"
@@ -161,7 +192,7 @@ def _named_inputs(signature, inputs):
     return named
 
 
-def _checked_outputs(signature, outputs):
+def _checked_outputs(signature: meta_graph_pb2.SignatureDef, outputs: Sequence[str] | None) -> tuple[str, ...]:
     if not outputs:
         return tuple(signature.outputs)
     seen = set()
@@ -177,9 +208,9 @@ def _checked_outputs(signature, outputs):
     return tuple(outputs)
 
 
-def _type_name(number):
+def _type_name(number: int) -> str:
     return _CPP_NAMES.get(number) or types_pb2.DataType.Name(number).removeprefix("DT_").lower()
 
 
-def _invalid(message):
+def _invalid(message: str) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

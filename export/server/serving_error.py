@@ -1,15 +1,17 @@
-"""What the server answers instead of a result."""
+"""The error response of the server."""
+
+import grpc
 
 
 class ServingError(Exception):
-    """A refused request.
+    """A request that fails.
 
     Attributes:
         code: `grpc.StatusCode`; the REST front end translates it to HTTP.
-        message: the text of the answer.
+        message: the text of the response.
     """
 
-    def __init__(self, code, message):
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

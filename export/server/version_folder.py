@@ -1,14 +1,14 @@
-"""What lies in a model's folder."""
+"""Reads the folder of a model."""
 
 import os
 import re
 from pathlib import Path
 
 
-def list_versions(base_path):
-    """The versions in a model's folder: dict of number -> path.
+def list_versions(base_path: str | Path) -> dict[int, str]:
+    """The versions of a model: dict of number -> path.
 
-    A version is a folder whose name is an integer below 2**63; leading zeros are allowed.
+    A version is a folder with an integer below 2**63 as its name; leading zeros are allowed.
 
     Raises:
         OSError: the folder cannot be read.
@@ -21,10 +21,10 @@ def list_versions(base_path):
     return versions
 
 
-def looks_whole(path):
-    """Whether the files that a SavedModel cannot do without are there.
+def looks_whole(path: str | Path) -> bool:
+    """Whether all required files of a SavedModel exist.
 
-    Exporters that do not publish by rename copy file by file; a folder that is still growing is left alone.
+    Some exporters copy file by file instead of renaming; their folders are incomplete for a while.
     """
     path = Path(path)
     if not any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
@@ -35,12 +35,12 @@ def looks_whole(path):
     shards = [re.fullmatch(r"variables\.data-\d{5}-of-(\d{5})", name) for name in os.listdir(variables)]
     counts = [int(shard[1]) for shard in shards if shard]
     if not counts and not (variables / "variables.index").is_file():
-        return True  # an empty folder: a model without variables
+        return True  # the model has no variables
     return (variables / "variables.index").is_file() and len(counts) == max(counts, default=1)
 
 
-def look_of(path):
-    """Something that changes when a file below `path` does: names, sizes and times."""
+def look_of(path: str | Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of all files below `path`; differs when a file changes."""
     found = []
     for parent, _, names in os.walk(path):
         for name in names:

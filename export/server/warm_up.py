@@ -1,34 +1,35 @@
-"""The requests that a version answers for itself before it takes traffic."""
+"""Replays the warm-up requests of a version before it receives requests."""
 
 from pathlib import Path
 
 import grpc
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.apis import input_pb2, model_pb2, prediction_log_pb2
 
 from export.server import example_apis
+from export.server.servable import Servable
 from export.server.serving_error import ServingError
 from export.server.tensor_protos import to_array
 
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 MOST_RECORDS = 1000
-_FRAME = 16  # bytes of a record's length and checksums in a TFRecord file
+_FRAME = 16  # bytes per record for length and checksums in a TFRecord file
 
 
-def warm_up(servable, path, iterations=1):
-    """Replays the requests in a version's folder.
+def warm_up(servable: Servable, path: str | Path, iterations: int = 1) -> int:
+    """Replays the warm-up requests in the folder of a version.
 
     Args:
-        servable: `Servable`.
+        servable: the loaded version.
         path: its folder.
-        iterations: times that each request is run.
+        iterations: number of runs of each request.
 
     Returns:
-        How many records there were; 0 where there is no file.
+        The number of records; 0 without a file.
 
     Raises:
-        ServingError: a request failed, there are more than 1000, or the file is no whole TFRecord (DATA_LOSS).
+        ServingError: a request failed, there are more than 1000, or the file is not a complete TFRecord (DATA_LOSS).
     """
     file = Path(path) / WARM_UP_FILE
     if not file.is_file():
@@ -50,7 +51,7 @@ def warm_up(servable, path, iterations=1):
                 ) from error
             for _ in range(max(1, iterations)):
                 _replay(servable, log)
-        if read != file.stat().st_size:  # the reader takes a cut record for the end
+        if read != file.stat().st_size:  # the reader silently stops at a truncated record
             raise tf.errors.DataLossError(None, None, f"truncated record at {read} in {WARM_UP_FILE}")
     except tf.errors.DataLossError as error:
         text = error.message.replace(str(file), WARM_UP_FILE)
@@ -62,7 +63,7 @@ def warm_up(servable, path, iterations=1):
     return count
 
 
-def _replay(servable, log):
+def _replay(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
         request = log.predict_log.request
@@ -86,7 +87,7 @@ def _replay(servable, log):
         raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
 
 
-def _replay_examples(servable, model_spec, method, proto):
+def _replay_examples(servable: Servable, model_spec: model_pb2.ModelSpec, method: str, proto: input_pb2.Input) -> None:
     _, aliases = example_apis.check_signature(servable.signatures, model_spec.signature_name, method)
     examples = example_apis.examples_of(proto)
     outputs = servable.execute(model_spec.signature_name, example_apis.as_inputs(examples), aliases)

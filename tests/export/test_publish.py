@@ -32,7 +32,7 @@ def test_a_block_that_raises_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "version, says", [(3, "next free one is 4"), (0, "positive"), (-1, "positive"), (2**63, "63 bits")]
+    "version, says", [(3, "next free version is 4"), (0, "positive"), (-1, "positive"), (2**63, "63 bits")]
 )
 def test_a_published_version_does_not_change(tmp_path, version, says):
     (tmp_path / "3").mkdir()

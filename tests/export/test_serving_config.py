@@ -157,20 +157,20 @@ def test_a_server_starts_from_them_and_is_healthy(tmp_path):
 
 
 def test_what_is_no_model_is_said(models, tmp_path):
-    with pytest.raises(ExportError, match="no folder named after a version"):
+    with pytest.raises(ExportError, match="contains no version"):
         write_serving_config([models[0] / "12"], tmp_path)
-    with pytest.raises(ExportError, match="no folder named after a version"):
+    with pytest.raises(ExportError, match="contains no version"):
         write_serving_config([tmp_path / "missing"], tmp_path)
     (tmp_path / "other/captioner/1").mkdir(parents=True)
-    with pytest.raises(ExportError, match="Two models are called captioner"):
+    with pytest.raises(ExportError, match="Two models have the name captioner"):
         write_serving_config([models[0], tmp_path / "other/captioner"], tmp_path)
     for name in ("cat_dog", "Cat-Dog"):
         (tmp_path / name / "1").mkdir(parents=True)
-    with pytest.raises(ExportError, match="cat_dog and Cat-Dog would both be called cat-dog in Kubernetes"):
+    with pytest.raises(ExportError, match="cat_dog and Cat-Dog would have the same name cat-dog in Kubernetes"):
         write_serving_config([tmp_path / "cat_dog", tmp_path / "Cat-Dog"], tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_costs_one_line(models, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main(["deploy", str(models[0]), "--out", str(tmp_path / "file/deploy")]) == 1
-    assert capsys.readouterr().err == f"vl-export deploy: {tmp_path}/file/deploy: Not a directory.\n"
+    assert capsys.readouterr().err == f"vl-export deploy: {tmp_path}/file/deploy: Not a directory\n"

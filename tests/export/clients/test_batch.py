@@ -123,20 +123,20 @@ def test_what_cannot_be_done_is_said(tiny_models, photos, tmp_path):
         run_batch(tiny_models, str(photos), output, "dialogue")
     with pytest.raises(ExportError, match="takes context and image_bytes; given: image_bytes"):
         run_batch(tiny_models, str(photos), output, "caption_with_context")
-    with pytest.raises(ExportError, match="holds no SavedModel"):
+    with pytest.raises(ExportError, match="contains no SavedModel"):
         run_batch(tmp_path / "nothing", str(photos), output)
     run_batch(tiny_models / "1", f"{photos}/*.png", output)
-    with pytest.raises(ExportError, match="was written with another model"):
+    with pytest.raises(ExportError, match="was written with a different model"):
         run_batch(tiny_models / "2", f"{photos}/*.png", output)
-    with pytest.raises(ExportError, match="another signature"):
+    with pytest.raises(ExportError, match="different signature"):
         run_batch(tiny_models / "1", f"{photos}/*.png", output, "caption_candidates")
     with pytest.raises(ExportError, match="`batch_size` must be at least 1; got -3"):
         run_batch(tiny_models, str(photos), output, batch_size=-3)
-    with pytest.raises(ExportError, match="Beam takes no --runner=Nobody: "):
+    with pytest.raises(ExportError, match="Beam does not accept --runner=Nobody: "):
         run_batch(tiny_models, str(photos), str(tmp_path / "new"), beam_flags=["--runner=Nobody"])
-    with pytest.raises(ExportError, match=r"must have no \*, \? or \["):
+    with pytest.raises(ExportError, match=r"must not contain \*, \? or \["):
         run_batch(tiny_models, str(photos), str(tmp_path / "out [1].parquet"))
-    with pytest.raises(ExportError, match="has not written"):
+    with pytest.raises(ExportError, match="did not write"):
         run_batch(tiny_models, f"{photos}/*.png", str(photos))
 
 

@@ -183,7 +183,7 @@ def test_an_answer_that_is_no_model_servers_is_said():
 
     with FailingHttp() as server:
         server.RequestHandlerClass = Page
-        with Client(server.url) as client, pytest.raises(CallError, match="not TensorFlow Serving's: '<html>'"):
+        with Client(server.url) as client, pytest.raises(CallError, match="not from TensorFlow Serving: '<html>'"):
             client.status()
 
 
@@ -249,7 +249,7 @@ def test_files_that_tls_cannot_use_are_said(certificate, tmp_path):
             await client.status()
 
     for files in ({"ca_file": junk}, {"certificate_file": junk}):
-        with pytest.raises(ExportError, match="junk.pem` one is none"):
+        with pytest.raises(ExportError, match="junk.pem` is not a PEM file"):
             asyncio.run(ask(**files))
     for files in ({"certificate_file": certificate[0]}, {"key_file": certificate[1]}):
         with pytest.raises(ExportError, match="`certificate_file` and `key_file` together"):

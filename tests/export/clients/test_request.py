@@ -53,8 +53,9 @@ def test_a_table(urls, photos, capsys):
     assert len({line.index("-") for line in lines[-3:]}) == 1  # scores stand below each other
 
 
-def test_a_context_finds_its_signature(urls, photos, capsys):
-    assert main(["request", urls["http"], "--image", str(photos / "landscape.jpg"), "--context", "a wall"]) == 0
+@pytest.mark.parametrize("text", [["--context", "a wall"], ["--input-text", "context=a wall"]])
+def test_a_context_finds_its_signature(urls, photos, capsys, text):
+    assert main(["request", urls["http"], "--image", str(photos / "landscape.jpg"), *text]) == 0
     assert "beside a wall" in capsys.readouterr().out
 
 
@@ -91,6 +92,12 @@ def test_what_cannot_be_asked_is_said(urls, photos, tmp_path):
         request(urls["grpc"], image, explain="out.jpg")
 
 
+def test_any_text_input_of_a_signature_can_be_sent(urls, photos, capsys):
+    texts = ["--input-text", "question=how many?", "mood=calm=fine"]
+    assert main(["request", urls["grpc"], "--image", str(photos / "landscape.jpg"), *texts]) == 1
+    assert "No signature takes image_bytes and mood and question" in capsys.readouterr().err
+
+
 def test_errors_cost_one_line(photos, capsys):
     image = str(photos / "landscape.jpg")
     assert main(["request", "grpc://127.0.0.1:1", "--image", image, "--timeout", "0.3"]) == 1
@@ -99,7 +106,7 @@ def test_errors_cost_one_line(photos, capsys):
     assert "grpc://HOST:PORT" in capsys.readouterr().err
     (photos / "token").write_bytes(b"\xff\xfe")
     assert main(["request", "grpc://host", "--image", image, "--token-file", str(photos / "token")]) == 1
-    assert "token` holds no token: it is no text." in capsys.readouterr().err
+    assert "token` contains no token: it is not text." in capsys.readouterr().err
     assert main(["request", "grpc://host", "--text", os.fsdecode(b"caf\xe9")]) == 1
     assert "--text must be UTF-8; got b'caf\\xe9'." in capsys.readouterr().err
 

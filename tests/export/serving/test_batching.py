@@ -318,7 +318,7 @@ def test_what_is_joined_is_split_again(sizes, allowed, lengths):
     "parameters, part",
     [
         ("allowed_batch_sizes: 2 allowed_batch_sizes: 3 max_batch_size { value: 4 }", "must match `max_batch_size`"),
-        ("allowed_batch_sizes: 4 allowed_batch_sizes: 2 max_batch_size { value: 2 }", "must rise"),
+        ("allowed_batch_sizes: 4 allowed_batch_sizes: 2 max_batch_size { value: 2 }", "must be ascending"),
         ("num_batch_threads { value: 0 }", "must be at least 1"),
         ("batch_size: 3", 'BatchingParameters" has no field named "batch_size"'),
     ],

@@ -21,7 +21,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from export.errors import ExportError
 from export.server.local_server import LocalServer
-from export.server.tensor_protos import MAX_UNFOLDED_BYTES
+from export.server.tensor_protos import MAX_REPEATED_BYTES
 
 code = grpc.StatusCode
 X = {"x": np.float32([1])}
@@ -160,7 +160,7 @@ def bomb(dtype, *sizes, **values):
         ("echo_float32", bomb(types_pb2.DT_FLOAT, 100_000_000)),
         ("echo_string", bomb(types_pb2.DT_STRING, 100_000_000, string_val=[b""])),
         ("echo_string", bomb(types_pb2.DT_STRING, 1000, string_val=[b"x" * 10_000_000])),
-        ("echo_bool", bomb(types_pb2.DT_BOOL, MAX_UNFOLDED_BYTES + 2, bool_val=[True])),
+        ("echo_bool", bomb(types_pb2.DT_BOOL, MAX_REPEATED_BYTES + 2, bool_val=[True])),
         ("echo_int64", bomb(types_pb2.DT_INT64, 2**40, 2**40, int64_val=[1])),
     ],
     ids=["one value", "no value", "strings", "a long string", "bools", "overflow"],

@@ -13,8 +13,8 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from export.server import json_tensors
-from export.server.json_answers import write_tensors
 from export.server.json_reader import read_json
+from export.server.json_responses import write_tensors
 from export.server.json_tensors import read_signature_name, read_tensors
 from export.server.json_writer import excerpt, write_decimals, write_string
 from export.server.serving_error import ServingError

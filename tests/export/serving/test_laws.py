@@ -14,7 +14,7 @@ from benchmarks.serving_laws.soak import soak
 from benchmarks.serving_laws.swaps import swaps
 
 # Figures of time are the machine's as much as the server's where tests run side by side; the commands judge them.
-TIMES = ("p99 of swaps / steady", "answered / capacity", "refused at once, p99", "normal latency again after")
+TIMES = ("p99 of swaps / steady", "succeeded / capacity", "time to reject, p99", "normal latency after")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
-"""Answers to predict, classify and regress requests, printed as TensorFlow Serving prints them."""
+"""Writes the JSON responses to predict, classify and regress requests, formatted like TensorFlow Serving."""
 
 import base64
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import grpc
 import numpy as np
@@ -14,18 +16,19 @@ from export.server.tensor_protos import array_dtype
 _INTEGERS = ("int32", "int16", "int8", "uint8", "int64", "uint32", "uint64")
 
 
-def write_tensors(tensors, is_row_form):
-    """The answer to a predict request, pretty-printed as TensorFlow Serving does.
+def write_tensors(tensors: Mapping[str, np.ndarray], is_row_form: bool) -> bytes:
+    """The response to a predict request, pretty-printed like TensorFlow Serving.
 
     Args:
-        tensors: dict of alias -> `np.ndarray`. A string tensor whose alias ends in `_bytes` is written as base64.
-        is_row_form: whether the request had `instances`.
+        tensors: dict of alias -> array. A string tensor whose alias ends in `_bytes` is written as base64.
+        is_row_form: whether the request used `instances`.
 
     Returns:
-        The body, bytes.
+        The body.
 
     Raises:
-        ServingError: a dtype that JSON cannot hold; in row form, an output without batch or with another batch size.
+        ServingError: JSON cannot represent the dtype; in row form, the batch sizes of the outputs differ or
+            are missing.
     """
     if not tensors:
         raise _invalid("Cannot convert empty tensor map to JSON")
@@ -53,8 +56,8 @@ def write_tensors(tensors, is_row_form):
     return b'{\n    "predictions": [' + (separator + rows + b"\n    " if batch else b"") + b"]\n}"
 
 
-def write_classifications(result):
-    """The answer to a classify request, from its `ClassificationResult`."""
+def write_classifications(result: Any) -> bytes:
+    """The response to a classify request."""
     if not result.classifications:
         raise _invalid("Cannot convert empty ClassificationResults to JSON")
     rows = [
@@ -67,23 +70,23 @@ def write_classifications(result):
     return b'{\n    "results": [' + b", ".join(rows) + b"\n    ]\n}"
 
 
-def write_regressions(result):
-    """The answer to a regress request, from its `RegressionResult`."""
+def write_regressions(result: Any) -> bytes:
+    """The response to a regress request."""
     if not result.regressions:
         raise _invalid("Cannot convert empty RegressionResults to JSON")
     return b'{\n    "results": [' + b", ".join(_decimals(result.regressions, "value")) + b"]\n}"
 
 
-def _decimals(messages, field):
+def _decimals(messages: Iterable[Any], field: str) -> list[bytes]:
     return write_decimals(np.array([getattr(message, field) for message in messages], np.float32))
 
 
-def _invalid(text):
+def _invalid(text: str) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
-def _leaves(alias, tensor, named):
-    """JSON of every value of a tensor, a flat list of bytes."""
+def _leaves(alias: str, tensor: np.ndarray, named: bool) -> list[bytes]:
+    """The JSON of every value of a tensor, as a flat list."""
     values = tensor.ravel()
     if not values.size:
         return []
@@ -98,16 +101,16 @@ def _leaves(alias, tensor, named):
         raise _invalid(f"Failed to write JSON value for tensor type: {name}")
     if not alias.endswith("_bytes"):
         return list(map(write_string, values.tolist()))
-    depth = 1 + named + tensor.ndim  # of the brackets around each
+    depth = 1 + named + tensor.ndim  # number of enclosing brackets
     start, end = b'{\n%s"b64": "' % (b"    " * (depth + 1)), b'"\n%s}' % (b"    " * depth)
     return [start + base64.b64encode(value) + end for value in values.tolist()]
 
 
-def _nest(texts, shape, depth, is_row_form):
-    """Brackets around a tensor's values.
+def _nest(texts: list[bytes], shape: Sequence[int], depth: int, is_row_form: bool) -> list[bytes]:
+    """Adds the brackets around the values of a tensor.
 
-    Row form: on one line, and a list of the rows. Column form: a line for each value, and a list of the one tensor,
-    whose outermost bracket stands within `depth` others.
+    Row form: everything on one line; returns one item per row. Column form: one line per value; returns one item, whose
+    outermost bracket is inside `depth` others.
     """
     for axis in range(len(shape) - 1, 0 if is_row_form else -1, -1):
         size, count = shape[axis], math.prod(shape[:axis])
@@ -122,8 +125,8 @@ def _nest(texts, shape, depth, is_row_form):
     return texts
 
 
-def _write_object(names, values, depth):
-    """An object of written values that stands within `depth` brackets."""
+def _write_object(names: Iterable[str], values: Iterable[bytes], depth: int) -> bytes:
+    """A JSON object of formatted values, inside `depth` brackets."""
     line = b"\n" + b"    " * (depth + 1)
     pairs = [line + write_string(name.encode()) + b": " + value for name, value in zip(names, values, strict=True)]
     return b"{" + b",".join(pairs) + b"\n" + b"    " * depth + b"}"

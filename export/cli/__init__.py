@@ -1,0 +1,5 @@
+"""The `vl-export` command."""
+
+from export.cli.main import main
+
+__all__ = ["main"]
