@@ -11,6 +11,7 @@ from vl_keras.data.epoch_plan import choose_negatives
 from vl_keras.errors import DataError
 from vl_keras.metrics.match_scores import match_scores
 from vl_keras.tasks.matching import MatchingTask
+from vl_keras.tasks.pairing.match_pairs import nearest_images, pairs_of_split
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
 
@@ -73,7 +74,7 @@ def test_nearest_negatives_are_of_images_that_look_alike(task_config, task, mode
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -1)
-    found = nearest._nearest(model)
+    found = nearest_images(nearest, model)
     assert found.shape == (60, 3)
     for row, ours in zip(similarity, found, strict=True):
         np.testing.assert_allclose(row[ours], np.sort(row)[::-1][:3], atol=1e-5)
@@ -84,7 +85,7 @@ def test_nearest_negatives_are_of_images_that_look_alike(task_config, task, mode
 
 
 def test_measured_pairs_are_the_same_each_time(task, model):
-    owners, texts, truth = task.pairs("dev")
+    owners, texts, truth = pairs_of_split(task, "dev")
     captions = task.source("dev").captions
     own = [(index, text) for index, of in enumerate(captions) for text in of]
     assert [(index, text) for index, text, match in zip(owners, texts, truth, strict=True) if match] == own
@@ -93,7 +94,7 @@ def test_measured_pairs_are_the_same_each_time(task, model):
     numbered = [text for of in captions for text in of]
     assert all(text in numbered for _, text in others)
     assert len({text for _, text in others}) > 10
-    few = task.pairs("dev", 2)
+    few = pairs_of_split(task, "dev", 2)
     assert few[0] == [index for index in owners if index < 2] and few[1] == texts[: len(few[1])]
     metrics, matches = task.score_split(model, "dev")
     assert [(match.index, match.text, match.match) for match in matches] == list(zip(owners, texts, truth, strict=True))
@@ -138,7 +139,7 @@ def labelled(tmp_path):
         array[:, :16] += 50
         Image.fromarray(array).save(tmp_path / f"{number}.png")
         split = "train" if number < 8 else "dev"
-        lines += [f"{number}.png\ta image to the left of {number}\tmatch\t{split}"]
+        lines += [f"{number}.png\tan image to the left of {number}\tmatch\t{split}"]
         lines += [f"{number}.png\tno image of {word}\tno-match\t{split}" for word in ("one", "right")]
     (tmp_path / "pairs.tsv").write_text("\n".join(lines) + "\n")
     return f"data.manifest={tmp_path / 'pairs.tsv'}"

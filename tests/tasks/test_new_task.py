@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export.cli.main import main as export_main
 from PIL import Image
 
+from export.cli import main as export_main
 from export.server.local_server import LocalServer
 from vl_keras.cli.main import main
 from vl_keras.errors import TrainingStopped
