@@ -12,6 +12,7 @@ from vl_keras.inference.predict import predict
 from vl_keras.metrics.vqa_accuracy import vqa_accuracy
 from vl_keras.runs.load_run import load_run
 from vl_keras.tasks.free_form_vqa import FreeFormVqaTask
+from vl_keras.tasks.writing import write_answers as module
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_answers_are_compared_in_lower_case_as_they_are_written(task_config, mon
     rows = [{"question": "what?", "answer": answer, "kind": ""} for answer in ("Light  Blue", "No", "")]
     source = SimpleNamespace(questions=[rows], image_ids=["1.jpg"], quarantine=SimpleNamespace(rows=[]))
     task._sources = {"dev": source}
-    monkeypatch.setattr(task, "_write", lambda *args: [("light blue", 0.5), ("yes", 0.25)])
+    monkeypatch.setattr(module, "write_answers", lambda *args: [("light blue", 0.5), ("yes", 0.25)])
     metrics, answers = task.score_split(None, "dev")
     assert [answer.accuracy for answer in answers] == [1, 0] and metrics["accuracy"] == 0.5
     assert [answer.truth for answer in answers] == [["Light  Blue"], ["No"]]

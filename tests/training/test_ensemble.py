@@ -50,7 +50,7 @@ def test_it_is_measured_and_says_what_it_joins(member_runs, ensemble_run):
     best, result = metrics["best"]["measures"], evaluate(ensemble_run)
     assert {name: row["score"] for name, row in result["measures"].items()} == pytest.approx(best)
     assert best["ROUGE-L"] > 0
-    assert result["weights"] == f"best: 2 captioners together, CIDEr-D {best['CIDEr-D']:.4f}"
+    assert result["weights"] == f"best: 2 models together, CIDEr-D {best['CIDEr-D']:.4f}"
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_it_cannot_be_resumed(small_config, ensemble_run):
     "change, message",
     [
         ({"task": "vqa"}, "`two` is a vqa run"),
-        ({"model": {"members": 2}}, "`two` has `model.members` 2"),
+        ({"model": {"members": 2}}, "`two` cannot be joined: It has `model.members` 2"),
         ({"model": {"hidden_dim": 8}, "text": {"max_length": 9}}, "differ in text.max_length, model.hidden_dim"),
         ("vocabulary", "text.vocabulary=one/vocabulary.txt"),
         ("image encoder", "their image encoders differ"),
@@ -90,7 +90,7 @@ def test_runs_that_do_not_go_together_are_refused(member_runs, trained_run, tmp_
         for section, values in change.items():
             old = getattr(config, section)
             value = dataclasses.replace(old, **values) if isinstance(values, dict) else values
-            config = dataclasses.replace(config, **{section: value})
+            config = task.config = dataclasses.replace(config, **{section: value})
     elif change == "vocabulary":
         task.tokenizer = CaptionTokenizer(task.tokenizer.vocab[:-1])
     elif change == "image encoder":

@@ -111,12 +111,15 @@ def _join(run_dirs, members, run):
 def _check(run_dirs, members):
     """Raises `RunError` where runs cannot be one model."""
     for path, (config, task, *_) in zip(run_dirs, members, strict=True):
+        if config.task != members[0][0].task:
+            raise RunError(
+                f"`{path}` is a {config.task} run and `{run_dirs[0]}` a {members[0][0].task} run; an ensemble joins runs "
+                "of one task."
+            )
         try:
             task.join_settings(len(members))
         except RunError as error:
             raise RunError(f"`{path}` cannot be joined: {error}") from error
-        if config.task != members[0][0].task:
-            raise RunError(f"`{path}` is a {config.task} run and `{run_dirs[0]}` a {members[0][0].task} run.")
     config, task, model, _ = members[0]
     encoder = encoder_fingerprint(model.image_encoder)
     for path, (other, other_task, other_model, _) in zip(run_dirs[1:], members[1:], strict=True):
