@@ -113,8 +113,8 @@ def _check(run_dirs, members):
     for path, (config, task, *_) in zip(run_dirs, members, strict=True):
         if config.task != members[0][0].task:
             raise RunError(
-                f"`{path}` is a {config.task} run and `{run_dirs[0]}` a {members[0][0].task} run; an ensemble joins runs "
-                "of one task."
+                f"`{path}` is a {config.task} run and `{run_dirs[0]}` a {members[0][0].task} run; an ensemble joins "
+                "runs of one task."
             )
         try:
             task.join_settings(len(members))
