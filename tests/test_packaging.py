@@ -141,3 +141,13 @@ def test_installed_commands_work_from_any_folder(installed, tmp_path):
     assert all(path.startswith(str(installed.parent)) for path in where.split())
     assert "train" in _run(installed, tmp_path, "vl-keras", "--help")
     assert "savedmodel" in _run(installed, tmp_path, "vl-export", "--help")
+    configs = _run(installed, tmp_path, "vl-keras", "configs")
+    for path in (ROOT / "configs").rglob("*.yaml"):
+        assert path.relative_to(ROOT / "configs").with_suffix("").as_posix() in configs
+
+
+@pytest.mark.slow
+def test_installed_commands_train_and_export(installed, tmp_path):
+    _run(installed, tmp_path, "vl-keras", "train", "captioning/tiny", "--run-dir", "run", "--set", "training.epochs=1")
+    _run(installed, tmp_path, "vl-export", "savedmodel", "run", "--out", "models/captioner")
+    assert "caption_candidates" in _run(installed, tmp_path, "vl-export", "inspect", "models/captioner/1")
