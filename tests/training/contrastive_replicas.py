@@ -36,10 +36,9 @@ def batches(num_workers=1, worker=0):
 
 def train(strategy, loss, group):
     """Weights and losses after four updates, as a dict of arrays."""
-    from vl_keras.tasks.embedding.contrastive_model import ContrastiveModel
-
     from vl_keras.layers.similarity_scale import SimilarityScale
     from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES, INITIAL_SCALE_AND_BIAS
+    from vl_keras.models.contrastive_model import ContrastiveModel
     from vl_keras.training.batches import accumulated, distributed
     from vl_keras.training.optimizer import build_optimizer
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
-from vl_keras.tasks.embedding.contrastive_model import ContrastiveModel
 
 from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES
+from vl_keras.models.contrastive_model import ContrastiveModel
 
 B, K, D = 5, 3, 4
 
@@ -51,7 +51,8 @@ def test_an_image_that_cannot_be_read_changes_nothing_for_the_others(name):
 @pytest.mark.slow
 def test_two_replicas_train_as_one_device(tmp_path):
     """With each loss, batch by batch and several as one, where replicas have not as many texts."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    folders = Path(__file__).resolve().parents[2], Path(__file__).resolve().parents[1]  # of vl_keras and of replicas.py
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     command = [sys.executable, contrastive_replicas.__file__, "mirrored", "2", str(tmp_path / "out.npz")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

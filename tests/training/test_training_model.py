@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
-from vl_keras.training.training_model import TrainingModel
 
 from vl_keras.losses.caption_loss import CaptionLoss
+from vl_keras.models.training_model import TrainingModel
 from vl_keras.runs.strategy import keras_settings
 from vl_keras.training.batches import accumulated
 from vl_keras.training.optimizer import build_optimizer

@@ -32,9 +32,8 @@ def batches(num_workers=1, worker=0):
 
 def train(strategy_name):
     """Weights, averages and losses after four updates, as a dict of arrays; and the chief's word."""
-    from vl_keras.training.training_model import TrainingModel
-
     from vl_keras.losses.caption_loss import CaptionLoss
+    from vl_keras.models.training_model import TrainingModel
     from vl_keras.runs.strategy import from_chief, is_chief, make_strategy, use_jit
     from vl_keras.training.batches import accumulated, distributed
     from vl_keras.training.optimizer import build_optimizer, weight_averages

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from vl_keras.inference.rerank import Reranker
 
 from vl_keras.config import DataConfig, config_from_dict
 from vl_keras.errors import DataError, RunError
@@ -18,6 +17,7 @@ from vl_keras.metrics.retrieval_scores import scores_of_ranks
 from vl_keras.retrieval.querybank import Querybank
 from vl_keras.runs.load_run import load_run
 from vl_keras.tasks.embedding import evaluate_retrieval as module
+from vl_keras.tasks.embedding.reranker import Reranker
 
 pytestmark = pytest.mark.slow  # each trains a run of its task
 
