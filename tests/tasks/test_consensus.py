@@ -131,7 +131,7 @@ def test_a_split_that_is_in_the_memory_is_not_measured(loaded):
 def test_what_does_not_go_together_is_refused(member_runs, memory_folder, settings, small_config, tmp_path):
     _, task, model, _ = load_run(member_runs[0], overrides=settings)
     model.image_encoder.weights[0].assign_add(tf.ones_like(model.image_encoder.weights[0]))
-    for use in (task.recalling, task.serving_signatures, task.writer):
+    for use in (task.prepare, task.serving_signatures, task.writer):
         with pytest.raises(RetrievalError, match="differ in weights"):
             use(model)
     with pytest.raises(RetrievalError, match="nowhere` holds no memory"):
