@@ -7,6 +7,7 @@ A checkpoint stores each part as a list of variables in order, so names, shapes 
 import json
 from pathlib import Path
 
+import vl_keras  # noqa: F401  before TensorFlow  # isort: skip
 import tensorflow as tf
 import tf_keras as keras
 
