@@ -4,7 +4,6 @@ import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
 
 # isort: split
 import contextlib
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from export.publish import publishing
 from export.signatures import serving_functions
 from export.stored_weights import DTYPES, StoredWeights
 from export.warmup import write_warmup
+from vl_keras.config import config_to_dict
 from vl_keras.errors import first_line
 from vl_keras.runs.load_run import load_run
 from vl_keras.runs.run_dir import RunDir
@@ -118,7 +118,7 @@ def export_savedmodel(
             "warmup": {"records": records, "batch_sizes": list(batch_sizes)},
             "parity": parity._asdict(),
             "run": _describe_run(run_dir),
-            "config": dataclasses.asdict(config),
+            "config": config_to_dict(config),
             "exported": {key: value for key, value in describe_versions().items() if key != "command"},
             "files": _hashes(folder),
         }

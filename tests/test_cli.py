@@ -1,10 +1,13 @@
 """The command line: every command is a thin door, and what a user can mend costs one line."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ import pytest
 from vl_keras.cli.errors import run_command
 from vl_keras.cli.main import main
 from vl_keras.errors import EncoderError
+from vl_keras.tasks import TASKS
+from vl_keras.tasks.task import Task, TextInput
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = str(ROOT / "configs" / "captioning" / "tiny.yaml")
@@ -20,11 +25,15 @@ COMMANDS = (
     ["train"],
     ["evaluate"],
     ["predict"],
+    ["ensemble"],
+    ["make-memory"],
     ["extract"],
     ["data", "inspect"],
     ["index"],
     ["search"],
     ["make-bert"],
+    ["config"],
+    ["configs"],
 )
 
 
@@ -59,14 +68,24 @@ def test_help(command, capsys):
     text = capsys.readouterr().out
     assert text.startswith("usage: vl-keras")
     if command in COMMANDS:
-        assert f"example:\n  vl-keras {' '.join(command)} " in text
+        assert f"vl-keras {' '.join(command)}" in text.split("example:\n")[1]
 
 
-def test_help_does_not_wait_for_tensorflow():
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if re.match("    [a-z]", line)]
+    assert listed == list(dict.fromkeys(first for first, *_ in COMMANDS))
+
+
+def test_help_loads_nothing_heavy():
     code = (
         "import sys, vl_keras.cli.main as cli\n"
-        "try: cli.main(['train', '--help'])\n"
-        "finally: assert 'tensorflow' not in sys.modules"
+        f"for command in {[[], *COMMANDS]}:\n"
+        "    try: cli.main([*command, '--help'])\n"
+        "    except SystemExit as stop: assert stop.code == 0\n"
+        "heavy = {'tensorflow', 'tf_keras', 'tensorflow_datasets', 'numpy', 'PIL', 'matplotlib'}\n"
+        "assert not heavy.intersection(sys.modules), heavy.intersection(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
@@ -74,7 +93,10 @@ def test_help_does_not_wait_for_tensorflow():
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["train", "absent.yaml"], ["no config file `absent.yaml`"]),
+        (["train", "absent.yaml"], ["no config file `absent.yaml`", "vl-keras configs"]),
+        (["train", "captioning/shapse"], ["did you mean `captioning/shapes`"]),
+        (["config", "data.batch"], ["did you mean `data.batch_size`"]),
+        (["config", "--task", "other"], ["`task` must be one of captioning, ", "'other'"]),
         (["train", TINY, "--set", "training.epoch=3"], ["`training.epoch`", "did you mean `training.epochs`"]),
         (["train", TINY, "--set", "model.num_heads=5"], ["32", "5"]),
         (["train", TINY, "--set", *SMALL, "data.batch_size=11"], ["`data.batch_size` is 11", "only 10 images"]),
@@ -132,6 +154,54 @@ def test_train_names_the_run_after_the_config(replaced):
     assert call.kwargs["resume"] is True
 
 
+def test_a_shipped_experiment_is_trained_by_its_name(replaced, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call = replaced("vl_keras.training.train.train")
+    assert main(["train", "captioning/tiny", "--set", "training.epochs=7"]) == 0
+    config, run_dir = call.args
+    assert (config.training.epochs, config.model.hidden_dim, run_dir) == (7, 32, Path("runs/tiny"))
+
+
+def test_configs(capsys):
+    assert main(["configs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(
+        path.relative_to(ROOT / "configs").with_suffix("").as_posix() for path in (ROOT / "configs").rglob("*.yaml")
+    )
+    assert "captioning/shapes" in [line.split()[0] for line in lines] and max(map(len, lines)) <= 100
+
+
+def test_config(capsys):
+    assert main(["config", "data.batch_size"]) == 0
+    assert "data.batch_size  int  32\n      Images per step" in capsys.readouterr().out
+    assert main(["config", "model", "--task", "captioning"]) == 0
+    printed = capsys.readouterr().out
+    assert "model.decoder" in printed and "model.fusion" not in printed
+    assert main(["config", "--markdown"]) == 0
+    assert "| `data.batch_size` | int | `32` | be at least 1 |" in capsys.readouterr().out
+
+
+def test_an_installed_wheel_has_the_experiments(tmp_path):
+    source = tmp_path / "source"
+    for folder in ("vl_keras", "export", "configs"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("setup.py", "pyproject.toml", "README.md", "MANIFEST.in"):
+        shutil.copy(ROOT / file, source)
+    command = [sys.executable, "setup.py", "-q", "bdist_wheel", "--dist-dir", str(tmp_path)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    installed = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(installed)
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    command = [sys.executable, "-m", "vl_keras", "configs"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "captioning/shapes  " in done.stdout and "vqa/tiny  " in done.stdout
+    code = "import vl_keras.config as c; print(c.load_config('captioning/shapes').data.dataset, c.__file__)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"shapes {installed}")
+
+
 def test_predict(replaced, capsys):
     from vl_keras.inference.prediction import Prediction
 
@@ -143,11 +213,21 @@ def test_predict(replaced, capsys):
     assert main(["predict", "run", "--image", "a.jpg", "b.jpg", "--image", "c", *options]) == 0
     assert call.args == ("run", ["a.jpg", "b.jpg", "c"])
     call.kwargs.pop("report")(Prediction("a.jpg", "ok", "a dog"))
-    asked = {"context": "at the sea", "questions": ["what?", "is it red?"], "texts": ["a dog"]}
-    assert call.kwargs == {**asked, "explain": "e.png", "out": "o.jsonl", "overrides": [], "weights": "ema"}
+    asked = {"context": ["at the sea"], "question": ["what?", "is it red?"], "text": ["a dog"]}
+    assert call.kwargs == {"inputs": asked, "explain": "e.png", "out": "o.jsonl", "overrides": [], "weights": "ema"}
     printed = capsys.readouterr()
     assert printed.out == "a.jpg\ta dog\n"
     assert printed.err == "1 of 2 images could not be read:\n  b.jpg: bad\n"
+
+
+def test_a_task_brings_its_option_of_predict(replaced, monkeypatch):
+    class Singing(Task):
+        inputs = (TextInput("melody", "melody of the song"),)
+
+    monkeypatch.setitem(TASKS, "singing", Singing)
+    call = replaced("vl_keras.inference.predict.predict", [])
+    main(["predict", "run", "--image", "a.jpg", "--melody", "c d e"])
+    assert call.kwargs["inputs"]["melody"] == ["c d e"]
 
 
 def test_predict_prints_a_name_that_is_not_utf8_as_it_is(replaced, capfdbinary):
@@ -217,7 +297,7 @@ def test_sigterm_ends_a_command_with_a_word(monkeypatch, capsys):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(20)
 
-    monkeypatch.setattr("vl_keras.cli.main._train", work)
+    monkeypatch.setattr("vl_keras.cli.train.run", work)
     before = signal.getsignal(signal.SIGTERM)
     assert main(["train", "config.yaml"]) == 143
     assert capsys.readouterr().err == "vl-keras: stopped.\n"
@@ -257,16 +337,17 @@ def test_extract_then_inspect(tmp_path, capsys):
     assert "Leaks between splits: " in capsys.readouterr().out
 
 
-def test_the_installed_command_runs():
+@pytest.mark.parametrize("module, name", [("vl_keras", "vl-keras"), ("vl_keras.cli.main", "vl-keras")])
+def test_the_command_runs_as_a_module(module, name):
     done = subprocess.run(
-        [sys.executable, "-m", "vl_keras.cli.main", "--version"],
+        [sys.executable, "-m", module, "--version"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.startswith("vl-keras ")
+    assert done.stdout.startswith(f"{name} ")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ ALLOWED = {
     "errors": set(),
     "json_files": {"errors"},
     "progress": set(),
+    "quiet": set(),
     "config": _FILES,
     "layers": set(),
     "losses": set(),
@@ -35,7 +36,7 @@ ALLOWED = {
     "training": _BELOW_RUNS | {"runs"},
     "inference": _BELOW_RUNS | {"runs"},
     "search": _BELOW_RUNS | {"runs", "inference"},
-    "cli": _BELOW_RUNS | {"runs", "training", "inference", "search"},
+    "cli": _BELOW_RUNS | {"runs", "training", "inference", "search", "quiet"},
     "__main__": {"cli"},
 }
 

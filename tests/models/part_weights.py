@@ -7,6 +7,7 @@ A checkpoint stores each part as a list of variables in order, so names, shapes 
 import json
 from pathlib import Path
 
+import vl_keras  # noqa: F401  before TensorFlow  # isort: skip
 import tensorflow as tf
 import tf_keras as keras
 
@@ -56,7 +57,7 @@ def tiny_model(task, marks=()):
     if task == "free_form_vqa":
         return build_answer_writer(image, text, _VOCABULARY, max_length=config.generation.max_length, **settings)
     if task == "retrieval":
-        return build_dual_encoder(image, text, config.retrieval.embedding_dim, log_scale=1.0, **settings)
+        return build_dual_encoder(image, text, config.sections["retrieval"].embedding_dim, log_scale=1.0, **settings)
     settings |= {"fusion": model.fusion, "all_pairs": "all_pairs" in marks}
     return build_pair_classifier(image, text, _ANSWERS if task == "vqa" else 1, **settings)
 

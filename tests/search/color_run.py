@@ -3,13 +3,12 @@
 An image's vector is the mean colour of its four quarters; a text's is the colour it names, everywhere.
 """
 
-import dataclasses
 import time
 from pathlib import Path
 
 import tensorflow as tf
 
-from vl_keras.config import Config, DataConfig, config_from_dict
+from vl_keras.config import Config, config_from_dict
 from vl_keras.errors import RunError
 
 COLORS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
@@ -64,8 +63,8 @@ def load_color_run(run_dir, weights="auto", overrides=(), seconds=0.0):
         raise RunError(f"`{run_dir}` holds no run: it has no config.yaml.")
     if path.read_text() == "none":
         return Config(task="captioning"), PlainTask(), None, "best"
-    plain = Config(task="retrieval", data=dataclasses.replace(DataConfig(), image_size=SIZE))
-    config = config_from_dict(dataclasses.asdict(plain), overrides)
+    values = {"task": "retrieval", "data": {"image_size": list(SIZE)}}
+    config = config_from_dict(values, overrides)
     return config, ColorTask(float(path.read_text()), config.sections["retrieval"], seconds), None, "best"
 
 

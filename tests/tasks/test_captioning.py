@@ -179,7 +179,9 @@ def test_word_vectors_start_from_a_bert(tiny_config, hub_bert, tmp_path, members
 def test_word_vectors_that_cannot_be(tiny_config, hub_bert, task_config):
     with pytest.raises(ConfigError, match="both its `encoder` and its `preprocessor`"):
         tiny_config("text.word_vectors.encoder=somewhere")
-    with pytest.raises(ConfigError, match="is for captioning"):
+    with pytest.raises(
+        ConfigError, match="`text.word_vectors.encoder` does nothing for the task matching .it is for captioning"
+    ):
         task_config("matching", "text.word_vectors.encoder=a", "text.word_vectors.preprocessor=b")
     with pytest.raises(EncoderError, match="`text.word_vectors.encoder` is `nowhere`"):
         preprocessor = hub_bert[1].split("=")[1]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from vl_keras.errors import VlKerasError
+from vl_keras.quiet import quiet_tensorflow
 
 
 def run_command(program: str, function: Callable[[], int | None], failed: int = 2) -> int:
@@ -37,7 +38,7 @@ def run_command(program: str, function: Callable[[], int | None], failed: int = 
     if isinstance(sys.stdout, io.TextIOWrapper):  # print file names that are not UTF-8 byte for byte
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
-        with _sigterm_interrupts():
+        with _sigterm_interrupts(), quiet_tensorflow():
             status = function() or 0
             sys.stdout.flush()
             return status

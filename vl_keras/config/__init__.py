@@ -1,6 +1,7 @@
 """Settings of an experiment: what there is, what each may be, and how they are read."""
 
-from vl_keras.config.loader import config_from_dict, load_config, save_config
+from vl_keras.config.keys import values_of
+from vl_keras.config.loader import config_from_dict, config_to_dict, load_config, save_config
 from vl_keras.config.rules import check_config
 from vl_keras.config.schema import (
     AugmentConfig,
@@ -8,15 +9,12 @@ from vl_keras.config.schema import (
     DataConfig,
     GenerationConfig,
     ImageEncoderConfig,
-    MatchingConfig,
     ModelConfig,
-    RetrievalConfig,
     SelfCriticalConfig,
     ShapesConfig,
     TextConfig,
     TextEncoderConfig,
     TrainingConfig,
-    VqaConfig,
     WordVectorsConfig,
 )
 from vl_keras.errors import ConfigError
@@ -28,18 +26,17 @@ __all__ = [
     "DataConfig",
     "GenerationConfig",
     "ImageEncoderConfig",
-    "MatchingConfig",
     "ModelConfig",
-    "RetrievalConfig",
     "SelfCriticalConfig",
     "ShapesConfig",
     "TextConfig",
     "TextEncoderConfig",
     "TrainingConfig",
-    "VqaConfig",
     "WordVectorsConfig",
     "check_config",
     "config_from_dict",
+    "config_to_dict",
     "load_config",
     "save_config",
+    "values_of",
 ]

@@ -3,7 +3,9 @@
 Rules that join several settings stand in `rules.py`; a task's own sections stand with the task.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from vl_keras.config.setting import (
     BELOW_ONE,
@@ -186,52 +188,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class VqaConfig:
-    """Visual question answering."""
-
-    num_answers: int = setting(3000, "Candidate answers: the most frequent ones of the training split.", at_least(2))
-    target_accuracy: float = setting(
-        0.0,
-        "Withholds answers whose confidence is below the threshold at which the development split reaches this "
-        "accuracy; 0 withholds none.",
-        PROBABILITY,
-    )
-
-
-@dataclass(frozen=True)
-class MatchingConfig:
-    """Image-text matching."""
-
-    negatives: str = setting(
-        "random",
-        "Where pairs that do not match come from. random: captions of any other image; nearest: of images that look "
-        "alike; batch: each text with every other image of the batch; hardest: those of the batch that the model "
-        "scores highest; given: the labels in the data.",
-        one_of("random", "nearest", "batch", "hardest", "given"),
-    )
-    neighbours: int = setting(50, "Nearest images of each image that `nearest` draws from.", at_least(1))
-
-
-@dataclass(frozen=True)
-class RetrievalConfig:
-    """Images and texts in one embedding space."""
-
-    loss: str = setting("info_nce", "Contrastive loss.", one_of("info_nce", "sigmoid_pairwise", "hardest_triplet"))
-    embedding_dim: int = setting(512, "Width of the shared space.", at_least(1))
-    temperature: float = setting(0.07, "Initial value of the learned temperature.", above(0))
-    margin: float = setting(0.2, "Margin of the triplet loss.", at_least(0))
-    querybank: int = setting(
-        0,
-        "Training image-caption pairs for querybank normalisation (hubness correction); 0 switches it off.",
-        at_least(0),
-    )
-    rerank_with: str = setting(
-        "", "Run of the matching task whose scores, added to the similarities, re-rank the first candidates."
-    )
-    rerank_candidates: int = setting(20, "Candidates that are re-ranked.", at_least(1))
-
-
-@dataclass(frozen=True)
 class SelfCriticalConfig:
     """A second phase of training: self-critical sequence training (Rennie et al., 2017)."""
 
@@ -321,21 +277,19 @@ class GenerationConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One experiment."""
+    """One experiment.
 
-    task: str = setting("captioning", "What the model learns to do.")
+    Attributes:
+        sections: the task's own sections by name, e.g. `config.sections["vqa"].num_answers`; in YAML they are top-level
+            keys like the others.
+    """
+
+    task: str = setting("captioning", "What the model learns to do; see `vl-keras configs` for an example of each.")
     data: DataConfig = section(DataConfig)
     text: TextConfig = section(TextConfig)
     image_encoder: ImageEncoderConfig = section(ImageEncoderConfig)
     text_encoder: TextEncoderConfig = section(TextEncoderConfig)
     model: ModelConfig = section(ModelConfig)
-    vqa: VqaConfig = section(VqaConfig)
-    matching: MatchingConfig = section(MatchingConfig)
-    retrieval: RetrievalConfig = section(RetrievalConfig)
     training: TrainingConfig = section(TrainingConfig)
     generation: GenerationConfig = section(GenerationConfig)
-
-    @property
-    def sections(self) -> dict:
-        """The sections of the tasks' own settings."""
-        return {"vqa": self.vqa, "matching": self.matching, "retrieval": self.retrieval}
+    sections: Mapping[str, Any] = field(default_factory=dict)

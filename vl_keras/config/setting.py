@@ -4,6 +4,21 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import Any, NamedTuple
 
+from vl_keras.errors import ConfigError
+
+
+class SettingError(ConfigError):
+    """A fault in one setting.
+
+    Args:
+        key: the setting's full key; `load_config` finds the file that holds it.
+        message: names the key, the rule and the value.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
 
 class Rule(NamedTuple):
     """What a value must satisfy.

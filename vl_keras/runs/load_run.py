@@ -39,13 +39,13 @@ def load_run(
     run = RunDir(run_dir)
     if not run.config_file.exists():
         raise RunError(f"`{run.path}` holds no run: it has no config.yaml.")
-    trained = load_config(run.config_file)
+    trained = load_config(run.config_file, of_run=True)
     task_class = TASKS[trained.task]
     for override in overrides:
         if not override.strip().startswith(task_class.run_settings):
             names = ", ".join(name if not name.endswith((".", "_")) else f"{name}…" for name in task_class.run_settings)
             raise RunError(f"For a trained run of the task {trained.task}, only {names} can be set; got `{override}`.")
-    config = load_config(run.config_file, [*overrides, *run.text_module_settings()])
+    config = load_config(run.config_file, [*overrides, *run.text_module_settings()], of_run=True)
     task = task_class(
         config,
         load_weights=False,  # the run has its own, in its folder or in its checkpoint
@@ -84,7 +84,7 @@ def _restore(run: RunDir, task: Task, model: Any, weights: str) -> str:
         return f"best: {run.read_metrics()['best']['which']}"
     step = int(tf.train.load_variable(str(path), "step/.ATTRIBUTES/VARIABLE_VALUE"))
     if weights == "ema":
-        if not load_config(run.config_file).training.ema_decay:
+        if not load_config(run.config_file, of_run=True).training.ema_decay:
             raise RunError(f"`{run.path}` keeps no moving average (`training.ema_decay` is 0); take last or best.")
         trained = trained_weights(model.training_model, values)
         _read(path, averages=trained)

@@ -1,7 +1,6 @@
 """The folder of one training run: everything that explains it and that is needed to use or to continue it."""
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import os
@@ -14,7 +13,7 @@ import tensorflow as tf
 import tensorflow_hub as hub
 from tqdm import tqdm
 
-from vl_keras.config import load_config, save_config
+from vl_keras.config import load_config, save_config, values_of
 from vl_keras.encoders.text_encoder import module_path
 from vl_keras.errors import RunError, written
 from vl_keras.json_files import read_json, write_json
@@ -177,7 +176,7 @@ class RunDir:
 
 def check_same_run(run, task):
     """Raises `RunError`, naming what differs, where a run directory is not that of this config and data."""
-    before = load_config(run.config_file)
+    before = load_config(run.config_file, of_run=True)
     if run.last_checkpoint(task.phase_names) is None and tf.train.latest_checkpoint(str(run.best)):
         raise RunError(
             f"`{run.path}` joins other runs and was not trained itself, so there is nothing to resume. Start a new run "
@@ -185,8 +184,8 @@ def check_same_run(run, task):
         )
     names = [name for name in differences(before, task.config) if name not in _FREE_TO_CHANGE]
     if names:
-        old, new = _flat(before), _flat(task.config)
-        lines = "".join(f"\n  {name}: {old[name]!r} there, {new[name]!r} now" for name in names)
+        old, new = values_of(before), values_of(task.config)
+        lines = "".join(f"\n  {name}: {old.get(name)!r} there, {new.get(name)!r} now" for name in names)
         raise RunError(
             f"`{run.path}` is a run with other settings:{lines}\nResume it with its own, or start a new run directory "
             f"from its weights (--init-from {run.path})."
@@ -207,18 +206,7 @@ def _fingerprints(task):
     }
 
 
-def _flat(config, prefix=""):
-    values = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            values.update(_flat(value, f"{prefix}{field.name}."))
-        else:
-            values[f"{prefix}{field.name}"] = value
-    return values
-
-
 def differences(before, after):
     """Names, as `section.key`, of the settings in which two `Config`s differ."""
-    old, new = _flat(before), _flat(after)
-    return [name for name in new if old[name] != new[name]]
+    old, new = values_of(before), values_of(after)
+    return [name for name in {**new, **old} if old.get(name) != new.get(name)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vl_keras.config import GenerationConfig
+from vl_keras.config import Config, GenerationConfig
 from vl_keras.errors import ConfigError, RunError
 from vl_keras.tasks.phase_plan import PhasePlan
 from vl_keras.tasks.task import Evaluation, Task, TextInput
@@ -46,6 +46,15 @@ class CaptioningTask(Task):
         """Every caption of the training split, as written."""
         source = self.source(self.config.data.train_split)
         return [caption for captions in source.captions for caption in captions]
+
+    @classmethod
+    def check_settings(cls, config: Config) -> None:
+        super().check_settings(config)
+        if config.text_encoder.encoder and config.data.context == "none":
+            raise ConfigError(
+                "`text_encoder.encoder` is set but `data.context` is none, so it would read nothing; set "
+                "`data.context` to field or caption_words, or leave the encoder empty."
+            )
 
     def check_data(self) -> None:
         """As of `Task`; raises `RetrievalError` too if `generation.memory` is damaged or knows the dev split."""

@@ -60,6 +60,7 @@ class RetrievalTask(TextTask):
     """A dual encoder trained with one of `CONTRASTIVE_LOSSES` on images and their captions."""
 
     sections = {"retrieval": RetrievalSettings}
+    min_layers = 0
     unused_settings = (
         *TextTask.unused_settings,
         "model.decoder",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from vl_keras.config import Config
-from vl_keras.errors import DataError, RunError
+from vl_keras.errors import ConfigError, DataError, RunError
 from vl_keras.tasks.described import dataset_name
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Task:
     """
 
     sections: ClassVar[Mapping[str, type]] = {}  # the task's own settings: name of the section -> dataclass
+    min_layers: ClassVar[int] = 1  # smallest `model.num_layers`
     unused_settings: ClassVar[tuple[str, ...]] = ()  # settings that have no effect; a name ending in "." is a prefix
     run_settings: ClassVar[tuple[str, ...]] = ("data.",)  # prefixes of settings that may be set for a trained run
     inputs: ClassVar[tuple[TextInput, ...]] = ()  # texts that a prediction reads beside an image
@@ -104,6 +105,15 @@ class Task:
     def settings(self) -> Any:
         """The task's own section of settings, an instance of the first of `sections`."""
         return self.config.sections[next(iter(self.sections))]
+
+    @classmethod
+    def check_settings(cls, config: Config) -> None:
+        """Raises `ConfigError` if settings do not go together for this task; called whenever a config is read."""
+        if config.model.num_layers < cls.min_layers:
+            raise ConfigError(
+                f"`model.num_layers` must be at least {cls.min_layers} for the task {config.task}; got "
+                f"{config.model.num_layers}."
+            )
 
     # Data
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.config import config_from_dict, load_config, save_config
+from vl_keras.config import config_from_dict, config_to_dict, load_config, save_config
 from vl_keras.encoders.image_encoder import encoder_fingerprint
 from vl_keras.errors import RunError
 from vl_keras.json_files import write_json
@@ -74,7 +74,7 @@ def ensemble(
 def _join(run_dirs, members, run):
     first_config, first_task, _, _ = members[0]
     config = config_from_dict(
-        dataclasses.asdict(first_config),
+        config_to_dict(first_config),
         [*first_task.join_settings(len(members)), "training.epochs=0"],  # not trained here
     )
     jit_compile = use_jit(config.training.jit_compile, tf.distribute.get_strategy())
@@ -103,7 +103,7 @@ def _join(run_dirs, members, run):
         task.source(split).quarantine.save(run.quarantine_file)
     run.write_settings(task, model)
     # The first run's modules have been copied; the setting stays what it was there, not where its copies lie.
-    kept = load_config(RunDir(run_dirs[0]).config_file).text_encoder
+    kept = load_config(RunDir(run_dirs[0]).config_file, of_run=True).text_encoder
     save_config(dataclasses.replace(config, text_encoder=kept), run.config_file)
     return result
 

@@ -7,11 +7,13 @@ import os
 import sys
 
 import tensorflow_datasets as tfds
+from tqdm import tqdm
 
 from vl_keras.data.builders.example import example_features, image_problem
 from vl_keras.errors import DataError
 
 _log = logging.getLogger(__name__)
+tfds.disable_progress_bar()  # its bars name temporary files; a builder shows one of its own
 
 
 class ExampleBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -91,7 +93,7 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
 
     def _generate_examples(self, split, examples):
         count = 0
-        for example in examples:
+        for example in tqdm(examples, split, unit=" examples", leave=False, disable=not sys.stderr.isatty()):
             problem = image_problem(example["image"])
             if problem:
                 self.skip(split, example["image_id"], problem)

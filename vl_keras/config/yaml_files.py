@@ -1,0 +1,62 @@
+"""Strict YAML: what would be read only in part is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vl_keras.errors import ConfigError
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a section; YAML would keep the last one and drop what the first holds.
+
+    Words such as on and off stay words, as in YAML 1.2, because some settings have them among their choices;
+    `values.convert` turns them into booleans for settings that are booleans.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  never changed
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        known = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in known:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"`{key.value}` stands twice", problem_mark=key.start_mark
+                )
+            known.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a file.
+
+    Raises:
+        ConfigError: the file is no YAML in UTF-8, or holds something else than keys and values.
+        OSError: the file cannot be read.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{path}` is no YAML in UTF-8: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"`{path}` must hold keys and values; it holds a {type(values).__name__}.")
+    return values
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """The value of a text in YAML; raises `ConfigError`, whose message starts with `what`."""
+    try:
+        return yaml.load(text, _StrictLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} is no YAML: {error}") from None
+
+
+def write_yaml(values: dict[str, Any], path: str | Path) -> None:
+    """Writes a nested dict in its own order."""
+    Path(path).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
