@@ -1,7 +1,8 @@
-"""One line of progress: a bar on a terminal, a line every half minute in a log."""
+"""Progress of long work: a bar on a terminal, a line every half minute in a log."""
 
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -9,49 +10,54 @@ _LOG_SECONDS = 30
 
 
 class Progress:
-    """Shows how far something is; a context manager.
+    """Shows the progress of work; a context manager.
 
     Args:
-        name: what is going on, e.g. "epoch 3/20".
-        total: units in all.
-        unit: e.g. "step".
+        name: name of the work, e.g. "epoch 3/20".
+        total: number of units.
+        unit: name of a unit, e.g. "step".
         initial: units that were done before.
-        show: false: silent.
+        show: whether to show anything.
     """
 
-    def __init__(self, name, total, unit="step", initial=0, show=True):
+    def __init__(self, name: str, total: int, unit: str = "step", initial: int = 0, show: bool = True) -> None:
         self.name, self.total, self.unit, self.done = name, total, unit, initial
         self._initial = initial
-        self._started = self._said = time.monotonic()
+        self._started = self._shown = time.monotonic()
         self._show = show
         terminal = show and sys.stderr.isatty()
         self._bar = tqdm(total=total, initial=initial, desc=name, unit=unit, leave=False) if terminal else None
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
     @property
-    def seconds(self):
-        """Since it began."""
+    def seconds(self) -> float:
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
-    def to(self, done, note=None):
-        """Shows that `done` units are done; `note`, a function, gives what is written beside it, e.g. the loss."""
+    def to(self, done: int, note: Callable[[], str] | None = None) -> None:
+        """Shows that `done` units are done.
+
+        Args:
+            done: number of units, `initial` included.
+            note: function that returns a text to show with it, e.g. the loss; it is called only when it is shown.
+        """
         if self._bar is not None:
-            if note is not None and time.monotonic() - self._said > 0.5:
-                self._said = time.monotonic()
+            if note is not None and time.monotonic() - self._shown > 0.5:
+                self._shown = time.monotonic()
                 self._bar.set_postfix_str(note(), refresh=False)
             self._bar.update(done - self.done)
         self.done = done
-        if self._show and self._bar is None and time.monotonic() - self._said >= _LOG_SECONDS:
-            self._said = time.monotonic()
-            self._say(note() if note is not None else "")
+        if self._show and self._bar is None and time.monotonic() - self._shown >= _LOG_SECONDS:
+            self._shown = time.monotonic()
+            self._print(note() if note is not None else "")
 
-    def _say(self, note):
+    def _print(self, note: str) -> None:
         rate = (self.done - self._initial) / max(self.seconds, 1e-9)
         left = (self.total - self.done) / max(rate, 1e-9)
         parts = [f"{self.unit} {self.done}/{self.total}", note, f"{rate:.3g} {self.unit}s/s", f"{left:.0f} s left"]

@@ -131,7 +131,7 @@ def test_what_is_missing_or_broken_is_named(tmp_path):
         open_source(config, "train")
     (tmp_path / "train" / "images").mkdir(parents=True)
     (tmp_path / "train" / "images" / "0.png").write_bytes(photo(0, kind="PNG"))
-    for content, message in ((b"[[", "questions.json.*no JSON"), (b"{}", "train/questions.json must be a list")):
+    for content, message in ((b"[[", "questions.json.*not JSON"), (b"{}", "train/questions.json must be a list")):
         (tmp_path / "train" / "questions.json").write_bytes(content)
         with pytest.raises(DataError, match=message):
             open_source(config, "train")

@@ -1,10 +1,10 @@
-"""The content words of captions, which can serve as an image's context, and what a mirrored image's captions say."""
+"""Content words of captions, which can serve as an image's context, and captions of mirrored images."""
 
 import hashlib
 import re
 import unicodedata
 
-# English function words, and "there is" words that say nothing of what is seen.
+# English function words, and words such as "there" that do not describe the image.
 STOP_WORDS = frozenset(
     """a about above across after again against all along also am among an and another any are around as at away be
     because been before behind being below beneath beside between both but by can could did do does doing down during
@@ -19,8 +19,8 @@ _SIDES = {"left": "right", "right": "left"}
 _SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
-def content_words(caption):
-    """The words of `caption` (`str`) without stop words and punctuation, lower case, each once, joined by spaces."""
+def content_words(caption: str) -> str:
+    """The words of a caption without stop words, punctuation and repetitions, in lower case, joined by spaces."""
     letters = (
         " " if unicodedata.category(character)[0] in "PSZC" and character not in "'’-" else character
         for character in caption.lower()
@@ -29,11 +29,11 @@ def content_words(caption):
     return " ".join(dict.fromkeys(word for word in words if word and word not in STOP_WORDS))
 
 
-def set_aside_caption(image_id, caption_count):
-    """Which of an image's captions becomes its context at evaluation: follows from its id alone.
+def set_aside_caption(image_id: str, caption_count: int) -> int:
+    """Chooses the caption of an image that becomes its context at evaluation; the choice depends on the id alone.
 
     Returns:
-        Index from 0, or -1 where the image has fewer than two captions: its only one stays its reference.
+        Index from 0, or -1 for an image with fewer than two captions: a single caption stays its reference.
     """
     if caption_count < 2:
         return -1
@@ -41,10 +41,10 @@ def set_aside_caption(image_id, caption_count):
     return int.from_bytes(digest, "little") % caption_count
 
 
-def swap_sides(text):
-    """`text` with the whole words "left" and "right" exchanged, as a mirrored image needs; capitals are kept."""
+def swap_sides(text: str) -> str:
+    """Exchanges the words "left" and "right", for the caption of a mirrored image; capitals are kept."""
 
-    def other(match):
+    def other(match: re.Match[str]) -> str:
         word = match.group()
         swapped = _SIDES[word.lower()]
         return swapped.upper() if word.isupper() else swapped.capitalize() if word[0].isupper() else swapped

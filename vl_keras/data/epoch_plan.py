@@ -1,27 +1,32 @@
-"""The order of one epoch, computed from `(seed, epoch)` alone: any step can be taken up without the steps before it."""
+"""The order of one epoch, computed from `(seed, epoch)` alone, so that training can resume at any step."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-# Batches whose images are sorted together by caption length: enough to make lengths alike, few enough to keep the mix.
+# Images of this many batches are sorted together by caption length: enough for similar lengths in a batch, few enough
+# to keep the order random.
 _BATCHES_SORTED_TOGETHER = 40
 
 
 @dataclass(frozen=True)
 class PlanRules:
-    """What an epoch's order depends on besides `(seed, epoch)`.
+    """Settings that determine an epoch's order, together with the number of the epoch.
 
     Attributes:
-        batch_size, captions_per_image: images per step and captions of each (K).
-        lengths: rising caption lengths that batches are padded to; the last is the longest allowed.
-        views: cached versions of each image to choose among.
-        flip: mirror half of the images.
-        view_flips: `(images, views)` bool, which cached images are mirrored; then `flip` is not asked.
-        set_aside: one caption of each image that has two or more becomes its context, not a target.
-        context_dropout: chance that an image is shown an empty context.
-        negatives: texts of other images that follow an image's own K.
-        neighbours: `(images, n)` images that these are drawn from; None: any other image.
+        seed: seed of the order.
+        batch_size: B, images per step.
+        captions_per_image: K, captions of each image.
+        lengths: caption lengths to which batches are padded, in ascending order; the last is the longest allowed.
+        views: number of cached versions of each image.
+        flip: whether half of the images are mirrored.
+        view_flips: `(images, views)` bool, which cached versions are mirrored; replaces `flip`.
+        set_aside: whether one caption of each image with two or more becomes its context instead of a target.
+        context_dropout: probability that an image's context is replaced by an empty one.
+        negatives: number of texts of other images, which follow an image's own K captions.
+        neighbours: `(images, n)` images to draw negatives from; None: any other image.
     """
 
     seed: int
@@ -39,16 +44,16 @@ class PlanRules:
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """One epoch. Captions are numbered through all images; -1 is none.
+    """The order of one epoch. Captions are numbered through all images; -1 is no caption.
 
     Attributes:
         images: `(steps, B)` image indices, each at most once.
-        captions: `(steps, B, K)` caption numbers, in random order; then, of the third axis, those of the negatives.
+        captions: `(steps, B, K + negatives)` caption numbers: an image's own in random order, then the negatives.
         contexts: `(steps, B)` caption numbers set aside as context.
         lengths: `(steps,)` caption length L of each step.
         views: `(steps, B)` cached version of each image.
-        flips: `(steps, B)` bool, mirrored images.
-        dropped: `(steps, B)` bool, contexts shown empty.
+        flips: `(steps, B)` bool, which images are mirrored.
+        dropped: `(steps, B)` bool, which contexts are replaced by an empty one.
         seeds: `(steps, B, 2)` int32 seeds of each image's random operations.
     """
 
@@ -62,22 +67,22 @@ class EpochPlan:
     seeds: np.ndarray
 
 
-def plan_epoch(rules, caption_counts, caption_tokens, epoch):
-    """The `EpochPlan` of an epoch: `len(caption_counts) // batch_size` steps; images left over wait for another epoch.
+def plan_epoch(rules: PlanRules, caption_counts: np.ndarray, caption_tokens: np.ndarray, epoch: int) -> EpochPlan:
+    """Plans an epoch of `len(caption_counts) // batch_size` steps; the images left over are not in this epoch.
 
-    Images are shuffled; runs of some tens of batches are sorted by the longest chosen caption and cut into batches, so
-    that a batch pads little; then the batches are shuffled.
+    Images are shuffled. Runs of some tens of batches are sorted by the longest chosen caption and cut into batches, so
+    that batches need little padding; then the batches are shuffled.
 
     Args:
-        rules: `PlanRules`.
-        caption_counts: `(images,)` captions of each image.
-        caption_tokens: `(captions,)` tokens of each caption, the end token included.
-        epoch: number from 0.
+        rules: settings of the order.
+        caption_counts: `(images,)` number of captions of each image.
+        caption_tokens: `(captions,)` number of tokens of each caption, including the end token.
+        epoch: number of the epoch, from 0.
     """
     count, size = len(caption_counts), rules.batch_size
     steps = count // size
 
-    def random(purpose):  # streams of their own, so that one setting does not move what another draws
+    def random(purpose: int) -> np.random.Generator:  # separate streams: a setting does not change others' numbers
         return np.random.default_rng([rules.seed % 2**63, epoch, purpose])
 
     captions, contexts = _choose_captions(rules, caption_counts, random(0))
@@ -116,19 +121,21 @@ def plan_epoch(rules, caption_counts, caption_tokens, epoch):
     )
 
 
-def caption_lengths(length_buckets, max_length):
-    """The lengths that batches are padded to: the buckets below `max_length`, then `max_length` itself."""
+def caption_lengths(length_buckets: Iterable[int], max_length: int) -> tuple[int, ...]:
+    """The lengths to which batches are padded: the buckets below `max_length`, then `max_length` itself."""
     return (*(length for length in length_buckets if length < max_length), max_length)
 
 
-def choose_negatives(caption_counts, count, random, neighbours=None):
-    """Captions of other images for each image.
+def choose_negatives(
+    caption_counts: ArrayLike, count: int, random: np.random.Generator, neighbours: np.ndarray | None = None
+) -> np.ndarray:
+    """Draws captions of other images for each image.
 
     Args:
-        caption_counts: `(images,)` captions of each image; captions are numbered through all images.
-        count: N of each image.
-        random: NumPy generator.
-        neighbours: `(images, n)` images to draw from; None: all others that have captions, each as likely.
+        caption_counts: `(images,)` number of captions of each image; captions are numbered through all images.
+        count: N, the number of captions to draw for each image.
+        random: random generator.
+        neighbours: `(images, n)` images to draw from; None: all others that have captions, with equal probability.
 
     Returns:
         `(images, N)` caption numbers; -1 where there is no image to draw from.
@@ -140,7 +147,7 @@ def choose_negatives(caption_counts, count, random, neighbours=None):
         other = np.take_along_axis(neighbours, random.integers(neighbours.shape[1], size=(len(counts), count)), axis=1)
     else:
         there = np.flatnonzero(counts)
-        # One place less for an image that has captions itself, and its own place is stepped over.
+        # An image that has captions itself has one place less to draw from, and its own place is skipped.
         own = np.where(counts > 0, np.searchsorted(there, images[:, 0]), len(there))[:, np.newaxis]
         room = np.maximum(len(there) - (own < len(there)), 1)
         place = random.integers(0, np.broadcast_to(room, (len(counts), count)))
@@ -150,8 +157,10 @@ def choose_negatives(caption_counts, count, random, neighbours=None):
     return np.where((other >= 0) & (counts[other] > 0), number, -1)
 
 
-def _choose_captions(rules, caption_counts, random):
-    """`(images, K)` caption numbers and `(images,)` contexts, by shuffling the captions within every image."""
+def _choose_captions(
+    rules: PlanRules, caption_counts: ArrayLike, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """`(images, K)` caption numbers and `(images,)` contexts, by shuffling the captions of every image."""
     caption_counts = np.asarray(caption_counts, np.int64)
     owner = np.repeat(np.arange(len(caption_counts)), caption_counts)
     first = np.cumsum(caption_counts) - caption_counts

@@ -1,6 +1,7 @@
-"""Images that are in two splits: by name, by content, or so alike that one is a copy of the other."""
+"""Images that are in two splits: with the same id, the same content, or nearly the same pixels."""
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,13 @@ from PIL import Image
 from vl_keras.data.open_image import open_image
 
 _THUMBNAIL = 16  # pixels each way
-_MAX_BITS = 3  # of the 64 of the difference hash
-_MAX_MEAN, _MAX_ANY = 4.0, 32  # levels of 0..255 between thumbnails that count as alike: on average, and in any place
+_MAX_BITS = 3  # largest number of different bits, of the 64 of the difference hash, in near-identical images
+_MAX_MEAN, _MAX_ANY = 4.0, 32  # largest difference of their thumbnails, in levels of 0..255: mean, and in any place
 
 
 @dataclass(frozen=True)
 class ImageMark:
-    """What is kept of an image for comparisons; height and width in pixels as stored, size in bytes."""
+    """Features of an image for comparisons; height and width in pixels as stored, size in bytes."""
 
     height: int
     width: int
@@ -26,32 +27,44 @@ class ImageMark:
     thumbnail: np.ndarray  # (16, 16, 3) uint8
 
 
-def mark_image(content, size):
-    """The `ImageMark` of a file's bytes, which it decodes; `size` is (height, width). Raises as `open_image`."""
+def mark_image(content: bytes, size: tuple[int, int]) -> ImageMark:
+    """Decodes an image and computes its `ImageMark`.
+
+    Args:
+        content: bytes of the file.
+        size: `(height, width)` as stored.
+
+    Raises:
+        ValueError, OSError, …: the image cannot be decoded; see `open_image`.
+    """
     kind, image = open_image(content, 4 * _THUMBNAIL)
     small = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
-    return ImageMark(
-        *size, len(content), kind, hashlib.sha256(content).digest(), difference_hash(small), np.asarray(small)
-    )
+    height, width = size
+    digest = hashlib.sha256(content).digest()
+    return ImageMark(height, width, len(content), kind, digest, difference_hash(small), np.asarray(small))
 
 
-def difference_hash(image):
-    """64 bits, one a pair of horizontal neighbours of the 9x8 grey image: is the right one brighter?"""
+def difference_hash(image: Image.Image) -> int:
+    """64 bits, one for each pair of horizontal neighbours in the 9x8 grey image: 1 if the right one is brighter."""
     grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR), np.int16)
     return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes())
 
 
-def find_leaks(splits):
-    """Images of one split that are in another as well.
+def find_leaks(
+    splits: Mapping[str, tuple[Sequence[str], Sequence[ImageMark | None]]],
+) -> list[tuple[str, str, str, str, str]]:
+    """Finds images of one split that are also in another.
 
     Args:
-        splits: dict from name to `(image ids, marks)`; the mark of an unreadable image is None.
+        splits: name of a split to `(image ids, marks)`; the mark of an unreadable image is None.
 
     Returns:
-        Rows `(split, name, other split, other name, how)`, `how` being "same id", "same file" or "near-identical". Two
-        images are near-identical where their difference hashes are within 3 bits and their 16x16 thumbnails alike.
+        Rows `(split, id, other split, other id, how)`, where `how` is "same id", "same file" or "near-identical". Two
+        images are near-identical if their difference hashes differ in at most 3 bits and their 16x16 thumbnails differ
+        by little.
     """
-    names, leaks = list(splits), []
+    names = list(splits)
+    leaks: list[tuple[str, str, str, str, str]] = []
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             pairs = _pairs(*splits[first], *splits[second])
@@ -59,12 +72,19 @@ def find_leaks(splits):
     return leaks
 
 
-def _pairs(ids, marks, other_ids, other_marks):
-    pairs = {}
-    for how, keys, other_keys in (
+def _pairs(
+    ids: Sequence[str],
+    marks: Sequence[ImageMark | None],
+    other_ids: Sequence[str],
+    other_marks: Sequence[ImageMark | None],
+) -> dict[tuple[int, int], str]:
+    pairs: dict[tuple[int, int], str] = {}
+    digests, other_digests = ([mark and mark.digest for mark in part] for part in (marks, other_marks))
+    compared: list[tuple[str, Sequence[object], Sequence[object]]] = [
         ("same id", ids, other_ids),
-        ("same file", *([mark and mark.digest for mark in part] for part in (marks, other_marks))),
-    ):
+        ("same file", digests, other_digests),
+    ]
+    for how, keys, other_keys in compared:
         places = {key: place for place, key in enumerate(keys) if key}
         for other, key in enumerate(other_keys):
             if key in places:
@@ -74,7 +94,9 @@ def _pairs(ids, marks, other_ids, other_marks):
     return dict(sorted(pairs.items()))
 
 
-def _near_pairs(marks, other_marks):
+def _near_pairs(
+    marks: Sequence[ImageMark | None], other_marks: Sequence[ImageMark | None]
+) -> Iterator[tuple[int, int]]:
     places, hashes, thumbnails = _stack(marks)
     other_places, other_hashes, other_thumbnails = _stack(other_marks)
     for row, value in enumerate(other_hashes):
@@ -84,8 +106,8 @@ def _near_pairs(marks, other_marks):
         yield from ((places[found], other_places[row]) for found in near[alike])
 
 
-def _stack(marks):
-    places = [place for place, mark in enumerate(marks) if mark]
-    hashes = np.array([marks[place].difference_hash for place in places], np.uint64)
-    thumbnails = np.array([marks[place].thumbnail for place in places], np.int16).reshape(-1, _THUMBNAIL, _THUMBNAIL, 3)
-    return places, hashes, thumbnails
+def _stack(marks: Sequence[ImageMark | None]) -> tuple[list[int], np.ndarray, np.ndarray]:
+    readable = {place: mark for place, mark in enumerate(marks) if mark}
+    hashes = np.array([mark.difference_hash for mark in readable.values()], np.uint64)
+    thumbnails = np.array([mark.thumbnail for mark in readable.values()], np.int16)
+    return list(readable), hashes, thumbnails.reshape(-1, _THUMBNAIL, _THUMBNAIL, 3)

@@ -1,4 +1,4 @@
-"""An image's bytes for people to look at, as training sees it."""
+"""Opening of images for people to look at, decoded as in training."""
 
 import io
 
@@ -9,17 +9,24 @@ from PIL import Image
 from vl_keras.data import image_ops
 
 
-def open_image(content, side):
-    """The format's name, and an upright RGB `PIL.Image` of the image in `content`.
+def open_image(content: bytes, side: int) -> tuple[str, Image.Image]:
+    """Opens an image.
 
-    A large JPEG is decoded to about `side` pixels each way, which is fast. Anything else is decoded as in training, so
-    that 16 bits a channel, for one, come out alike.
+    A large JPEG is decoded to about `side` pixels in each direction, which is fast. All other images are decoded as in
+    training, so that e.g. images with 16 bits a channel look the same.
+
+    Args:
+        content: bytes of the file.
+        side: approximate size of a large JPEG, in pixels.
+
+    Returns:
+        The format's name, and the image, upright and in RGB.
 
     Raises:
-        ValueError, OSError, tf.errors.OpError, …: it cannot be decoded; Pillow raises many kinds.
+        ValueError, OSError, tf.errors.OpError, …: the image cannot be decoded; Pillow raises many kinds of errors.
     """
     with Image.open(io.BytesIO(content)) as file:
-        kind = file.format
+        kind = file.format or ""
         if kind not in ("JPEG", "MPO"):
             return kind, Image.fromarray(image_ops.decode_image(tf.constant(content)).numpy())
         file.draft("RGB", (side, side))

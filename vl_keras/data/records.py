@@ -2,6 +2,7 @@
 
 import mmap
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import google_crc32c
@@ -16,39 +17,40 @@ class RecordReader:
     """The records of one or more TFRecord files, by number.
 
     The format is TensorFlow's (`tensorflow/core/lib/io/record_writer.h`): length, masked CRC32C of the length, data,
-    masked CRC32C of the data. Files are mapped into memory and checked once, when the index is made, and each record
-    again when it is read. A record with a wrong checksum is skipped and listed; after a damaged length, the next place
-    with a right one is where reading goes on.
+    masked CRC32C of the data. Files are mapped into memory and checked once, when the index is built; each record is
+    checked again when it is read. A record with a wrong checksum is skipped and listed. After a damaged length, reading
+    continues at the next valid header.
 
     Args:
         paths: the files, in order.
-        index: `index` of an earlier reader of the same files, which saves the scan.
+        index: `index` of an earlier reader of the same files; it saves the scan.
 
     Attributes:
-        index: structured array, one row a record: `file`, `offset` of the data in bytes, `length`, `crc`.
-        damage: `(file name and byte, reason)` of what the scan skipped.
+        index: structured array, one row for each record: `file`, `offset` of the data in bytes, `length`, `crc`.
+        damage: `(file name and byte, reason)` of everything that the scan skipped.
     """
 
-    def __init__(self, paths, index=None):
+    def __init__(self, paths: Iterable[str | Path], index: np.ndarray | None = None) -> None:
         self.paths = [Path(path) for path in paths]
         self._maps = [_map_file(path) for path in self.paths]
-        self.damage = []
+        self.damage: list[tuple[str, str]] = []
         if index is None:
             parts = [self._scan(number) for number in range(len(self.paths))]
             index = np.concatenate(parts) if parts else np.zeros(0, _INDEX_TYPE)
         self.index = index
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.index)
 
-    def read(self, number):
-        """The bytes of record `number`, or None where they do not have their checksum any more."""
+    def read(self, number: int) -> bytes | None:
+        """The bytes of record `number`, or None if their checksum is wrong by now."""
         file, offset, length, crc = self.index[number].item()
         data = self._maps[file][offset : offset + length]
         return data if len(data) == length and masked_crc(data) == crc else None
 
-    def _scan(self, number):
-        content, rows, position = self._maps[number], [], 0
+    def _scan(self, number: int) -> np.ndarray:
+        content, position = self._maps[number], 0
+        rows: list[tuple[int, int, int, int]] = []
         name, size = self.paths[number].name, len(content)
         while position < size:
             length = _record_length(content, position)
@@ -73,21 +75,21 @@ class RecordReader:
         return np.array(rows, _INDEX_TYPE)
 
 
-def masked_crc(data):
-    """CRC32C of `data`, rotated and shifted as TFRecord files store it."""
+def masked_crc(data: bytes) -> int:
+    """CRC32C of `data`, masked (rotated, plus a constant) as in TFRecord files."""
     crc = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _map_file(path):
+def _map_file(path: Path) -> bytes | mmap.mmap:
     with path.open("rb") as file:
         if not path.stat().st_size:
             return b""  # an empty file cannot be mapped
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _record_length(content, position):
-    """The length that a header at `position` states, or None where its checksum is wrong."""
+def _record_length(content: bytes | mmap.mmap, position: int) -> int | None:
+    """The record length in a header at `position`, or None if the header's checksum is wrong."""
     header = content[position : position + _HEADER]
     if len(header) < _HEADER:
         return None
@@ -95,15 +97,15 @@ def _record_length(content, position):
     return length if masked_crc(header[:8]) == crc else None
 
 
-def _next_record(content, start, block=1 << 20):
-    """First position from `start` on with a right header whose record fits into the file; else the file's size."""
+def _next_record(content: bytes | mmap.mmap, start: int, block: int = 1 << 20) -> int:
+    """First position from `start` on with a valid header whose record fits into the file; else the file's size."""
     size = len(content)
     while start < size:
         view = np.frombuffer(content[start : start + block + _HEADER], np.uint8)
         last = len(view) - _HEADER
         if last < 0:
             break
-        # A checksum for every byte would be slow; lengths below 4 GiB have four zero bytes, which few places have.
+        # A checksum at every byte would be slow. Lengths below 4 GiB contain four zero bytes, which few places have.
         zero = view == 0
         places = np.flatnonzero(zero[4 : last + 5] & zero[5 : last + 6] & zero[6 : last + 7] & zero[7 : last + 8])
         for place in places:

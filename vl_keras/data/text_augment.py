@@ -1,28 +1,39 @@
-"""Random changes to training captions: synonyms, words left out, neighbours swapped (Wei and Zou, 2019, section 2)."""
+"""Random changes to training captions: synonyms, deleted words, swapped words (Wei and Zou, 2019, section 2)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 
 from vl_keras.data.wordnet_synonyms import find_wordnet, synonyms
 
 
-def augment_captions(captions, rng, synonym=0.0, word_deletion=0.0, word_swap=0.0):
-    """Changes captions at random; with all chances 0 they come back as they are.
+def augment_captions(
+    captions: Sequence[str],
+    rng: np.random.Generator,
+    synonym: float = 0.0,
+    word_deletion: float = 0.0,
+    word_swap: float = 0.0,
+) -> list[str]:
+    """Changes captions at random; if all probabilities are 0, they do not change.
 
-    Words are what white space separates, so captions in Chinese or Japanese stay as they are. A caption never becomes
-    empty.
+    Words are separated by white space, so captions in Chinese or Japanese do not change. A caption never becomes empty.
 
     Args:
-        captions: list of `str`, lower case.
-        rng: `numpy.random.Generator`; the same state gives the same captions.
-        synonym: chance of each word to become a WordNet synonym, where it has a safe one.
-        word_deletion: chance of each word to go; punctuation between spaces stays.
-        word_swap: chance of each word to change places with its right neighbour.
+        captions: captions in lower case.
+        rng: random generator; the same state yields the same captions.
+        synonym: probability that a word is replaced by a WordNet synonym, if it has a safe one.
+        word_deletion: probability that a word is deleted; punctuation between spaces stays.
+        word_swap: probability that a word is swapped with the next one.
 
     Returns:
-        A new list of `str`.
+        A new list of captions.
 
     Raises:
         ImportError: `synonym` is above 0 and no WordNet is installed.
     """
-    augmented, wordnet = [], find_wordnet() if synonym else None
+    augmented: list[str] = []
+    wordnet = find_wordnet() if synonym else None
     for caption in captions:
         words = caption.split()
         if len(words) < 2 or not (synonym or word_deletion or word_swap):
@@ -38,7 +49,7 @@ def augment_captions(captions, rng, synonym=0.0, word_deletion=0.0, word_swap=0.
     return augmented
 
 
-def _replace(words, rng, chance, wordnet):
+def _replace(words: list[str], rng: np.random.Generator, chance: float, wordnet: Path | None) -> list[str]:
     draws = rng.random((len(words), 2))
     replaced = []
     for word, (draw, choice) in zip(words, draws, strict=True):
@@ -47,7 +58,7 @@ def _replace(words, rng, chance, wordnet):
     return replaced
 
 
-def _delete(words, rng, chance):
+def _delete(words: list[str], rng: np.random.Generator, chance: float) -> list[str]:
     gone = rng.random(len(words)) < chance
     spoken = [index for index, word in enumerate(words) if any(character.isalnum() for character in word)]
     survivor = spoken[int(rng.random() * len(spoken))] if spoken else 0
@@ -56,7 +67,7 @@ def _delete(words, rng, chance):
     return [word for index, word in enumerate(words) if not gone[index] or index not in spoken]
 
 
-def _swap(words, rng, chance):
+def _swap(words: list[str], rng: np.random.Generator, chance: float) -> list[str]:
     words, draws = list(words), rng.random(len(words))
     for index in range(len(words) - 1):
         if draws[index] < chance:

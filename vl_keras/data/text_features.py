@@ -4,48 +4,60 @@ import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 _BATCH = 64
 
 
 class TextFeatures:
-    """Token states of numbered texts, packed one after the other: a text takes the room of its tokens, no padding.
+    """Token states of numbered texts, stored one after the other without padding.
 
-    Texts of the same ids share one entry. On disk: `tokens.npy` float16 `(all tokens, D)` and `lengths.npy`, in a
-    folder named by what they were made from.
+    Texts with the same ids share one entry. On disk: `tokens.npy` float16 `(all tokens, D)` and `lengths.npy`, in a
+    folder whose name is a hash of the texts and the encoder.
+
+    Args:
+        folder: folder of the two files.
+        entries: `(texts,)` int64, the entry of each text.
 
     Attributes:
-        lengths: `(texts,)` tokens of each text.
+        lengths: `(texts,)` number of tokens of each text.
         width: D.
     """
 
-    def __init__(self, folder, entries):
+    def __init__(self, folder: Path, entries: np.ndarray) -> None:
         self._tokens = np.load(folder / "tokens.npy", mmap_mode="r")
         lengths = np.load(folder / "lengths.npy")
         self.lengths, self._first = lengths[entries], (np.cumsum(lengths) - lengths)[entries]
         self.width = self._tokens.shape[1]
 
     @classmethod
-    def build_or_open(cls, data_dir, ids, encode, fingerprint):
-        """Opens the features of these texts, encoding them first where that was not done yet.
+    def build_or_open(
+        cls,
+        data_dir: str | Path,
+        ids: Sequence[np.ndarray],
+        encode: Callable[[np.ndarray], np.ndarray],
+        fingerprint: str,
+    ) -> "TextFeatures":
+        """Opens the features of these texts; encodes them first if that was not done yet.
 
         Args:
             data_dir: folder of all caches.
-            ids: list of int arrays, the tokens of each text.
-            encode: `(n, T)` int32 ids, 0 for padding -> `(n, T, D)`; a row must not depend on its neighbours.
+            ids: the token ids of each text.
+            encode: function of `(n, T)` int32 ids, 0 for padding, to `(n, T, D)`; a row must not depend on other rows.
             fingerprint: string that changes with the encoder and its weights.
         """
-        known = {}
+        known: dict[bytes, int] = {}
         entries = np.array(
             [known.setdefault(np.asarray(text, np.int32).tobytes(), len(known)) for text in ids], np.int64
         )
-        ids = [np.frombuffer(text, np.int32) for text in known]
+        unique = [np.frombuffer(text, np.int32) for text in known]
         digest = hashlib.sha256(fingerprint.encode())
-        lengths = np.array([len(text) for text in ids], np.int64)
+        lengths = np.array([len(text) for text in unique], np.int64)
         digest.update(lengths.tobytes())
         digest.update(b"".join(known))
         folder = Path(data_dir) / "features" / f"texts-{digest.hexdigest()[:16]}"
@@ -53,17 +65,18 @@ class TextFeatures:
         with open(folder / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / "done.json").exists():
-                _write(folder, ids, lengths, encode)
+                _write(folder, unique, lengths, encode)
         return cls(folder, entries)
 
-    def read(self, numbers):
-        """Tokens of texts.
+    def read(self, numbers: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Reads the token states of texts.
 
         Args:
-            numbers: integers of any shape; -1 is no text.
+            numbers: indices of texts, in any shape; -1 is no text.
 
         Returns:
-            `(…, T, D)` float16, zeros after a text's end, T the longest of them (at least 1); `(…, T)` bool mask.
+            `(…, T, D)` float16, zeros after the end of a text, where T is the length of the longest (at least 1); and
+            `(…, T)` bool mask.
         """
         numbers = np.asarray(numbers)
         flat = numbers.reshape(-1)
@@ -76,10 +89,12 @@ class TextFeatures:
         return tokens.reshape(*numbers.shape, longest, self.width), mask.reshape(*numbers.shape, longest)
 
 
-def _write(folder, ids, lengths, encode):
+def _write(
+    folder: Path, ids: Sequence[np.ndarray], lengths: np.ndarray, encode: Callable[[np.ndarray], np.ndarray]
+) -> None:
     first = np.cumsum(lengths) - lengths
     part, tokens = folder / "tokens.part", None
-    order = np.argsort(lengths, kind="stable")  # texts of like length together, so that little is padded
+    order = np.argsort(lengths, kind="stable")  # batches of texts of similar length need little padding
     for start in tqdm(range(0, len(order), _BATCH), desc="encoding texts", unit="batch"):
         batch = order[start : start + _BATCH]
         padded = np.zeros((len(batch), max(int(lengths[batch].max()), 1)), np.int32)

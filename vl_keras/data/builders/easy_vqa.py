@@ -1,9 +1,12 @@
 """easy-VQA: 64x64 images of one coloured shape, with questions of thirteen answers (Zhou, 2019)."""
 
+from collections.abc import Iterator
 from operator import index
+from typing import Any
 
+from vl_keras.config import DataConfig
 from vl_keras.data.builders.caption_files import hashed_share
-from vl_keras.data.builders.example import make_example
+from vl_keras.data.builders.example import Example, make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder
 from vl_keras.data.builders.manual_files import ManualFiles, manual_folder, read_images, read_manual_json
 from vl_keras.errors import DataError
@@ -11,15 +14,17 @@ from vl_keras.errors import DataError
 PARTS = ("train", "test")
 QUESTIONS = "questions.json"
 DEV_SHARE = 0.1  # of the training images
-_WANTED = "easy_vqa_train.zip and easy_vqa_test.zip (or what they unpack to: train/ and test/)"
+_WANTED = "easy_vqa_train.zip and easy_vqa_test.zip (or their unpacked folders train/ and test/)"
+
+_Questions = dict[str, list[dict[str, Any]]]  # image name -> question rows
 
 
 class EasyVqaBuilder(ExampleBuilder):
-    """easy-VQA from `data.manual_dir`: each of its two parts that is there, packed or unpacked.
+    """easy-VQA from `data.manual_dir`: its two parts, or one of them, as archives or unpacked.
 
-    It has no dev part: a tenth of the training images, chosen by a hash of their names, are held out with all their
-    questions, the same ones each time. Rows of `questions.json` that are not `[question, answer, image number]`, and
-    images without a file, are skipped and counted. `kind` of a question is yes_no, color or shape.
+    The dataset has no dev part, so a tenth of the training images, chosen by a hash of their names, are held out with
+    all their questions. Rows of `questions.json` that are not `[question, answer, image number]`, and images without a
+    file, are skipped and counted. `kind` of a question is yes_no, color or shape.
     """
 
     MISSING_SPLIT_ADVICE = (
@@ -28,10 +33,10 @@ class EasyVqaBuilder(ExampleBuilder):
     )
 
     @classmethod
-    def content_key(cls, settings):
+    def content_key(cls, settings: DataConfig) -> Any:
         return {part: files.stamp() for part, files in _open(settings).items()}
 
-    def read_splits(self):
+    def read_splits(self) -> dict[str, Iterator[Example]]:
         splits = {}
         for part, files in _open(self.settings).items():
             questions = self._questions(part, files)
@@ -44,12 +49,12 @@ class EasyVqaBuilder(ExampleBuilder):
                     splits[split] = self._examples(part, split, asked, files)
         return splits
 
-    def _questions(self, part, files):
+    def _questions(self, part: str, files: ManualFiles) -> _Questions:
         """Dict from image name to question rows."""
         parsed = read_manual_json(files, QUESTIONS)
         if not isinstance(parsed, list):
             raise DataError(f"easy-VQA's {part}/{QUESTIONS} must be a list of [question, answer, image number] rows.")
-        questions = {}
+        questions: _Questions = {}
         for number, row in enumerate(parsed, 1):
             try:
                 question, answer, image = row
@@ -64,27 +69,27 @@ class EasyVqaBuilder(ExampleBuilder):
             questions.setdefault(f"{image}.png", []).append({"question": question, "answer": answer, "kind": kind})
         return questions
 
-    def _examples(self, part, split, questions, files):
-        # Both parts have a 0.png, so an image's id has the folder before its name.
+    def _examples(self, part: str, split: str, questions: _Questions, files: ManualFiles) -> Iterator[Example]:
+        # Both parts have a 0.png, so an image's id contains the folder.
         for name, content in read_images(files, questions, lambda name, why: self.skip(split, _id(part, name), why)):
             yield make_example(content, _id(part, name), questions=questions[name])
 
 
-def question_kind(question, answer):
-    """yes_no, color or shape: what a question of easy-VQA asks for; "" where it is none of them."""
+def question_kind(question: str, answer: str) -> str:
+    """Kind of a question of easy-VQA: yes_no, color, shape, or "" if it is none of them."""
     if answer.lower() in ("yes", "no"):
         return "yes_no"
     return next((kind for kind in ("color", "shape") if kind in question.lower()), "")
 
 
-def _id(part, name):
+def _id(part: str, name: str) -> str:
     return f"{part}/images/{name}"
 
 
-def _open(settings):
+def _open(settings: DataConfig) -> dict[str, ManualFiles]:
     """Dict from part to its files."""
     folder = manual_folder(settings, "easy_vqa", _WANTED)
-    # One `ManualFiles` a part, since they know a file by its base name and both parts have the same ones.
+    # One `ManualFiles` for each part: it identifies files by base name, and both parts have the same names.
     parts = {
         part: ManualFiles([folder / f"easy_vqa_{part}.zip"], [folder / part, folder / part / "images"])
         for part in PARTS

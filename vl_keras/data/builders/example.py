@@ -1,18 +1,23 @@
-"""The one form that every dataset's examples take."""
+"""The form of the examples of every dataset."""
+
+from collections.abc import Iterable
+from typing import Any
 
 import tensorflow_datasets as tfds
 
-# First bytes of the image formats that TensorFlow decodes; WebP's come after four bytes of RIFF and four of size.
+# First bytes of the image formats that TensorFlow decodes. WebP's signature follows "RIFF" and four bytes of size.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 
+Example = dict[str, Any]  # with the keys of `example_features`
 
-def example_features():
-    """Features of an example; a part that a dataset does not have is empty.
 
-    `image` keeps the file's own bytes. `bbox` is ymin, xmin, ymax, xmax as shares of height and width. `kind` of a
-    question is, for instance, yes_no, count, color, shape or where, or pair where the question is a text and the answer
-    says whether it matches the image; a question of several kinds has a line for each, the broadest first. An `answer`
-    of several annotators has a line for each (`annotators.annotators`); it is empty where it was not published.
+def example_features() -> tfds.features.FeaturesDict:
+    """Features of an example; a feature that a dataset does not have is empty.
+
+    `image` is the encoded file. `bbox` is ymin, xmin, ymax, xmax as shares of height and width. `kind` of a question
+    is, for instance, yes_no, count, color, shape or where, or pair if the question is a text and the answer is whether
+    it matches the image. A question of several kinds has a line for each, the broadest first. The `answer` has a line
+    for each annotator (see `annotators`); it is empty if it was not published.
     """
     text = tfds.features.Text
     return tfds.features.FeaturesDict(
@@ -28,8 +33,16 @@ def example_features():
     )
 
 
-def make_example(image, image_id, captions=(), context="", objects=(), questions=(), dialogue=()):
-    """An example in the form of `example_features`; `image` is the encoded file's bytes."""
+def make_example(
+    image: bytes,
+    image_id: str,
+    captions: Iterable[str] = (),
+    context: str = "",
+    objects: Iterable[dict[str, Any]] = (),
+    questions: Iterable[dict[str, str]] = (),
+    dialogue: Iterable[dict[str, str]] = (),
+) -> Example:
+    """Builds an example in the form of `example_features`; `image` is the bytes of the encoded file."""
     return {
         "image": image,
         "image_id": image_id,
@@ -41,8 +54,8 @@ def make_example(image, image_id, captions=(), context="", objects=(), questions
     }
 
 
-def image_problem(content):
-    """Why these bytes cannot be an image, judged by their first ones, or an empty string. Decoding comes later."""
+def image_problem(content: bytes) -> str:
+    """The reason why a file cannot be an image, by its first bytes, or an empty string. Nothing is decoded here."""
     if not content:
         return "the file is empty"
     if content.startswith(_SIGNATURES) or (content[:4] == b"RIFF" and content[8:12] == b"WEBP"):

@@ -1,9 +1,14 @@
 """Flickr30k: 31,783 photos with five captions each (Young et al., TACL 2014)."""
 
-from vl_keras.data.builders.caption_files import hashed_share, read_karpathy, read_names, read_tokens
-from vl_keras.data.builders.example import make_example
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vl_keras.config import DataConfig
+from vl_keras.data.builders.caption_files import ImageCaptions, hashed_share, read_karpathy, read_names, read_tokens
+from vl_keras.data.builders.example import Example, make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder, input_stamp
-from vl_keras.data.builders.manual_files import folders_or_zips, manual_folder, read_images
+from vl_keras.data.builders.manual_files import ManualFiles, folders_or_zips, manual_folder, read_images
 from vl_keras.errors import DataError
 
 KARPATHY = "dataset_flickr30k.json"
@@ -21,17 +26,17 @@ _WANTED = f"the images (flickr30k-images/) and {KARPATHY} or {TOKENS[0]}"
 class Flickr30kBuilder(ExampleBuilder):
     """Flickr30k from `data.manual_dir`: an image folder, and Karpathy's JSON or the official token file.
 
-    With the token file, splits come from list files of image names (train.txt, val.txt, test.txt) if there are any;
-    else dev and test are chosen by a hash of the image's name, about 1,000 images each.
+    With the token file, splits come from list files of image names (train.txt, val.txt, test.txt) if there are any.
+    Otherwise dev and test are chosen by a hash of the image's name, about 1,000 images each.
     """
 
     @classmethod
-    def content_key(cls, settings):
+    def content_key(cls, settings: DataConfig) -> Any:
         folder, images = _open(settings)
         texts = [KARPATHY, *TOKENS, *(name for names in LISTS.values() for name in names)]
         return [images.stamp(), [input_stamp(folder / name) for name in texts]]
 
-    def read_splits(self):
+    def read_splits(self) -> dict[str, Iterator[Example]]:
         folder, images = _open(self.settings)
         if (folder / KARPATHY).is_file():
             splits = read_karpathy((folder / KARPATHY).read_bytes(), folder / KARPATHY)
@@ -43,8 +48,8 @@ class Flickr30kBuilder(ExampleBuilder):
             if self.has_images(split, rows, images)
         }
 
-    def _token_splits(self, folder):
-        path = _first(folder, TOKENS)
+    def _token_splits(self, folder: Path) -> dict[str, ImageCaptions]:
+        path = next(folder / name for name in TOKENS if (folder / name).is_file())
         captions = read_tokens(path.read_bytes(), path.name, lambda name, reason: self.skip("", name, reason))
         lists = {split: _first(folder, names) for split, names in LISTS.items()}
         if any(lists.values()):
@@ -59,9 +64,9 @@ class Flickr30kBuilder(ExampleBuilder):
                 f"No list of Flickr30k's splits was found, so {len(dev)} dev and {len(test)} test images were chosen "
                 f"by a hash of their names; put {KARPATHY} into `data.manual_dir` for the splits that papers report on."
             )
-        return {split: {name: (name, captions.get(name, ())) for name in rows} for split, rows in names.items()}
+        return {split: {name: (name, captions.get(name, [])) for name in rows} for split, rows in names.items()}
 
-    def _examples(self, split, rows, images):
+    def _examples(self, split: str, rows: ImageCaptions, images: ManualFiles) -> Iterator[Example]:
         for name, content in read_images(images, rows, lambda name, reason: self.skip(split, name, reason)):
             image_id, captions = rows[name]
             if captions:
@@ -70,11 +75,11 @@ class Flickr30kBuilder(ExampleBuilder):
                 self.skip(split, name, "no caption")
 
 
-def _first(folder, names):
+def _first(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _open(settings):
+def _open(settings: DataConfig) -> tuple[Path, ManualFiles]:
     folder = manual_folder(settings, "flickr30k", _WANTED)
     if not (folder / KARPATHY).is_file() and not _first(folder, TOKENS):
         raise DataError(

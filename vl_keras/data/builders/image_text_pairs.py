@@ -1,5 +1,7 @@
 """The user's own image-text pairs: a tab-separated file of texts that match their image or do not."""
 
+from typing import Any
+
 from vl_keras.data.builders.listed_images import ListedImagesBuilder, parse_split
 
 MATCH, NO_MATCH = "match", "no-match"
@@ -7,20 +9,20 @@ PAIR_KIND = "pair"  # `kind` of the question rows that hold labelled texts
 
 
 class PairsBuilder(ListedImagesBuilder):
-    """Images and labelled texts that a `.tsv` file lists, one pair a line: `IMAGE<tab>TEXT<tab>match|no-match`.
+    """Images and labelled texts from a `.tsv` file, one pair a line: `IMAGE<tab>TEXT<tab>match|no-match`.
 
-    A fourth column may name the split: train (the default), dev or test. Each text becomes a question row whose
-    `question` is the text and whose `answer` is the label; one that matches is also a caption of its image.
+    A fourth column may name the split: train (the default), dev or test. Each text becomes a question row with the text
+    as `question` and the label as `answer`; a text that matches is also a caption of its image.
     """
 
     MISSING_SPLIT_ADVICE = (
-        "Name that split in a fourth column of its lines (a dev split is taken from the training images where no line "
-        "names one and there are at least two images)."
+        "Name that split in a fourth column of its lines (if no line names dev and there are at least two images, some "
+        "training images become the dev split)."
     )
     NAME_THE_SPLIT = "write dev into a fourth column of those lines"
 
     @staticmethod
-    def parse_line(line):
+    def parse_line(line: str) -> dict[str, Any]:
         columns = [column.strip() for column in line.split("\t")]
         if len(columns) not in (3, 4):
             raise ValueError(

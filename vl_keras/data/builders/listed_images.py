@@ -1,65 +1,68 @@
-"""The user's own images, listed line by line in a file: what all forms of such a file share."""
+"""The user's own images, listed line by line in a file: the base class for all forms of such a file."""
 
 import hashlib
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from vl_keras.config import DataConfig
 from vl_keras.data.builders.caption_files import hashed_share
-from vl_keras.data.builders.example import make_example
+from vl_keras.data.builders.example import Example, make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder, input_stamp, skipped_lines
 from vl_keras.errors import DataError
 
 SPLITS = {name: name for name in ("train", "dev", "test")} | dict.fromkeys(("val", "valid", "validation"), "dev")
-DEV_SHARE = 0.1  # of the training images, where no line names a dev split
+DEV_SHARE = 0.1  # share of the training images that becomes the dev split if no line names one
 
 
 @dataclass
 class _Image:
-    """What the lines of one image say."""
+    """The content of all lines of one image."""
 
     path: Path
     split: str
     line: int
     captions: list[str] = field(default_factory=list)
     context: str = ""
-    questions: list[dict] = field(default_factory=list)
+    questions: list[dict[str, str]] = field(default_factory=list)
 
 
 class ListedImagesBuilder(ExampleBuilder):
-    """Images that the lines of `data.manifest` list; subclasses say how a line is written.
+    """Images listed in the lines of `data.manifest`; subclasses parse a line.
 
-    Images are absolute or relative to the file. Lines with the same image and split are joined; an image in two splits
-    is refused. A line that cannot be used costs itself: it is skipped and listed with its number. Where no line says
-    dev, a tenth of the training images, chosen by a hash of their names, becomes the dev split: the same ones each
-    time, also when lines are added.
+    Image paths are absolute or relative to the file. Lines with the same image and split are joined; a line that puts
+    an image into a second split is refused. An unusable line is skipped and listed with its number. If no line names
+    the split dev, a tenth of the training images, chosen by a hash of their names, becomes the dev split; adding lines
+    does not change this choice.
     """
 
-    NAME_THE_SPLIT: str  # how a line is given its split, as the end of a sentence
+    NAME_THE_SPLIT: str  # how to give a line its split, as the end of a sentence
 
     @staticmethod
-    def parse_line(line):
-        """The checked content of a line.
+    def parse_line(line: str) -> dict[str, Any]:
+        """Parses and checks a line.
 
         Args:
-            line: string, without its end.
+            line: the line without its line feed.
 
         Returns:
-            Dict: `image`, the path as written; `split`, train, dev or test; and, where the line has them, `captions`,
+            Dict: `image`, the path as in the line; `split`, train, dev or test; and, if the line has them, `captions`,
             `context` and `questions` as in an example.
 
         Raises:
-            ValueError: the line breaks a rule; the message says which.
+            ValueError: the line breaks a rule; the message names it.
         """
         raise NotImplementedError
 
     @classmethod
-    def content_key(cls, settings):
+    def content_key(cls, settings: DataConfig) -> Any:
         path, content = _read(settings)
         images, _ = _images(content, path, cls.parse_line)
         return [hashlib.sha256(content).hexdigest(), [input_stamp(image.path) for image in images.values()]]
 
-    def read_splits(self):
+    def read_splits(self) -> dict[str, Iterator[Example]]:
         path, content = _read(self.settings)
         images, problems = _images(content, path, self.parse_line)
         for split, name, reason in problems:
@@ -76,12 +79,12 @@ class ListedImagesBuilder(ExampleBuilder):
             )
         if not any(image.split == "dev" for image in images.values()):
             self._choose_dev(path, found)
-        splits = {}
+        splits: dict[str, dict[str, _Image]] = {}
         for name, image in found.items():
             splits.setdefault(image.split, {})[name] = image
         return {split: self._examples(split, rows) for split, rows in splits.items()}
 
-    def _choose_dev(self, path, images):
+    def _choose_dev(self, path: Path, images: dict[str, _Image]) -> None:
         training = [name for name, image in images.items() if image.split == "train"]
         dev = hashed_share(training, DEV_SHARE)
         for name in dev:
@@ -92,7 +95,7 @@ class ListedImagesBuilder(ExampleBuilder):
                 f"by a hash of their names, are the dev split. To choose them yourself, {self.NAME_THE_SPLIT}."
             )
 
-    def _examples(self, split, rows):
+    def _examples(self, split: str, rows: dict[str, _Image]) -> Iterator[Example]:
         for name, image in rows.items():
             try:
                 content = image.path.read_bytes()
@@ -102,17 +105,28 @@ class ListedImagesBuilder(ExampleBuilder):
             yield make_example(content, name, image.captions, image.context, questions=image.questions)
 
 
-def parse_split(name):
-    """train, dev or test; `val`, `valid` and `validation` mean dev. Raises `ValueError` for another name."""
+def parse_split(name: str) -> str:
+    """Converts the name of a split to train, dev or test; `val`, `valid` and `validation` mean dev.
+
+    Raises:
+        ValueError: there is no such split.
+    """
     if name.lower() not in SPLITS:
         raise ValueError(f"`split` must be train, dev or test; it is {name!r}")
     return SPLITS[name.lower()]
 
 
-def _images(content, path, parse_line):
-    """Dict from image name (as written, folders normalised) to its data, and `[split, place, reason]` rows of lines
-    that cannot be used; the split of such a line is "" where it is not known."""
-    images, problems = {}, []
+def _images(
+    content: bytes, path: Path, parse_line: Callable[[str], dict[str, Any]]
+) -> tuple[dict[str, _Image], list[list[str]]]:
+    """Parses all lines.
+
+    Returns:
+        Dict from image name (the path in the line, normalised) to its content, and `[split, place, reason]` rows of
+        unusable lines; the split of such a line is "" if it is unknown.
+    """
+    images: dict[str, _Image] = {}
+    problems: list[list[str]] = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not line.strip():
             continue
@@ -125,8 +139,8 @@ def _images(content, path, parse_line):
         image = images.setdefault(name, _Image(path.parent / name, row["split"], number))
         if image.split != row["split"]:
             reason = (
-                f"`{name}` is in split {image.split} already (line {image.line}); an image in two splits would let a "
-                "model be measured on what it was trained on"
+                f"`{name}` is in split {image.split} already (line {image.line}); a model must not be evaluated on an "
+                "image that it was trained on"
             )
             problems.append([row["split"], f"{path.name}:{number}", reason])
             continue
@@ -136,14 +150,14 @@ def _images(content, path, parse_line):
     return images, problems
 
 
-def _decode(line):
+def _decode(line: bytes) -> str:
     try:
         return line.decode("utf-8").removesuffix("\r")
     except UnicodeDecodeError:
         raise ValueError("the line is not UTF-8") from None
 
 
-def _read(settings):
+def _read(settings: DataConfig) -> tuple[Path, bytes]:
     path = Path(settings.manifest).expanduser()
     try:
         return path, path.read_bytes()

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from typing import Any
 
 from vl_keras.data.builders.listed_images import ListedImagesBuilder, parse_split
 
@@ -10,29 +11,29 @@ _PAIRS_HINT = "; lines of IMAGE<tab>TEXT<tab>match|no-match are read from a file
 
 
 class ManifestBuilder(ListedImagesBuilder):
-    """Images that a JSONL file lists, one JSON object a line.
+    """Images listed in a JSONL file, one JSON object a line.
 
     `{"image": "photos/1.jpg", "captions": ["a dog runs"], "split": "train", "context": "optional text"}`: `split` is
-    train (the default), dev or test; a line may have `question` and `answer` instead of captions, or as well.
+    train (the default), dev or test. A line may have `question` and `answer` instead of captions, or both.
     """
 
     MISSING_SPLIT_ADVICE = (
-        'Give the lines of that split a `"split"` of that name in the manifest (a dev split is taken from the training '
-        "images where no line names one and there are at least two images)."
+        'Give the lines of that split a `"split"` of that name in the manifest (if no line names dev and there are at '
+        "least two images, some training images become the dev split)."
     )
     NAME_THE_SPLIT = 'give those lines "split": "dev"'
 
     @staticmethod
-    def parse_line(line):
+    def parse_line(line: str) -> dict[str, Any]:
         try:
             row = json.loads(line)
-            json.dumps(row, ensure_ascii=False).encode("utf-8")  # "\ud800" alone is JSON, but half a character
+            json.dumps(row, ensure_ascii=False).encode("utf-8")  # refuses lone surrogates, which JSON permits
         except (ValueError, RecursionError) as error:
             hint = _PAIRS_HINT if "\t" in line and not line.lstrip().startswith("{") else ""
             raise ValueError(f"the line is no JSON object ({error}){hint}") from None
         if not isinstance(row, dict):
             raise ValueError(f"the line must hold a JSON object such as {{...}}; it holds a {type(row).__name__}")
-        row = {key: value for key, value in row.items() if value is not None}  # null stands for an absent value
+        row = {key: value for key, value in row.items() if value is not None}  # null means absent
         if "image" not in row or not ("captions" in row or "question" in row):
             missing = ("captions", "question") if "image" in row else ("image",)
             unknown = [str(key) for key in row if key not in KEYS]
@@ -40,7 +41,7 @@ class ManifestBuilder(ListedImagesBuilder):
             nothing = "the line has " + " and ".join(f"no `{key}`" for key in missing)
             raise ValueError(nothing + (f"; is `{near[0]}` meant?" if near else ""))
         others = {key.lower(): key for key in row if key not in KEYS}
-        # They may be absent, but a slip in `split` trains on what was to be held out; "content" is no slip.
+        # These keys are optional, but a misspelt `split` would train on held-out images. "content" is no misspelling.
         for key, cutoff in (("split", 0.75), ("context", 0.9)):
             near = difflib.get_close_matches(key, others, n=1, cutoff=cutoff)
             if key not in row and near:
@@ -60,7 +61,7 @@ class ManifestBuilder(ListedImagesBuilder):
         for key in ("question", "answer"):
             if not row.get(key, "there").strip():
                 raise ValueError(f"`{key}` is empty")
-        # A line end behind an answer would begin the answer of a second annotator.
+        # A line feed after an answer would start the answer of a second annotator.
         asked = (
             [{"question": row["question"], "answer": row["answer"].strip(), "kind": ""}] if "question" in row else []
         )

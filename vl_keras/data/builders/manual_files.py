@@ -1,29 +1,39 @@
-"""The files of a dataset as a person downloaded them: still in their archives, or unpacked."""
+"""The files of a dataset that the user downloaded: in their archives, or unpacked."""
 
 import os
 import zipfile
 import zlib
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from vl_keras.data.builders.caption_files import read_json
+from vl_keras.config import DataConfig
+from vl_keras.data.builders.caption_files import Skip, read_json
 from vl_keras.data.builders.example_builder import input_stamp
 from vl_keras.errors import DataError
 
 
 class ManualFiles:
-    """Files by their base name, from zip archives and from folders; where both have one, the unpacked one is read.
+    """Files by their base name, from zip archives and folders; a file in a folder takes precedence.
 
     Args:
-        archives: zip files; absent ones are passed over.
-        folders: folders whose direct files count; absent ones are passed over.
-        only: names of the files that count, so that others in the same places are no change; None for all.
+        archives: zip files; those that do not exist are ignored.
+        folders: folders, read without their subfolders; those that do not exist are ignored.
+        only: names of the relevant files; others do not change the `stamp`. None: all files.
 
     Raises:
-        DataError: an archive is no zip file or was not downloaded to its end.
+        DataError: an archive is not a zip file or is incomplete.
     """
 
-    def __init__(self, archives=(), folders=(), only=None):
-        self._stamp, self._places, self._only = [], {}, only
+    def __init__(
+        self,
+        archives: Iterable[str | Path] = (),
+        folders: Iterable[str | Path] = (),
+        only: Container[str] | None = None,
+    ) -> None:
+        self._stamp: list[list[Any]] = []
+        self._places: dict[str, Path | tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
+        self._only = only
         for path in map(Path, archives):
             if path.is_file():
                 self._add_archive(path)
@@ -31,25 +41,29 @@ class ManualFiles:
             if folder.is_dir():
                 self._add_folder(folder)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._places)
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         return name in self._places
 
-    def read(self, name):
-        """Bytes of the file. Raises `OSError` with a reason where they cannot be read."""
+    def read(self, name: str) -> bytes:
+        """Reads a file.
+
+        Raises:
+            OSError: it cannot be read; the message is the reason.
+        """
         place = self._places[name]
         try:
             return place.read_bytes() if isinstance(place, Path) else place[0].read(place[1])
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise OSError(f"damaged in its archive: {error}") from None
 
-    def stamp(self):
-        """JSON-able value that changes when a file does: names, sizes and times of archives and of unpacked files."""
+    def stamp(self) -> list[list[Any]]:
+        """JSON value that changes with the files: names, sizes and modification times of archives and files."""
         return self._stamp
 
-    def _add_archive(self, path):
+    def _add_archive(self, path: Path) -> None:
         try:
             archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
@@ -60,24 +74,33 @@ class ManualFiles:
                 self._places[name] = (archive, entry)
         self._stamp.append(input_stamp(path))
 
-    def _add_folder(self, folder):
+    def _add_folder(self, folder: Path) -> None:
         with os.scandir(folder) as entries:
             files = [entry for entry in entries if self._counts(entry.name) and entry.is_file()]
         for file in sorted(files, key=lambda entry: entry.name):
             self._places[file.name] = Path(file.path)
             self._stamp.append([file.name, file.stat().st_size, file.stat().st_mtime_ns])
 
-    def _counts(self, name):
+    def _counts(self, name: str) -> bool:
         return self._only is None or name in self._only
 
 
-def folders_or_zips(folder, names):
-    """`ManualFiles` of the folders `names` in `folder`, each unpacked or still packed as NAME.zip."""
+def folders_or_zips(folder: Path, names: Sequence[str]) -> ManualFiles:
+    """Files of the folders `names` in `folder`; each may be a folder or an archive NAME.zip."""
     return ManualFiles([folder / f"{name}.zip" for name in names], [folder / name for name in names])
 
 
-def read_manual_json(files, name, object_hook=None):
-    """Parsed JSON of a file in `ManualFiles`; raises `DataError` that names it. `object_hook` as of `json.loads`."""
+def read_manual_json(files: ManualFiles, name: str, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Parses a JSON file of `files`.
+
+    Args:
+        files: the files.
+        name: base name of the file.
+        object_hook: see `json.loads`.
+
+    Raises:
+        DataError: the file cannot be read or is not JSON.
+    """
     try:
         content = files.read(name)
     except OSError as error:
@@ -85,8 +108,17 @@ def read_manual_json(files, name, object_hook=None):
     return read_json(content, name, object_hook)
 
 
-def manual_folder(settings, dataset, wanted):
-    """The folder in `data.manual_dir`; raises `DataError` that says which files (`wanted`) belong there."""
+def manual_folder(settings: DataConfig, dataset: str, wanted: str) -> Path:
+    """Returns the folder `data.manual_dir`.
+
+    Args:
+        settings: the `data` section of the config.
+        dataset: name of the dataset, for the message.
+        wanted: the files that must be there, for the message.
+
+    Raises:
+        DataError: it is not set or does not exist.
+    """
     if not settings.manual_dir:
         raise DataError(
             f"`{dataset}` is read from files that you download yourself: set `data.manual_dir` to the "
@@ -100,8 +132,8 @@ def manual_folder(settings, dataset, wanted):
     return folder
 
 
-def read_images(files, names, skip):
-    """Yields `(name, bytes)` for each of `names`; one that is absent or unreadable goes to `skip(name, reason)`."""
+def read_images(files: ManualFiles, names: Iterable[str], skip: Skip) -> Iterator[tuple[str, bytes]]:
+    """Yields `(name, bytes)` for each of `names`; for an absent or unreadable file it calls `skip(name, reason)`."""
     for name in names:
         if name not in files:
             skip(name, "listed, but there is no such image")

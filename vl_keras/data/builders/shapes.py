@@ -1,10 +1,13 @@
-"""The embedded dataset: scenes of coloured shapes, made on the spot."""
+"""The embedded dataset: synthetic scenes of coloured shapes."""
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow_datasets as tfds
 
-from vl_keras.data.builders.example import make_example
+from vl_keras.config import DataConfig
+from vl_keras.data.builders.example import Example, make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder
 from vl_keras.data.builders.shapes_language import ask_scene, describe_scene, talk_about_scene
 from vl_keras.data.builders.shapes_scene import encode_scene, sample_scene
@@ -13,20 +16,20 @@ from vl_keras.data.builders.shapes_scene import encode_scene, sample_scene
 class ShapesBuilder(ExampleBuilder):
     """Scenes of one to four coloured shapes with boxes, five true captions, questions with answers, and a dialogue.
 
-    `data.shapes.scenes` training scenes, a tenth as many for dev and for test; each scene follows from
-    `(data.shapes.seed, split, number)`, so more scenes leave the first ones as they were.
+    There are `data.shapes.scenes` training scenes, and a tenth as many for dev and for test. A scene is determined by
+    `(data.shapes.seed, split, number)`, so a larger number of scenes does not change the first ones.
     """
 
     @classmethod
-    def content_key(cls, settings):
+    def content_key(cls, settings: DataConfig) -> Any:
         return dataclasses.asdict(settings.shapes)
 
-    def read_splits(self):
+    def read_splits(self) -> dict[str, Iterator[Example]]:
         scenes = self.settings.shapes.scenes
         counts = {"train": scenes, "dev": max(scenes // 10, 1), "test": max(scenes // 10, 1)}
         return {split: self._scenes(split, count) for split, count in counts.items()}
 
-    def _scenes(self, split, count):
+    def _scenes(self, split: str, count: int) -> Iterator[Example]:
         settings = self.settings.shapes
         height, width = settings.image_size
         for number in range(count):

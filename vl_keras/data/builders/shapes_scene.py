@@ -1,4 +1,4 @@
-"""Scenes of coloured shapes: sampled from a seed, drawn with antialiasing."""
+"""Synthetic scenes of coloured shapes: sampled from a seed, drawn with antialiasing."""
 
 import io
 import math
@@ -19,8 +19,8 @@ COLORS = {
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 RADII = {"small": (0.075, 0.10), "large": (0.15, 0.18)}  # as shares of the image's shorter side
-_SUPERSAMPLING = 4  # sub-pixels each way that are averaged into a pixel
-_GAP = 0.045  # least room between two objects' circles; corners reach out of them by less than half of it
+_SUPERSAMPLING = 4  # a pixel is the average of this number of sub-pixels in each direction, squared
+_GAP = 0.045  # smallest distance between two objects' circles; corners stick out of a circle by less than half of it
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,22 @@ class SceneObject:
     row: int  # 0 top, 1 middle, 2 bottom third
 
     @property
-    def place(self):
-        """Where in the image, e.g. "top left"; "center" in the middle."""
+    def place(self) -> str:
+        """Position in the image, e.g. "top left"; "center" in the middle."""
         words = [("top", "", "bottom")[self.row], ("left", "", "right")[self.column]]
         return " ".join(word for word in words if word) or "center"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One to four objects that do not touch, on a pale ground; `height` and `width` in pixels."""
+    """One to four objects that do not touch, on a pale background; `height` and `width` in pixels."""
 
     objects: tuple[SceneObject, ...]
     ground: tuple[int, int, int]
     height: int
     width: int
 
-    def boxes(self):
+    def boxes(self) -> list[list[float]]:
         """`[ymin, xmin, ymax, xmax]` of each object, as shares of height and width."""
         side = min(self.height, self.width)
         boxes = []
@@ -65,12 +65,17 @@ class Scene:
         return boxes
 
 
-def sample_scene(seed, height, width):
-    """The scene that follows from `seed` (anything with a fixed `str`), `height` and `width` pixels large."""
+def sample_scene(seed: object, height: int, width: int) -> Scene:
+    """Samples a scene.
+
+    Args:
+        seed: anything with a fixed `str`; the same seed and size yield the same scene.
+        height, width: size in pixels.
+    """
     rng = random.Random(str(seed))
     side = min(height, width)
     limit_x, limit_y = width / side, height / side
-    placed = []
+    placed: list[SceneObject] = []
     wanted = rng.randint(1, 4)
     while len(placed) < wanted:
         size = rng.choice(tuple(RADII))
@@ -79,18 +84,18 @@ def sample_scene(seed, height, width):
             x, y = rng.uniform(radius, limit_x - radius), rng.uniform(radius, limit_y - radius)
             if all(math.hypot(x - o.x, y - o.y) > radius + o.radius + _GAP for o in placed):
                 break
-        else:  # the image is too full for this one: begin again
+        else:  # there is no room for this object: start again
             placed = []
             continue
         shape, color, angle = rng.choice(SHAPES), rng.choice(tuple(COLORS)), rng.uniform(-0.2, 0.2)
         column, row = min(int(3 * x / limit_x), 2), min(int(3 * y / limit_y), 2)
         placed.append(SceneObject(size, color, shape, x, y, radius, angle, column, row))
-    ground = tuple(rng.randint(205, 245) for _ in range(3))
-    return Scene(tuple(placed), ground, height, width)
+    red, green, blue = (rng.randint(205, 245) for _ in range(3))
+    return Scene(tuple(placed), (red, green, blue), height, width)
 
 
-def draw_scene(scene):
-    """The scene as `PIL.Image`, RGB; edges are averages over 4x4 sub-pixels."""
+def draw_scene(scene: Scene) -> Image.Image:
+    """Draws a scene as an RGB image; edges are averaged over 4x4 sub-pixels."""
     scale = min(scene.height, scene.width) * _SUPERSAMPLING
     image = Image.new("RGB", (scene.width * _SUPERSAMPLING, scene.height * _SUPERSAMPLING), scene.ground)
     draw = ImageDraw.Draw(image)
@@ -107,8 +112,8 @@ def draw_scene(scene):
     return image.reduce(_SUPERSAMPLING)
 
 
-def encode_scene(scene):
-    """The drawn scene as JPEG bytes, colours at full resolution."""
+def encode_scene(scene: Scene) -> bytes:
+    """Draws a scene and encodes it as JPEG, without chroma subsampling."""
     file = io.BytesIO()
     draw_scene(scene).save(file, "JPEG", quality=92, subsampling=0)
     return file.getvalue()
@@ -125,8 +130,8 @@ _CROSS = [
 _OUTLINES = {"square": _SQUARE, "triangle": _TRIANGLE, "star": _STAR, "cross": _CROSS}
 
 
-def _outline(item):
-    """Corner points of the object; of a round one, two corners of its box."""
+def _outline(item: SceneObject) -> list[tuple[float, float]]:
+    """Corner points of the object; for a round object, two corners of its box."""
     if item.shape in ("circle", "ring"):
         r = item.radius
         return [(item.x - r, item.y - r), (item.x + r, item.y + r)]
