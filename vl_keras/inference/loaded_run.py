@@ -90,8 +90,7 @@ class LoadedRun:
             explain: as of `predict`.
             on_prediction: called with each `Prediction` as soon as it is made.
         """
-        if explain is not None and Path(explain).suffix.lower() != ".png":
-            raise RunError(f"An explanation is a PNG file; `{explain}` does not end in .png.")
+        check_explanation(explain)
         texts = _texts(self.run_dir, self.config.task, self.task.inputs, inputs)
         size = min(_BATCH, len(source))
         predictor = self._predictor_of(texts, explain is not None, size)
@@ -132,6 +131,12 @@ def _content(image: Any) -> bytes:
             f"{image.dtype} of shape {image.shape}."
         )
     return tf.io.encode_png(image).numpy()
+
+
+def check_explanation(path: str | Path | None) -> None:
+    """Raises `RunError` if a file for explanations is no PNG file."""
+    if path is not None and Path(path).suffix.lower() != ".png":
+        raise RunError(f"An explanation is a PNG file; `{path}` does not end in .png.")
 
 
 def _texts(

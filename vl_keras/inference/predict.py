@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vl_keras.data.image_files import SUFFIXES, ImageFiles, find_images
 from vl_keras.errors import RunError
-from vl_keras.inference.loaded_run import LoadedRun
+from vl_keras.inference.loaded_run import LoadedRun, check_explanation
 from vl_keras.inference.prediction import OK, Prediction
 
 
@@ -51,6 +51,7 @@ def predict(
             f"There is no image in {', '.join(map(str, images)) or 'an empty list'}; folders are searched for "
             f"{', '.join(SUFFIXES)}."
         )
+    check_explanation(explain)
     run = LoadedRun(run_dir, weights, overrides)
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(_open_for_writing(out)) if out is not None else None
