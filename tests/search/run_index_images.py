@@ -8,7 +8,7 @@ import sys
 
 from color_run import load_color_run
 
-from vl_keras import cli
+from vl_keras.cli import main as cli
 from vl_keras.search import image_embedder, index_images
 
 if __name__ == "__main__":
