@@ -13,7 +13,9 @@ from export.signatures import serving_functions
 from vl_keras.data.image_ops import decode_image, resize
 from vl_keras.runs.load_run import load_run
 
-pytestmark = pytest.mark.slow  # each trains a run of its task
+pytestmark = (
+    pytest.mark.slow
+)  # six models are exported and asked for every number of rows; the contract of tasks is quick
 
 EMBEDDING = ({"image_bytes"}, {"embedding", "status"})
 ANSWER = ({"image_bytes", "question"}, {"answer", "score", "answers", "scores", "status"})

@@ -13,8 +13,6 @@ from vl_keras.inference.evaluate import evaluate, format_evaluation
 from vl_keras.metrics.bootstrap import bootstrap_interval
 from vl_keras.runs.load_run import load_run
 
-pytestmark = pytest.mark.slow  # each trains a run of its task
-
 
 @pytest.fixture(scope="module")
 def run(task_run, tmp_path_factory):

@@ -12,8 +12,6 @@ from vl_keras.inference.evaluate import evaluate, format_evaluation
 from vl_keras.metrics.match_scores import match_scores
 from vl_keras.runs.load_run import load_run
 
-pytestmark = pytest.mark.slow  # each trains a run of its task
-
 
 @pytest.fixture(scope="module")
 def run(task_run, tmp_path_factory):

@@ -19,8 +19,6 @@ from vl_keras.runs.load_run import load_run
 from vl_keras.tasks.embedding import evaluate_retrieval as module
 from vl_keras.tasks.embedding.reranker import Reranker
 
-pytestmark = pytest.mark.slow  # each trains a run of its task
-
 WAYS = {"image": "image_to_text", "text": "text_to_image"}
 
 

@@ -9,8 +9,6 @@ from vl_keras.tasks.matching import MatchingTask
 from vl_keras.tasks.pairing.explain_pairs import PairExplainer
 from vl_keras.tasks.vqa import VqaTask
 
-pytestmark = pytest.mark.slow  # each trains a run of its task
-
 QUESTION = "what is to the left of the star?"
 TASKS = {"vqa": VqaTask, "matching": MatchingTask}
 

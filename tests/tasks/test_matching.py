@@ -13,8 +13,6 @@ from vl_keras.metrics.match_scores import match_scores
 from vl_keras.tasks.matching import MatchingTask
 from vl_keras.tasks.pairing.match_pairs import nearest_images, pairs_of_split
 
-pytestmark = pytest.mark.slow  # each trains a run of its task
-
 _PLAIN = ("data.augment.word_swap=0",)
 
 

@@ -101,6 +101,20 @@ def test_matching_tells_more_than_one_input(captions, trained):
     assert metrics["balanced_accuracy"] > 0.5 + MARGIN
 
 
+def test_written_answers_tell_more_than_one_input(questions, trained):
+    manifest, alone = questions
+    metrics = trained("free_form_vqa", manifest, "data.captions_per_image=2", "training.epochs=10")
+    assert metrics["accuracy"] > alone + MARGIN
+
+
+def test_retrieval_finds_more_than_a_model_that_sees_one_side(captions, trained):
+    manifest, references = captions
+    metrics = trained("retrieval", manifest, "data.captions_per_image=1", "data.batch_size=16")
+    # Without the image, or without the text, every order of the images is as good as any other.
+    blind = 100 * sum(k / len(references) for k in (1, 5, 10)) / 3
+    assert metrics["mean_recall"] > 3 * blind
+
+
 def _best_from_one(rows, key):
     """The largest share of answers that are right where the answer depends on one column only."""
     answers = collections.defaultdict(collections.Counter)

@@ -12,8 +12,6 @@ from vl_keras.errors import RunError
 from vl_keras.inference.predict import format_failures, predict
 from vl_keras.runs.load_run import load_run
 
-pytestmark = pytest.mark.slow  # each trains a run of its task
-
 TEXTS = ["is there a red circle?", "what shape is to the left of the star?", "Größe 图"]
 
 

@@ -8,8 +8,6 @@ from vl_keras.metrics.retrieval_scores import retrieval_scores
 from vl_keras.tasks.embedding.recall_metrics import recall_metrics
 from vl_keras.tasks.retrieval import RetrievalTask
 
-pytestmark = pytest.mark.slow  # each trains a run of its task
-
 
 @pytest.fixture(scope="module")
 def task(task_config):

@@ -11,8 +11,6 @@ from vl_keras.metrics.calibration import TEMPERATURES, expected_calibration_erro
 from vl_keras.metrics.vqa_accuracy import soft_target, vqa_accuracy
 from vl_keras.tasks.vqa import VqaTask
 
-pytestmark = pytest.mark.slow  # each trains a run of its task
-
 
 @pytest.fixture(scope="module")
 def task(task_config):
