@@ -39,7 +39,11 @@ def known_tasks() -> Mapping[str, Any]:
 
 def shared_sections() -> dict[str, type]:
     """Dict of name to dataclass: the top-level sections that tasks share."""
-    return {name: kind for name, kind in typing.get_type_hints(Config).items() if is_dataclass(kind)}
+    return {
+        name: kind
+        for name, kind in typing.get_type_hints(Config).items()
+        if isinstance(kind, type) and is_dataclass(kind)
+    }
 
 
 def settings_of(section: type, prefix: str) -> Iterator[Setting]:
@@ -73,7 +77,7 @@ def values_of(config: Config) -> dict[str, Any]:
 
 def section_values(section: Any, prefix: str) -> dict[str, Any]:
     """Dict of key to value of a section, an instance of its dataclass."""
-    values = {}
+    values: dict[str, Any] = {}
     for field in fields(section):
         value = getattr(section, field.name)
         inner = is_dataclass(value)

@@ -63,9 +63,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), of_run: bool = 
         raise ConfigError(f"{file}: {error}") from None
 
 
-def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = (), of_run: bool = False) -> Config:
+def config_from_dict(nested: Mapping[str, Any], overrides: Sequence[str] = (), of_run: bool = False) -> Config:
     """The `Config` of a nested dict and of `"section.key=value"` strings; see `load_config`."""
-    values = copy.deepcopy(dict(values))
+    values: dict[str, Any] = copy.deepcopy(dict(nested))
     if of_run:
         _drop_unused(values)
     for override in overrides:
@@ -85,7 +85,8 @@ def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = (), o
 
 def config_to_dict(config: Config) -> dict[str, Any]:
     """Nested dict of the settings that the config's task uses, from which `config_from_dict` makes an equal config."""
-    task, nested = task_class(config.task), {}
+    task = task_class(config.task)
+    nested: dict[str, Any] = {}
     for key, value in values_of(config).items():
         if not is_unused(task, key):
             *names, name = key.split(".")

@@ -1,6 +1,6 @@
 """The captioner: image encoder, optional context, decoder."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras as keras
@@ -28,8 +28,8 @@ class Captioner(NamedTuple):
     training_model: keras.Model
     image_encoder: keras.Model
     reader: keras.Model
-    decoder: object
-    consensus: object = None
+    decoder: Any
+    consensus: Any = None
 
     def generate(self, inputs, consensus_weight=1.0, *, method="beam", beam_size=3, num_captions=1, **settings):
         """Captions for a batch.

@@ -7,7 +7,7 @@ import tf_keras as keras
 
 def dropout_generators(model: keras.Model) -> list[Any]:
     """The random generators of a model's layers, which Keras leaves out of checkpoints, in the order of the layers."""
-    generators = []
+    generators: list[Any] = []
     for layer in model._flatten_layers():
         source = getattr(layer, "_random_generator", None)
         if source is None:

@@ -30,7 +30,7 @@ def make_memory(
     if Path(out).expanduser().exists():
         raise RetrievalError(f"`{out}` is there already; give another name, or remove it first.")
     config, task, model, _ = load_run(run_dir, weights, overrides, precision="float32")
-    if not hasattr(task, "caption_memory"):
+    if not hasattr(task, "caption_memory") or not hasattr(task, "texts"):
         raise RunError(
             f"A memory is made with a run that embeds captions beside images, such as one of retrieval; `{run_dir}` is "
             f"a {config.task} run."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vl_keras.tasks.task import Task
 
@@ -24,7 +24,7 @@ class TextTask(Task):
     """
 
     # Texts beside images are the task's input; there is no context besides.
-    unused_settings = (
+    unused_settings: ClassVar[tuple[str, ...]] = (
         "data.context",
         "data.context_dropout",
         "data.show_context",
@@ -45,7 +45,7 @@ class TextTask(Task):
             from vl_keras.encoders.hub_tokenizer import HubTokenizer
 
             return HubTokenizer(self.text_encoder or self._load_text_encoder())
-        return Task.tokenizer.func(self)
+        return Task.tokenizer.func(self)  # type: ignore[attr-defined]  # a cached_property
 
     def save_vocabularies(self, folder: str | Path) -> None:
         if self.tokenizer.is_learned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,8 @@ def _fit(
     if resume and run.writes:
         run.describe_start()
     with signal:
-        first_step, on_start = 0, lambda: run.write_settings(task, model, init_from)
+        first_step = 0
+        on_start: Callable[[], Any] | None = lambda: run.write_settings(task, model, init_from)  # noqa: E731
         for plan in task.phases(model, run.log):
             fit_phase(session, make_phase(session, plan, first_step, jit_compile), on_start)
             first_step, on_start = first_step + plan.steps_per_epoch * plan.epochs, None

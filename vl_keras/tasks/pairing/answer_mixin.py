@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from vl_keras.tasks.task import Evaluation, TextInput
 
@@ -14,8 +14,15 @@ class AnswerMixin:
     monitor = "accuracy"
     reads = "questions with answers"
     signature_name = "answer"
-    inputs = (TextInput("question", "question about every image", many=True, required=True),)
+    inputs: ClassVar[tuple[TextInput, ...]] = (
+        TextInput("question", "question about every image", many=True, required=True),
+    )
     threshold = 0.0  # an answer of less confidence is withheld
+
+    # What the task has that uses this class.
+    source: Callable[[str], Any]
+    score_split: Callable[..., tuple[dict[str, float], list[Any]]]
+    signature: Callable[..., dict[str, Any]]
 
     def has_examples(self, split: str) -> bool:
         from vl_keras.tasks.pairing.answers import asked_questions

@@ -56,10 +56,10 @@ def score_pairs(
         if not np.isnan(logit)
     ]
     probability = np.array([match.probability for match in matches])
-    truth = np.array([match.match for match in matches], bool)
-    check_both(task, split, truth)
-    metrics = match_scores(probability, truth)
-    metrics["best_threshold"] = best_threshold(probability, truth)
+    truth_of_matches = np.array([match.match for match in matches], bool)
+    check_both(task, split, truth_of_matches)
+    metrics = match_scores(probability, truth_of_matches)
+    metrics["best_threshold"] = best_threshold(probability, truth_of_matches)
     return metrics, matches
 
 

@@ -57,13 +57,13 @@ class PairLogits:
             `(P, A)` float32; NaN if the image cannot be read.
         """
         task = self._task
-        owners = np.asarray(owners)
+        image = np.asarray(owners)
         unique = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         numbers = np.array([unique[text] for text in texts], np.int64)
         read, function, lengths = self._text_reader(list(unique))
-        logits = np.full((len(owners), task.num_outputs), np.nan, np.float32)
-        order = np.argsort(owners, kind="stable")
-        ranked = owners[order]
+        logits = np.full((len(image), task.num_outputs), np.nan, np.float32)
+        order = np.argsort(image, kind="stable")
+        ranked = image[order]
         last = ranked[-1] if len(ranked) else -1
         done = 0
         for inputs, indices in task._image_batches(self.model, split):
@@ -73,7 +73,7 @@ class PairLogits:
             pairs = pairs[np.argsort(lengths[numbers[pairs]], kind="stable")]
             for start in range(0, len(pairs), _PAIRS_AT_ONCE):
                 chosen = pairs[start : start + _PAIRS_AT_ONCE]
-                rows = np.searchsorted(indices, owners[chosen])
+                rows = np.searchsorted(indices, image[chosen])
                 logits[chosen] = function(regions, tf.constant(rows), *read(numbers[chosen]))
             done += len(indices)
             if progress is not None:

@@ -29,12 +29,20 @@ _MODEL_SETTINGS = (
 class PairTask(TextPairTask):
     """A task that a `PairClassifier` does; see `TextPairTask`.
 
-    A subclass also has `num_outputs`, A of the logits, or overrides it.
+    A subclass may override `num_outputs` and `all_pairs`.
     """
 
-    num_outputs = 1
-    all_pairs = False  # the training model pairs every text of a batch with every image
     unused_settings = (*TextPairTask.unused_settings, "model.decoder", "model.word_dropout", "generation.")
+
+    @property
+    def num_outputs(self) -> int:
+        """A, the number of the logits of a pair."""
+        return 1
+
+    @property
+    def all_pairs(self) -> bool:
+        """Whether the training model pairs every text of a batch with every image."""
+        return False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -31,9 +31,9 @@ def answer_labels(task: VqaTask, rows: BatchRows) -> Callable:
         mirrored, question = divmod(number, len(questions))
         target = soft_target(annotators(questions[question]["answer"]))
         pairs = [(swap_sides(answer) if mirrored else answer, score) for answer, score in target.items()]
-        pairs = [(known[answer], score) for answer, score in pairs if answer in known][:_MOST_ANNOTATED]
-        total = sum(score for _, score in pairs)
-        for place, (candidate, score) in enumerate(pairs):
+        candidates = [(known[answer], score) for answer, score in pairs if answer in known][:_MOST_ANNOTATED]
+        total = sum(score for _, score in candidates)
+        for place, (candidate, score) in enumerate(candidates):
             places[number, place], scores[number, place] = candidate, score / total
 
     def look_up(number):
@@ -68,8 +68,9 @@ def score_answers(
         rows, logits = [row for row, good in zip(rows, readable, strict=True) if good], logits[readable]
     known = {answer: number for number, answer in enumerate(task.answers)}
     targets = [soft_target(truth) for _, _, truth in rows]
-    labels = [known.get(max(target, key=target.get), -1) if target else -1 for target in targets]
-    labels = np.array(labels, np.int64)
+    labels = np.array(
+        [known.get(max(target, key=target.__getitem__), -1) if target else -1 for target in targets], np.int64
+    )
     known_rows = labels >= 0
     if fit and known_rows.any():
         task.temperature = fit_temperature(logits if known_rows.all() else logits[known_rows], labels[known_rows])

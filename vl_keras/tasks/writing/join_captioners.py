@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vl_keras.models.captioner import Captioner
     from vl_keras.tasks.captioning import CaptioningTask
+    from vl_keras.tasks.task import Task
 
 
-def join_captioners(
-    task: CaptioningTask, captioner: Captioner, members: Sequence[tuple[CaptioningTask, Captioner]]
-) -> None:
+def join_captioners(task: CaptioningTask, captioner: Captioner, members: Sequence[tuple[Task, Captioner]]) -> None:
     """Fills a captioner of several members, whose encoders are the first member's.
 
     Args:
