@@ -162,7 +162,7 @@ def test_a_split_by_itself_is_scored_with_the_captions_that_the_run_keeps(run, r
 
 
 def test_only_a_matching_run_of_the_same_data_can_rerank(run, task_run, tmp_path):
-    with pytest.raises(RunError, match="rerank_with` is a matching run; .* is one of vqa"):
+    with pytest.raises(RunError, match="rerank_with` must be a run of a task that matches images with texts; .* is a vqa run"):
         evaluate(run, "test", [f"retrieval.rerank_with={task_run('vqa')}"])
     with pytest.raises(RunError, match="holds no run"):
         evaluate(run, "test", [f"retrieval.rerank_with={tmp_path}"])
@@ -202,6 +202,6 @@ def test_the_matching_run_reads_the_same_data_whatever_its_path(monkeypatch):
         assert (read.max_examples, read.max_pixels, read.max_bad_share) == (3, 7, 0.5)
         return SimpleNamespace(task="vqa"), None, None, ""
 
-    monkeypatch.setattr("vl_keras.inference.rerank.load_run", load_run)
+    monkeypatch.setattr("vl_keras.tasks.embedding.reranker.load_run", load_run)
     with pytest.raises(RunError, match="is one of vqa"):
         Reranker("run", SimpleNamespace(config=SimpleNamespace(data=data)), "dev")

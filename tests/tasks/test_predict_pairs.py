@@ -89,7 +89,7 @@ def test_an_answer_below_the_threshold_is_withheld(task_run, images, monkeypatch
 
     plain = predict(task_run("vqa"), [images / "0.png"], inputs={"question": TEXTS[:1]})[0]
     own = VqaTask.use_metrics
-    monkeypatch.setattr(VqaTask, "use_measures", lambda task, metrics: own(task, {**metrics, "threshold": 1.0}))
+    monkeypatch.setattr(VqaTask, "use_metrics", lambda task, metrics: own(task, {**metrics, "threshold": 1.0}))
     withheld = predict(task_run("vqa"), [images / "0.png"], inputs={"question": TEXTS[:1]})[0]
     assert withheld.output == {**plain.output, "answer": ""}
     assert withheld.line == f"{TEXTS[0]}\tno answer ({plain.output['answer']} {plain.output['score']:.2f})"
