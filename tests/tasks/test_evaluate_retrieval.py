@@ -192,7 +192,7 @@ def test_what_cannot_be_scored_is_said(run, tmp_path):
         evaluate(run, "dev", overrides=[f"data.manifest={tmp_path / 'cut.jsonl'}", "data.max_bad_share=1"])
 
 
-def test_the_matching_run_reads_the_same_data_whatever_its_path(monkeypatch):
+def test_the_matching_run_reads_the_same_data_whatever_its_path():
     data = DataConfig(manifest="my photos #1: all.jsonl", manual_dir="2024", data_dir="ä", max_examples=3)
     data = dataclasses.replace(data, max_pixels=7, max_bad_share=0.5)
 
@@ -202,6 +202,5 @@ def test_the_matching_run_reads_the_same_data_whatever_its_path(monkeypatch):
         assert (read.max_examples, read.max_pixels, read.max_bad_share) == (3, 7, 0.5)
         return SimpleNamespace(task="vqa"), None, None, ""
 
-    monkeypatch.setattr("vl_keras.tasks.embedding.reranker.load_run", load_run)
-    with pytest.raises(RunError, match="is one of vqa"):
-        Reranker("run", SimpleNamespace(config=SimpleNamespace(data=data)), "dev")
+    with pytest.raises(RunError, match="`run` is a vqa run"):
+        Reranker("run", SimpleNamespace(config=SimpleNamespace(data=data)), "dev", load_run)
