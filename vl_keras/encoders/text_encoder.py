@@ -39,7 +39,7 @@ class TextEncoder(tf.Module):
 
         Returns:
             Dict of `input_word_ids`, `input_mask`, `input_type_ids`, each `(B, max_length)` int32. A string without any
-            token (empty, white space) is a row of zeros, mask included, where BERT's packing would give [CLS] [SEP]:
+            token (empty, white space) is a row of zeros, mask included, where BERT's packing would give `[CLS] [SEP]`:
             `model` reads such rows for nothing.
         """
         strings = tf.strings.unicode_transcode(tf.convert_to_tensor(strings, tf.string), "UTF-8", "UTF-8")
