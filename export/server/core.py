@@ -54,7 +54,7 @@ class ServerCore:
         """
         self.options = options
         self.metrics = metrics or Metrics()
-        self._session_config = _session_config(options)
+        self._session_config = session_config(options)
         batching = _batching_options(options)
         threads = batching.num_threads if batching else options.max_running_requests or 2 * max(2, os.cpu_count() or 1)
         self._scheduler = RunScheduler(threads, batching, options.max_queued_requests)
@@ -284,7 +284,12 @@ def fill_model_spec(model_spec: model_pb2.ModelSpec, servable: Servable, signatu
     model_spec.version.value = servable.version
 
 
-def _session_config(options: ServeOptions) -> config_pb2.ConfigProto:
+def session_config(options: ServeOptions) -> config_pb2.ConfigProto:
+    """The configuration of the sessions.
+
+    Raises:
+        ExportError: the configuration file is invalid.
+    """
     config = config_pb2.ConfigProto()
     if options.tensorflow_session_config_file:
         read_text_proto(options.tensorflow_session_config_file, config)

@@ -8,10 +8,14 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 from export.server.options import ServeOptions, add_serve_arguments
 from vl_keras.cli.errors import run_command
+
+_NOTICES = (b"MLIR V1 optimization pass is not enabled", b"before absl::InitializeLog() is called")
 
 
 def serve(options: argparse.Namespace | ServeOptions) -> int:
@@ -60,9 +64,38 @@ def import_tensorflow() -> None:
             sys.modules.pop(name, None)
 
 
+def _hide_session_notice(config: Any) -> None:
+    """Runs a first session with standard error set aside.
+
+    At the first run of a session, TensorFlow reports on standard error that an optimization pass is off, at every log
+    level. All other lines are printed afterwards.
+
+    Args:
+        config: that of all later sessions too, because the first session sizes the thread pools of the process.
+    """
+    import tensorflow as tf
+
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
+                session.run(tf.constant(0))
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        log.seek(0)
+        for line in log:
+            if not any(notice in line for notice in _NOTICES):
+                os.write(2, line)
+
+
 async def _serve(options: ServeOptions) -> int:
+    from export.server.core import session_config
     from export.server.model_server import ModelServer  # imports TensorFlow
 
+    _hide_session_notice(session_config(options))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     # Freezing keeps the modules of TensorFlow out of the garbage collections after an unload; the short switch
     # interval lets requests interrupt a thread that loads a model.

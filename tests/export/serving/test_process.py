@@ -52,6 +52,7 @@ def test_flags_in_both_forms_sockets_and_a_clean_stop_that_loses_nothing(tools, 
         logged = server.process.stderr.read()
         assert "Traceback" not in logged
         assert "tensorflow/" not in logged, "TensorFlow's own log is kept quiet"
+        assert not [notice for notice in ("cuInit", "MLIR", "absl", "oneDNN") if notice in logged]
 
 
 def test_port_zero_is_no_port(tools):
