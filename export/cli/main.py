@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import vl_keras
 from export.cli import app, batch, deploy, inspect, request, savedmodel, serve
+from export.errors import ExportError
 from vl_keras.cli.errors import run_command
 
 _COMMANDS = (savedmodel, inspect, serve, request, deploy, batch, app)
@@ -33,4 +34,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in _COMMANDS:
         command.add(commands)
     options = parser.parse_args(arguments)
-    return run_command(f"vl-export {options.command}", lambda: options.execute(options), failed=1)
+    return run_command(f"vl-export {options.command}", lambda: options.execute(options), failed=1, errors=ExportError)

@@ -162,7 +162,9 @@ def test_a_split_by_itself_is_scored_with_the_captions_that_the_run_keeps(run, r
 
 
 def test_only_a_matching_run_of_the_same_data_can_rerank(run, task_run, tmp_path):
-    with pytest.raises(RunError, match="rerank_with` must be a run of a task that matches images with texts; .* is a vqa run"):
+    with pytest.raises(
+        RunError, match="rerank_with` must be a run of a task that matches images with texts; .* is a vqa run"
+    ):
         evaluate(run, "test", [f"retrieval.rerank_with={task_run('vqa')}"])
     with pytest.raises(RunError, match="holds no run"):
         evaluate(run, "test", [f"retrieval.rerank_with={tmp_path}"])

@@ -15,7 +15,12 @@ from vl_keras.errors import VlKerasError
 from vl_keras.quiet import quiet_tensorflow
 
 
-def run_command(program: str, function: Callable[[], int | None], failed: int = 2) -> int:
+def run_command(
+    program: str,
+    function: Callable[[], int | None],
+    failed: int = 2,
+    errors: type[Exception] = VlKerasError,
+) -> int:
     """Runs one command and turns errors that the user can fix into one line on standard error.
 
     Our own errors say what to do, and the system's errors about a file name the file. Any other error is a bug of
@@ -25,6 +30,7 @@ def run_command(program: str, function: Callable[[], int | None], failed: int = 
         program: name before the message, e.g. `vl-keras`.
         function: does the work and returns the exit status; None means 0.
         failed: exit status for an error that the user can fix.
+        errors: root of the program's own errors, besides `VlKerasError`.
 
     Returns:
         The exit status: what `function` returned; `failed`; 130 after Ctrl-C and 143 after SIGTERM; 141 if standard
@@ -45,7 +51,7 @@ def run_command(program: str, function: Callable[[], int | None], failed: int = 
     except KeyboardInterrupt as stop:
         print(f"{program}: stopped.", file=sys.stderr)
         return stop.args[0] if stop.args else 128 + signal.SIGINT
-    except VlKerasError as error:
+    except (VlKerasError, errors) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return failed
     except BrokenPipeError:

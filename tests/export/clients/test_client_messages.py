@@ -163,8 +163,7 @@ def test_the_client_needs_no_tensorflow():
         "import sys; from export.client import Client, AsyncClient\n"
         "Client('grpc://127.0.0.1:1').close(); Client('http://127.0.0.1:1').close()\n"
         "from export.client import grpc_connection, http_connection\n"
-        "print([name for name in ('tensorflow', 'tensorflow_serving', 'PIL') if name in sys.modules])\n"
-        "print(sorted(name for name in sys.modules if name.startswith('vl_keras')))"
+        "print([name for name in ('tensorflow', 'tensorflow_serving', 'vl_keras', 'PIL') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["[]", "['vl_keras', 'vl_keras.errors']"]
+    assert done.stdout.strip() == "[]"
