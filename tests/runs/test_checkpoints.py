@@ -75,7 +75,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     saved = checkpoints_of(model, tmp_path)
     saved.save(6)
     model.trainable_variables[0].assign(model.trainable_variables[0] * np.nan)
-    with pytest.raises(RunError, match=r"no finite numbers at step 8.*ckpt-6.*learning_rate"):
+    with pytest.raises(RunError, match=r"not finite numbers at step 8.*ckpt-6.*learning_rate"):
         saved.save(8)
     assert saved.restore() == 6 and saved.is_finite()
 

@@ -1,51 +1,54 @@
-"""One row per finished epoch: losses and measures, in a CSV file that a stopped run continues."""
+"""One row for each finished epoch, with losses and metrics, in a CSV file that a resumed run continues."""
 
 import csv
 import os
 from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
 
 
 class History:
-    """The rows of `history.csv`; each is a dict of numbers and words with at least `phase`, `epoch` and `step`.
+    """The rows of `history.csv`; each is a dict of numbers and strings with at least `phase`, `epoch` and `step`.
 
-    The file is the one memory of what earlier epochs reached: the best epoch and the patience that is left follow from
-    it, so that a resumed run cannot disagree with what is written.
+    Nothing else records the results of earlier epochs: the best epoch and the remaining patience are computed from this
+    file, so a resumed run cannot disagree with it.
 
     Args:
-        path: of the CSV file; read where it is there.
-        writes: false: the rows are kept in memory only.
+        path: the CSV file; read if it exists.
+        writes: false: keep the rows in memory only.
     """
 
-    def __init__(self, path, writes=True):
+    def __init__(self, path: str | Path, writes: bool = True) -> None:
         self.path = Path(path)
         self._writes = writes
-        self.rows = []
+        self.rows: list[Row] = []
         if self.path.exists():
             with open(self.path, newline="", encoding="utf-8") as file:
                 self.rows = [{key: _read(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
-    def of(self, phase):
+    def of(self, phase: str) -> list[Row]:
         """The rows of one phase."""
         return [row for row in self.rows if row["phase"] == phase]
 
-    def append(self, row):
+    def append(self, row: Row) -> None:
         """Adds a row and writes the file."""
         self.rows.append(row)
         self._write()
 
-    def keep(self, step):
-        """Drops the rows of epochs that end after `step`: they are run again."""
+    def keep(self, step: int) -> None:
+        """Drops the rows of epochs that end after `step`: these epochs run again."""
         kept = [row for row in self.rows if row["step"] <= step]
         if len(kept) != len(self.rows):
             self.rows = kept
             self._write()
 
-    def best(self, measure):
-        """The first row with the highest value of a measure; None where no row has it."""
-        rows = [row for row in self.rows if isinstance(row.get(measure), float)]
-        return max(rows, key=lambda row: row[measure]) if rows else None
+    def best(self, metric: str) -> Row | None:
+        """The first row with the highest value of a metric; None if no row has it."""
+        rows = [row for row in self.rows if isinstance(row.get(metric), float)]
+        return max(rows, key=lambda row: row[metric]) if rows else None
 
-    def _write(self):
+    def _write(self) -> None:
         if not self._writes:
             return
         names = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -57,7 +60,7 @@ class History:
         os.replace(part, self.path)
 
 
-def _read(text):
+def _read(text: str) -> int | float | str:
     for kind in (int, float):
         try:
             return kind(text)

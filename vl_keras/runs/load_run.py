@@ -1,4 +1,4 @@
-"""Loads a trained run to use it."""
+"""Loads a trained run, to use it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from vl_keras.tasks.task import Task
 def load_run(
     run_dir: str | Path, weights: str = "auto", overrides: Sequence[str] = (), precision: str | None = None
 ) -> tuple[Config, Task, Any, str]:
-    """Loads a trained run to use it.
+    """Loads a trained run, to use it.
 
     Args:
         run_dir: folder that `train` or `ensemble` wrote.
-        weights: `best`: those of the best development metric; `last`: of the last checkpoint; `ema`: the moving
-            average in the last checkpoint; `auto`: `best` if there is one, else `last`.
-        overrides: `"section.key=value"` strings, of the settings that the task names in `run_settings`.
-        precision: to compute in; None: as it was trained.
+        weights: `best`: the weights with the best development metric; `last`: the weights of the last checkpoint;
+            `ema`: the moving average in the last checkpoint; `auto`: `best` if the run has them, else `last`.
+        overrides: `"section.key=value"` strings for settings that the task names in `run_settings`.
+        precision: precision policy to compute in; None: the one it was trained in.
 
     Returns:
-        `(config, task, model, which)`, `model` as the task builds it; `which` says in words which weights these are.
+        `(config, task, model, which)`: `model` is what the task builds; `which` describes the weights in words.
 
     Raises:
-        RunError: there is no run, or none of these weights in it, or they cannot be read, or an override is of
-            another setting or does not fit the trained weights.
+        RunError: there is no run, it has no such weights, they cannot be read, or an override sets another setting or
+            does not fit the trained weights.
     """
     run = RunDir(run_dir)
     if not run.config_file.exists():
@@ -64,7 +64,7 @@ def load_run(
 
 
 def weights_name(which: str) -> str:
-    """`best`, `last` or `ema`, of the words in which `load_run` says which weights it loaded."""
+    """`best`, `last` or `ema`, from the words in which `load_run` describes the weights."""
     return "ema" if which.startswith("moving") else which.replace(":", " ").split()[0]
 
 
@@ -96,7 +96,7 @@ def _read(path: str | Path, **parts: Any) -> None:
     """Fills `weights` or `averages` from a checkpoint."""
     try:
         tf.train.Checkpoint(**parts).restore(str(path)).assert_existing_objects_matched().expect_partial()
-    except (tf.errors.OpError, IndexError, RuntimeError) as error:  # as TensorFlow's two readers put it
+    except (tf.errors.OpError, IndexError, RuntimeError) as error:  # raised by TensorFlow's two readers
         raise RunError(
             f"The checkpoint {path} cannot be read ({first_line(error)}); put a whole copy in its place, or choose "
             "other weights (--weights)."
@@ -109,6 +109,6 @@ def _read(path: str | Path, **parts: Any) -> None:
 
 
 def trained_weights(model: keras.Model, weights: dict[str, list[tf.Variable]]) -> dict[str, list[tf.Variable]]:
-    """Of a dict of part -> variables, those that `model` trains."""
+    """The variables that `model` trains, from a dict of part -> variables."""
     trained = {id(variable) for variable in model.trainable_variables}
     return {part: [v for v in variables if id(v) in trained] for part, variables in weights.items()}

@@ -1,4 +1,6 @@
-"""The folder of one training run: everything that explains it and that is needed to use or to continue it."""
+"""The folder of one training run: all that explains the run and all that is needed to use or to resume it."""
+
+from __future__ import annotations
 
 import contextlib
 import fcntl
@@ -7,20 +9,25 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, Any
 
 import tensorflow as tf
 import tensorflow_hub as hub
+import tf_keras as keras
 from tqdm import tqdm
 
-from vl_keras.config import load_config, save_config, values_of
+from vl_keras.config import Config, load_config, save_config, values_of
 from vl_keras.encoders.text_encoder import module_path
 from vl_keras.errors import RunError, written
 from vl_keras.json_files import read_json, write_json
 from vl_keras.runs.versions import describe_versions
 from vl_keras.tasks import TASKS
+from vl_keras.tasks.task import Task
 
-# Settings that say where things lie, or when to look at them or to stop, not what is computed.
+# Settings that may differ when a run is resumed: they name places, or say when to save or to stop, and do not change
+# what is computed.
 _FREE_TO_CHANGE = (
     "data.data_dir",
     "data.manual_dir",
@@ -29,7 +36,7 @@ _FREE_TO_CHANGE = (
     "training.checkpoint_steps",
     "training.patience",
 )
-# All that a start writes before `config.yaml`, with which it has begun; a task's vocabularies come on top.
+# All that a start writes before `config.yaml`, besides the task's vocabularies. With `config.yaml` the run has begun.
 _BEFORE_CONFIG = frozenset(
     ".lock train.log checkpoints text_encoder image_encoder.h5 versions.json data.json config.yaml.part "
     "versions.json.part data.json.part".split()
@@ -41,14 +48,21 @@ _TEXT_MODULES = ("encoder", "preprocessor")
 class RunDir:
     """Paths and small files of a run directory.
 
-    `config.yaml` (every setting), `vocabulary.txt` and a task's other vocabularies, `versions.json` (of packages and
-    code, one entry per start), `data.json` (fingerprints), `image_encoder.h5` (of a frozen encoder), `text_encoder/`
-    (copies of the hub modules), `checkpoints/` (the last few of each phase, to resume from), `best/` (weights of the
-    best epoch), `history.csv`, `curves.png` (of the history), `measures.json`, `tensorboard/`, `quarantine.jsonl`,
-    `train.log`. A run that joins others (`ensemble`) has its weights in `best/`, and nothing that comes of training.
+    `config.yaml` (every setting), `vocabulary.txt` and a task's other vocabularies, `versions.json` (packages and code,
+    one entry for each start), `data.json` (fingerprints), `image_encoder.h5` (weights of a frozen encoder),
+    `text_encoder/` (copies of the hub modules), `checkpoints/` (the last few of each phase, to resume from), `best/`
+    (weights of the best epoch), `history.csv`, `curves.png` (of the history), `measures.json` (the metrics),
+    `tensorboard/`, `quarantine.jsonl`, `train.log`. A run that joins others (`ensemble`) has its weights in `best/` and
+    none of the files that only training writes.
+
+    Args:
+        path: the folder.
+
+    Attributes:
+        writes: false in a worker that leaves all files to the chief.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
@@ -59,14 +73,18 @@ class RunDir:
         self.curves_file = self.path / "curves.png"
         self.metrics_file = self.path / "measures.json"
         self.quarantine_file = self.path / "quarantine.jsonl"
-        self._lock = None
+        self._lock: IO[str] | None = None
         self.writes = True
 
-    def open(self, resume, chief=True):
-        """Makes the folder for a new run, or claims an old one to resume; the others of several workers only look.
+    def open(self, resume: bool, chief: bool = True) -> None:
+        """Makes the folder for a new run, or locks the folder of a run to resume.
+
+        Args:
+            resume: whether the folder must hold a run.
+            chief: false in a worker that writes nothing.
 
         Raises:
-            RunError: it is not empty and `resume` is false, it holds no run and `resume` is true, or another
+            RunError: the folder is not empty and `resume` is false, it holds no run and `resume` is true, or another
                 process trains in it.
         """
         self.writes = chief
@@ -88,15 +106,15 @@ class RunDir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process dies
         except OSError as error:
             raise RunError(f"Another process trains in `{self.path}`.") from error
-        if not resume and self._never_began():  # looked at again, now that nobody else can write here
+        if not resume and self._never_began():  # checked again: now no other process can write here
             for path in (self.checkpoints, self.text_modules):
                 shutil.rmtree(path, ignore_errors=True)
             (self.path / _ENCODER_WEIGHTS).unlink(missing_ok=True)
 
-    def _never_began(self):
-        """Whether there is nothing but what a start leaves that failed, of a full disk say, before its first step.
+    def _never_began(self) -> bool:
+        """Whether the folder holds nothing, or only files of a start that failed before its first step (a full disk).
 
-        Without a start's lock, a folder such as `checkpoints` is somebody else's.
+        Without the lock file of a start, a folder such as `checkpoints` belongs to somebody else.
         """
         names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
         if not names:
@@ -106,30 +124,37 @@ class RunDir:
         last = self.last_checkpoint(phases)
         return ".lock" in names and names <= _BEFORE_CONFIG | vocabularies and (last is None or last.name == "ckpt-0")
 
-    def close(self):
+    def close(self) -> None:
+        """Releases the lock."""
         if self._lock is not None:
             self._lock.close()
 
-    def log(self, message):
-        """Prints a line, and keeps it in `train.log`."""
+    def log(self, message: str) -> None:
+        """Prints a line to standard error and adds it to `train.log`."""
         if not self.writes:
             return
         tqdm.write(message, file=sys.stderr)
-        with contextlib.suppress(OSError):  # of a full disk the next checkpoint tells, and what to do
+        with contextlib.suppress(OSError):  # if the disk is full, the next checkpoint reports it
             with open(self.path / "train.log", "a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
 
-    def describe_start(self, init_from=None):
+    def describe_start(self, init_from: str | Path | None = None) -> None:
         """Adds this start to `versions.json`."""
         path = self.path / "versions.json"
         starts = read_json(path) if path.exists() else []
         write_json(path, [*starts, {**describe_versions(), "init_from": init_from and str(init_from)}])
 
-    def write_settings(self, task, model, init_from=None):
-        """Writes what the run is made of; `config.yaml` comes last, so that where it is, everything is."""
+    def write_settings(self, task: Task, model: Any, init_from: str | Path | None = None) -> None:
+        """Writes what the run is made of. `config.yaml` comes last: a run that has it has all the other files.
+
+        Args:
+            task: of the run.
+            model: what the task built.
+            init_from: folder of the run that this one starts from, if any.
+        """
         if not self.writes:
             return
-        with written("What the run is made of", self.path, None):
+        with written("The run's settings and vocabularies", self.path, None):
             self.describe_start(init_from)
             task.save_vocabularies(self.path)
             if not task.config.image_encoder.trainable_from:
@@ -140,42 +165,43 @@ class RunDir:
             save_config(task.config, part)
             os.replace(part, self.config_file)
 
-    def last_checkpoint(self, phases):
-        """Path of the newest checkpoint of the latest phase that has one, or None; `phases` are names, in order."""
+    def last_checkpoint(self, phases: Sequence[str]) -> Path | None:
+        """Path of the newest checkpoint of the last phase that has one, or None; `phases` are names, in order."""
         paths = [tf.train.latest_checkpoint(str(self.checkpoints / phase)) for phase in phases]
         return next((Path(path) for path in reversed(paths) if path), None)
 
-    def read_metrics(self):
-        """What `measures.json` holds, an empty dict where there is none."""
+    def read_metrics(self) -> dict[str, Any]:
+        """The contents of `measures.json`; an empty dict if there is none."""
         return read_json(self.metrics_file) if self.metrics_file.exists() else {}
 
-    def save_image_encoder(self, image_encoder):
-        """Keeps a frozen encoder's weights with the run, so that it does not depend on where they came from."""
+    def save_image_encoder(self, image_encoder: keras.Model) -> None:
+        """Saves a frozen encoder's weights, so that the run does not need the file they came from."""
         image_encoder.save_weights(str(self.path / _ENCODER_WEIGHTS))
 
-    def load_image_encoder(self, image_encoder):
-        """Loads what `save_image_encoder` wrote."""
+    def load_image_encoder(self, image_encoder: keras.Model) -> None:
+        """Loads what `save_image_encoder` saved."""
         image_encoder.load_weights(str(self.path / _ENCODER_WEIGHTS))
 
-    def _save_text_modules(self, settings):
+    def _save_text_modules(self, settings: Any) -> None:
         for module in _TEXT_MODULES:
             if handle := getattr(settings, module):
                 folder = hub.resolve(module_path(handle))
-                if Path(folder).is_dir():  # not one that is read straight from cloud storage
+                if Path(folder).is_dir():  # not a module that TensorFlow reads directly from cloud storage
                     shutil.copytree(folder, self.text_modules / module, dirs_exist_ok=True)
 
-    def text_module_settings(self):
-        """Overrides that read the hub modules which the run keeps, for the same reason as `image_encoder.h5`."""
+    def text_module_settings(self) -> list[str]:
+        """Overrides that read the run's own copies of the hub modules instead of the originals."""
         kept = {module: self.text_modules.resolve() / module for module in _TEXT_MODULES}
         return [f"text_encoder.{name}={json.dumps(str(path))}" for name, path in kept.items() if path.is_dir()]
 
     @property
-    def has_image_encoder(self):
+    def has_image_encoder(self) -> bool:
+        """Whether the run keeps the weights of its image encoder in a file of their own."""
         return (self.path / _ENCODER_WEIGHTS).exists()
 
 
-def check_same_run(run, task):
-    """Raises `RunError`, naming what differs, where a run directory is not that of this config and data."""
+def check_same_run(run: RunDir, task: Task) -> None:
+    """Raises `RunError`, with what differs, if a run was started with another config or other data than the task's."""
     before = load_config(run.config_file, of_run=True)
     if run.last_checkpoint(task.phase_names) is None and tf.train.latest_checkpoint(str(run.best)):
         raise RunError(
@@ -199,14 +225,14 @@ def check_same_run(run, task):
         )
 
 
-def _fingerprints(task):
+def _fingerprints(task: Task) -> dict[str, dict[str, Any]]:
     splits = (task.config.data.train_split, task.config.data.dev_split)
     return {
         split: {"images": len(task.source(split)), "fingerprint": task.source(split).fingerprint} for split in splits
     }
 
 
-def differences(before, after):
+def differences(before: Config, after: Config) -> list[str]:
     """Names, as `section.key`, of the settings in which two `Config`s differ."""
     old, new = values_of(before), values_of(after)
     return [name for name in {**new, **old} if old.get(name) != new.get(name)]

@@ -1,6 +1,9 @@
-"""Where a training runs: devices, replicas, compilation and precision."""
+"""Where training runs: devices, replicas, compilation and precision."""
+
+from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 import tf_keras as keras
@@ -8,13 +11,16 @@ import tf_keras as keras
 from vl_keras.errors import RunError
 
 
-def make_strategy(name):
+def make_strategy(name: str) -> tf.distribute.Strategy:
     """The distribution strategy that `training.strategy` names.
 
     Args:
-        name: `none`: one device. `mirrored`: all GPUs of this machine, or all logical CPUs where there is none. `auto`:
-            `mirrored` where there are two or more GPUs, else `none`. `multi_worker`: the machines that `TF_CONFIG`
-            lists; to be made before anything else is done with TensorFlow.
+        name: `none`: one device. `mirrored`: all GPUs of this machine, or all logical CPUs if it has none. `auto`:
+            `mirrored` if there are two or more GPUs, else `none`. `multi_worker`: the machines that `TF_CONFIG` lists;
+            TensorFlow requires that nothing else has used it before.
+
+    Raises:
+        RunError: the workers cannot be joined.
     """
     gpus = tf.config.list_logical_devices("GPU") if name != "multi_worker" else []
     if name == "auto":
@@ -33,7 +39,7 @@ def make_strategy(name):
         ) from error
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes the run directory."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
@@ -43,10 +49,15 @@ def is_chief(strategy):
     )
 
 
-def use_jit(setting, strategy, log=print):
-    """Whether the train step is compiled with XLA: `training.jit_compile` as far as it can be had.
+def use_jit(setting: str, strategy: tf.distribute.Strategy, log: Callable[[str], None] = print) -> bool:
+    """Whether the train step is compiled with XLA: what `training.jit_compile` asks for, if XLA can do it.
 
     `auto` compiles on one GPU. TensorFlow cannot compile a step that several CPU replicas or several machines share.
+
+    Args:
+        setting: `on`, `off` or `auto`.
+        strategy: that the step runs under.
+        log: called with a line if `on` cannot be followed.
     """
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
     alone = strategy.num_replicas_in_sync == 1
@@ -57,8 +68,8 @@ def use_jit(setting, strategy, log=print):
     return setting == "on" or (setting == "auto" and on_gpu and alone)
 
 
-def check_batch_size(batch_size, strategy):
-    """Raises `RunError` where the replicas cannot share a batch evenly."""
+def check_batch_size(batch_size: int, strategy: tf.distribute.Strategy) -> None:
+    """Raises `RunError` if the replicas cannot share a batch evenly."""
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise RunError(
@@ -66,18 +77,18 @@ def check_batch_size(batch_size, strategy):
         )
 
 
-def from_chief(strategy, value):
-    """The chief's `value`, a number, in every worker, so that all decide alike; they wait for each other here."""
+def from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
+    """Returns the chief's `value` in every worker, so that all decide alike; the workers wait for each other here."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return value
     own = tf.constant(value if is_chief(strategy) else 0.0, tf.float64)
     total = strategy.run(lambda: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own))
     of_replicas = strategy.experimental_local_results(total)
-    return float(of_replicas[0]) / len(of_replicas)  # each of the chief's replicas has added it
+    return float(of_replicas[0]) / len(of_replicas)  # each of the chief's replicas has added the value
 
 
 @contextlib.contextmanager
-def keras_settings(precision, seed=None):
+def keras_settings(precision: str, seed: int | None = None) -> Iterator[None]:
     """Inside, layers are made with a precision policy and, given a seed, with dropout generators that can be saved."""
     policy = keras.mixed_precision.global_policy()
     generators = keras.backend.experimental.is_tf_random_generator_enabled()

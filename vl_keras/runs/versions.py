@@ -1,4 +1,4 @@
-"""What a training ran on: packages, code, devices."""
+"""What a training run ran on: packages, code, devices."""
 
 import importlib.metadata
 import platform
@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 _PACKAGES = ("vl_keras", "tensorflow", "tf_keras", "tensorflow-text", "tensorflow-hub", "tensorflow-datasets", "numpy")
 
 
-def describe_versions():
+def describe_versions() -> dict[str, Any]:
     """Packages, code, devices and command of this process, for `versions.json`."""
     packages = {}
     for name in _PACKAGES:
@@ -32,8 +33,8 @@ def describe_versions():
     }
 
 
-def _git_commit():
-    """The commit that the code runs from, with "-dirty" where files differ from it; None outside a checkout."""
+def _git_commit() -> str | None:
+    """The commit that the code runs from, with "-dirty" if files differ from it; None outside a checkout."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
