@@ -180,7 +180,7 @@ def test_another_encoder_is_refused_and_the_index_stays(color_run, photos, tmp_p
         (1.0, "empty", "no image in .*empty; folders are searched for .jpg"),
         (1.0, None, "no image in an empty list"),
         ("none", "photos", "is a captioning run; images are searched with a retrieval run"),
-        (float("nan"), "photos", "gives vectors that are no numbers"),
+        (float("nan"), "photos", "returns vectors that are not finite"),
     ],
 )
 def test_what_cannot_be_done_is_said(color_run, photos, tmp_path, scale, images, message, monkeypatch):

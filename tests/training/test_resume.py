@@ -23,7 +23,7 @@ def test_sigterm_while_training_and_while_measuring(signal_at, tmp_path, small_c
     with pytest.raises(TrainingStopped) as stopped:
         train(small_config(), tmp_path)
     assert stopped.value.code == 143
-    signal_at("measures of dev", 5, signal.SIGINT)
+    signal_at("metrics of dev", 5, signal.SIGINT)
     with pytest.raises(TrainingStopped) as stopped:
         train(small_config(), tmp_path, resume=True)
     assert stopped.value.code == 130

@@ -71,6 +71,6 @@ def test_of_metrics_that_are_all_0_the_last_weights_are_kept(small_config, tmp_p
     )
     model = SimpleNamespace(optimizer=SimpleNamespace(use_ema=False), trainable_variables=[])
     for epoch in range(1, 7):
-        metrics = Session._metric(session, Phase("cross_entropy", model, None, 1, 9), epoch, epoch)
+        metrics = Session._evaluate(session, Phase("cross_entropy", model, None, 1, 9), epoch, epoch)
         session.history.append({"phase": "cross_entropy", "epoch": epoch, "step": epoch, **metrics})
     assert saved == [1, 2, 3, 6]

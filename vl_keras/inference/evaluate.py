@@ -1,4 +1,4 @@
-"""Measures a trained run on a split."""
+"""Evaluates a trained run on a split."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from vl_keras.json_files import write_json
 from vl_keras.runs.load_run import load_run, weights_name
 from vl_keras.tasks.task import Evaluation
 
-_SHOWN = 10  # rows of a list that the text report shows; the JSON has all
+_SHOWN = 10  # most rows of a list that the text report shows; the JSON file has all
 
 
 def evaluate(
@@ -22,29 +22,30 @@ def evaluate(
     weights: str = "auto",
     with_java: bool = False,
 ) -> dict[str, Any]:
-    """Scores a run on a split.
+    """Evaluates a run on a split.
 
-    Writes to `RUN/evaluation/`: `SPLIT.json` (scores with 95% intervals and what they were measured with), a file of
-    what the run said of every example, and `SPLIT.png`, a contact sheet; see `Task.evaluate`. The
-    next evaluation of the split replaces them; `history.jsonl` keeps the scores of each, a line an evaluation.
+    Writes to `RUN/evaluation/`: `SPLIT.json` (metrics with 95% intervals and how they were computed), a file with the
+    prediction for every example, and `SPLIT.png`, a contact sheet; see `Task.evaluate`. The next evaluation of the
+    split replaces these files; `history.jsonl` keeps the metrics of every evaluation, one per line.
 
     Args:
         run_dir: folder that `train` or `ensemble` wrote.
-        split: of the data, e.g. dev or test.
-        overrides: as of `load_run`, e.g. `data.manual_dir=FOLDER` or `retrieval.rerank_with=RUN`.
+        split: name of the split, e.g. dev or test.
+        overrides: see `load_run`; e.g. `data.manual_dir=FOLDER` or `generation.beam_size=5`.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
-        with_java: also METEOR and SPICE of captions, where Java is there.
+        with_java: also compute METEOR and SPICE of captions; needs Java.
 
     Returns:
-        Dict, the contents of `SPLIT.json`: `task`; `weights` in words; `overrides`; `signature`, what the measures were
-        taken with, and `signature_text`; `measures`, each with `score`, `low` and `high` (None for METEOR, which has no
-        interval); `notes`, lines for a reader;
-        `unreadable`, rows `(name, reason)`; `files`; `run`; `seconds`, of the model's work; `when`; and what the
-        task's function adds.
+        Dict, the contents of `SPLIT.json`: `task`; `weights` in words; `overrides`; `signature`, how the metrics were
+        computed, and `signature_text`; `measures`, the metrics, each with `score`, `low` and `high` (None for METEOR,
+        which has no interval); `notes`, lines for a reader; `unreadable`, rows `(name, reason)`; `files`; `run`;
+        `seconds` of the model's work; `when`; and what the task adds.
 
     Raises:
-        RunError: there is no such run, or nothing in the split to score against.
-        ConfigError, DataError, QuarantineError: as the settings and the data are.
+        RunError: there is no such run, or the split has nothing to score against.
+        ConfigError: an override does not fit.
+        DataError: the data is missing or malformed.
+        QuarantineError: more images than `data.max_bad_share` cannot be read.
     """
     config, task, model, which = load_run(run_dir, weights, overrides)
     if with_java and not task.has_java_metrics:

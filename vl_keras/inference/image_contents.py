@@ -1,4 +1,4 @@
-"""Images that are in memory, as a source that the pipeline reads."""
+"""Images in memory, as a source that the data pipeline reads."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,14 @@ from vl_keras.data.quarantine import Quarantine
 
 
 class ImageContents:
-    """Bytes of image files, read as `load_images` reads a `Source`.
+    """Bytes of image files; `load_images` reads them like a `Source`.
 
     Args:
-        contents: the bytes of each.
+        contents: the bytes of each image file.
+
+    Attributes:
+        image_ids: `image 1` and so on.
+        quarantine: the images that could not be read.
     """
 
     def __init__(self, contents: Sequence[bytes]) -> None:
@@ -23,7 +27,7 @@ class ImageContents:
         return len(self._contents)
 
     def read_images(self, indices: Sequence[int]) -> np.ndarray:
-        """`(n,)` object array of the images' bytes."""
+        """The bytes of some images, an `(n,)` object array."""
         images = np.empty(len(indices), object)
         images[:] = [self._contents[index] for index in indices]
         return images

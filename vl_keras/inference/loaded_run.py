@@ -1,4 +1,4 @@
-"""A trained run in memory, at work on anybody's images."""
+"""A trained run in memory, for predictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BATCH = 16
 
 
 class LoadedRun:
-    """A trained run that predicts as often as it is called; `vl_keras.load` makes one.
+    """A trained run in memory, for any number of predictions; `vl_keras.load` makes one.
 
     Args:
         run_dir: folder that `train` or `ensemble` wrote.
@@ -33,10 +33,10 @@ class LoadedRun:
         overrides: `"section.key=value"` strings; see `load_run`.
 
     Attributes:
-        config: its `Config`.
-        task: its `Task`.
+        config: the run's `Config`.
+        task: the run's `Task`.
         model: the models that the task built, with the trained weights.
-        which: which weights these are, in words.
+        which: the weights in words.
 
     Raises:
         RunError: there is no such run, or it cannot be loaded.
@@ -50,21 +50,21 @@ class LoadedRun:
     def predict(
         self, images: Any, explain: str | Path | None = None, **inputs: str | Sequence[str]
     ) -> list[Prediction]:
-        """Predicts for images what the run's task predicts: captions, answers to questions, matches with texts, ….
+        """Predicts what the run's task predicts for images: captions, answers to questions, matches with texts, ….
 
         Args:
-            images: one or a list of: a file or folder, a `PIL.Image`, a `(height, width, 3)` uint8 array, or the bytes
-                of an image file.
-            explain: PNG file that shows where the model looked; see `vl_keras.inference.predict.predict`.
-            **inputs: what the task reads beside an image, e.g. `question="what colour is it?"`; several texts are each
-                combined with every image.
+            images: one image or a list of images, each a file or folder, a `PIL.Image`, a `(height, width, 3)` uint8
+                array, or the bytes of an image file.
+            explain: PNG file that shows the model's attention weights; see `vl_keras.inference.predict.predict`.
+            **inputs: texts that the task reads beside an image, e.g. `question="what colour is it?"`; if there are
+                several, each is combined with every image.
 
         Returns:
-            List of `Prediction`, in the order of the images and of the texts. An image that cannot be read has another
-            `status` than `ok` and costs nothing else.
+            List of `Prediction`, in the order of the images and then of the texts. If an image cannot be read, its
+            `status` is not `ok`; the other images are not affected.
 
         Raises:
-            RunError: an input is missing, or one that the task does not read is given.
+            RunError: an input is missing, or the task does not read a given one.
         """
         images = list(images) if isinstance(images, (list, tuple)) else [images]
         if all(isinstance(image, (str, Path)) for image in images):
@@ -86,9 +86,12 @@ class LoadedRun:
 
         Args:
             source: `ImageFiles` or `ImageContents`.
-            inputs: dict of name to text or texts.
-            explain: as of `predict`.
+            inputs: dict of name -> text or texts.
+            explain: see `predict`.
             on_prediction: called with each `Prediction` as soon as it is made.
+
+        Returns:
+            List of `Prediction`; see `predict`.
         """
         check_explanation(explain)
         texts = _texts(self.run_dir, self.config.task, self.task.inputs, inputs)
@@ -109,7 +112,7 @@ class LoadedRun:
         return predictions
 
     def _predictor_of(self, texts: list[str], explains: bool, size: int) -> Any:
-        """The task's predictor; the last one is kept, so that its graphs are built once."""
+        """The task's predictor; the last one is kept, so that its graph is not built again."""
         key = (tuple(texts), explains, size)
         if self._predictor is None or self._predictor[0] != key:
             self._predictor = key, self.task.predictor(self.model, texts, explains)
@@ -117,7 +120,7 @@ class LoadedRun:
 
 
 def _content(image: Any) -> bytes:
-    """The bytes of an image file, of whatever `LoadedRun.predict` takes."""
+    """The bytes of an image file, from any kind of image that `LoadedRun.predict` accepts."""
     if isinstance(image, (str, Path)):
         return Path(image).expanduser().read_bytes()
     if isinstance(image, bytes):
@@ -142,7 +145,7 @@ def check_explanation(path: str | Path | None) -> None:
 def _texts(
     run_dir: str | Path, task: str, known: Sequence[TextInput], inputs: Mapping[str, str | Sequence[str]]
 ) -> list[str]:
-    """The texts of the input that a task reads; raises if it is missing or another one is given."""
+    """The texts of a task's input; raises `RunError` if it is missing or if another input is given."""
     given = {name: [texts] if isinstance(texts, str) else list(texts) for name, texts in inputs.items()}
     takes = " or ".join(f"--{text.name}" for text in known) or "images alone"
     foreign = [f"--{name}" for name, texts in given.items() if texts and name not in {text.name for text in known}]

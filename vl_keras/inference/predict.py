@@ -1,9 +1,10 @@
-"""A trained run at work on anybody's images."""
+"""Predictions of a trained run for image files."""
 
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 from vl_keras.data.image_files import SUFFIXES, ImageFiles, find_images
 from vl_keras.errors import RunError
@@ -21,29 +22,29 @@ def predict(
     weights: str = "auto",
     report: Callable[[Prediction], None] | None = None,
 ) -> list[Prediction]:
-    """Predicts for image files what the run's task predicts: captions, answers to questions, matches with texts, ….
+    """Predicts what the run's task predicts for image files: captions, answers to questions, matches with texts, ….
 
-    Images may be of any size, grey, CMYK or with alpha, JPEG, PNG, BMP, GIF (its first frame) or WebP, and are turned
-    as their EXIF orientation says. One that cannot be read costs itself.
+    Images may have any size, be grey, CMYK or with alpha, and be JPEG, PNG, BMP, GIF (its first frame) or WebP; they
+    are rotated according to their EXIF orientation. An image that cannot be read does not affect the others.
 
     Args:
         run_dir: folder that `train` or `ensemble` wrote.
         images: files and folders; folders are searched for images at any depth.
         inputs: texts that the task reads beside an image, by the name of the input: "question", "text", "context", ….
-            Several texts of an input are each combined with every image.
-        explain: PNG file that shows where the model looked for each word. For several images, each gets its own,
-            with its name put before the ending: `out.png` becomes `out-dog.png`; for several texts, their numbers
-            follow.
-        out: JSONL file, a line a prediction: `image`, `status`, and what `Prediction.output` holds.
+            If an input has several texts, each is combined with every image.
+        explain: PNG file that shows the attention weights for each word. With several images, each image gets a file of
+            its own with its name before the ending: `out.png` becomes `out-dog.png`; with several texts, a number
+            follows.
+        out: JSONL file to write, one prediction per line: `image`, `status`, and the items of `Prediction.output`.
         overrides: `"section.key=value"` strings; see `load_run`.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
         report: called with each `Prediction` as soon as it is made.
 
     Returns:
-        List of `Prediction`, in the order of the files and of the texts; one for an image that cannot be read.
+        List of `Prediction`, in the order of the files and then of the texts; one for an image that cannot be read.
 
     Raises:
-        RunError: there is no such run, no image, or an input that the run's task does not read or lacks.
+        RunError: there is no such run or no image, an input is missing, or the run's task does not read a given one.
     """
     paths = find_images(images)
     if not paths:
@@ -67,7 +68,7 @@ def predict(
 
 
 def format_failures(predictions: Sequence[Prediction]) -> str:
-    """Which images could not be read and why, as text for a terminal; empty where all could."""
+    """The images that could not be read, with reasons, as text for a terminal; empty if all were read."""
     failed = [prediction for prediction in predictions if prediction.status != OK]
     if not failed:
         return ""
@@ -76,12 +77,12 @@ def format_failures(predictions: Sequence[Prediction]) -> str:
     return "\n".join([*lines, *(f"  {prediction.path}: {prediction.status}" for prediction in failed)])
 
 
-def _open_for_writing(out):
-    out = Path(out).expanduser()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # A file's name need not be UTF-8: its other bytes become JSON's own escapes, which give the name back when read.
-    return open(out, "w", encoding="utf-8", errors="backslashreplace")
+def _open_for_writing(out: str | Path) -> TextIO:
+    path = Path(out).expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The name of a file need not be UTF-8: its other bytes become JSON escapes, which are read back as the same name.
+    return open(path, "w", encoding="utf-8", errors="backslashreplace")
 
 
-def _as_dict(prediction):
+def _as_dict(prediction: Prediction) -> dict[str, Any]:
     return {"image": prediction.path, "status": prediction.status, **prediction.output}

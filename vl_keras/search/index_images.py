@@ -1,8 +1,11 @@
-"""An index of anybody's images, to search them by words or by another image."""
+"""Makes an index of image files, to search them by a text or by another image."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,25 +13,26 @@ from vl_keras.data.image_files import SUFFIXES, find_images, printable
 from vl_keras.errors import RetrievalError, RunError
 from vl_keras.progress import Progress
 from vl_keras.retrieval.index_writer import IndexWriter, kind_for
-from vl_keras.retrieval.vector_index import HNSW, current_generation
+from vl_keras.retrieval.vector_index import HNSW, VectorIndex, current_generation
 from vl_keras.search.image_embedder import ImageEmbedder
 
-_KEPT_AT_ONCE = 1000  # images that a kill costs, at most
+_KEPT_AT_ONCE = 1000  # most images that must be embedded again after a kill
+Row = dict[str, Any]  # path, size and time of change of an image file
 
 
 class Indexing(NamedTuple):
-    """What became of an index.
+    """The result of `index_images`.
 
     Attributes:
-        count: images in it.
-        added: of the images that were looked for, those that are new in it.
-        changed: those whose vectors were made anew.
-        unchanged: those that were in it; they were not read again.
-        deleted: images that left it.
-        gone: paths in it whose files are not there any more.
-        failed: `(path, reason)` of the images that could not be read; they are not in it.
-        kind: `exact` or `hnsw`; empty where there is no index.
-        note: what the user should know of it; empty where there is nothing.
+        count: images in the index.
+        added: images that are new in the index.
+        changed: images that were embedded again because their files changed.
+        unchanged: images that were in the index already; they were not read again.
+        deleted: images that were removed from the index.
+        gone: paths in the index whose files do not exist any more.
+        failed: `(path, reason)` of the images that cannot be read; they are not in the index.
+        kind: kind of search, `exact` or `hnsw`; empty if there is no index.
+        note: a warning about the index for the user; empty if there is none.
     """
 
     count: int
@@ -36,40 +40,48 @@ class Indexing(NamedTuple):
     changed: int
     unchanged: int
     deleted: int
-    gone: list
-    failed: list
+    gone: list[str]
+    failed: list[tuple[str, str]]
     kind: str
     note: str
 
 
-def index_images(run_dir, images, out, delete=(), delete_missing=False, overrides=(), weights="auto"):
-    """Makes an index of images, or brings one up to date.
+def index_images(
+    run_dir: str | Path,
+    images: Sequence[str | Path],
+    out: str | Path,
+    delete: Sequence[str | Path] = (),
+    delete_missing: bool = False,
+    overrides: Sequence[str] = (),
+    weights: str = "auto",
+) -> Indexing:
+    """Makes an index of images, or updates one.
 
-    An image is known by its absolute path, and embedded again when its file's size or time of change is another. What
-    the index holds and `images` does not name stays. A build that is stopped, by whatever means, leaves the index as it
-    was; started again, it goes on behind the last thousand images.
+    The index knows an image by its absolute path, and embeds it again if the size or the time of change of its file is
+    different. Images of the index that `images` does not name stay. If a build is stopped, even by a kill, the index
+    stays as it was; the next build computes the vectors of at most the last thousand images again.
 
     Args:
-        run_dir: folder of a trained retrieval run; not looked at where there is no image to index.
+        run_dir: folder of a trained retrieval run; not read if there is no image to index.
         images: files and folders to index; folders are searched for images at any depth.
         out: folder of the index.
-        delete: files and folders that leave the index, with all below them, even where `images` names them.
-        delete_missing: images whose files are gone leave it, too.
-        overrides: as of `ImageEmbedder`, e.g. `data.max_pixels=100000000`.
+        delete: files and folders to remove from the index, with all that is below them, even if `images` names them.
+        delete_missing: also remove images whose files do not exist any more.
+        overrides: see `ImageEmbedder`, e.g. `data.max_pixels=100000000`.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
 
     Returns:
         `Indexing`.
 
     Raises:
-        RunError: there is no image, no such run, or one that gives images no vectors; or `delete` names
-            nothing in the index.
-        RetrievalError: the index is another encoder's, another process writes it, or it cannot be written; or there is
-            none to delete from.
+        RunError: there is no image, no such run, or its task does not embed images; or `delete` names nothing in the
+            index.
+        RetrievalError: the index was made with another encoder, another process writes it, or it cannot be written; or
+            there is no index to delete from.
     """
-    delete = [os.path.abspath(os.path.expanduser(path)) for path in delete]
-    rows, failed = _describe(images, delete)
-    if not (rows or failed or delete or delete_missing):
+    leaves = [os.path.abspath(os.path.expanduser(path)) for path in delete]
+    rows, failed = _describe(images, leaves)
+    if not (rows or failed or leaves or delete_missing):
         raise RunError(
             f"There is no image in {', '.join(map(str, images)) or 'an empty list'}; folders are searched for "
             f"{', '.join(SUFFIXES)}."
@@ -78,18 +90,18 @@ def index_images(run_dir, images, out, delete=(), delete_missing=False, override
         raise RetrievalError(f"`{out}` holds no index to delete from.")
     embedder = ImageEmbedder(run_dir, weights, overrides) if rows else None
     with IndexWriter(out) as writer:
-        index = writer.index
+        index: Any = writer.index  # a `VectorIndex`, or None
         if index is not None and embedder is not None:
             index.check_encoder(embedder.fingerprint, f"the run `{run_dir}`")
         old = {row["path"]: row for row in index.rows} if index is not None else {}
-        leaving = _named(delete, old, out)
+        leaving = _named(leaves, old, out)
         gone = [path for path in old if path not in leaving and not os.path.exists(path)]
         if delete_missing:
             leaving, gone = leaving.union(gone), []
         wanted = [row for row in rows if old.get(row["path"]) != row]
-        vectors = _embed(embedder, wanted, writer, failed) if wanted else {}
+        vectors = _embed(embedder, wanted, writer, failed) if embedder is not None and wanted else {}
         new = [row for row in wanted if row["path"] in vectors]
-        # The old vector of an image that changed is not true any more, even where the new one cannot be read.
+        # The old vector of a changed image is wrong, even if the new image cannot be read.
         out_of_date = leaving.union(row["path"] for row in wanted)
         stays = [place for place, path in enumerate(old) if path not in out_of_date]
         if index is None and not new:
@@ -104,8 +116,8 @@ def index_images(run_dir, images, out, delete=(), delete_missing=False, override
         return Indexing(count, len(new) - changed, changed, unchanged, left, gone, failed, index.kind, index.note)
 
 
-def format_indexing(out, indexing):
-    """What became of an index, as a line for a terminal."""
+def format_indexing(out: str | Path, indexing: Indexing) -> str:
+    """The counts of an `Indexing` as a line for a terminal."""
     text = (
         f"{out}: {indexing.count:,} images; {indexing.added:,} added, {indexing.changed:,} changed, "
         f"{indexing.unchanged:,} unchanged, {indexing.deleted:,} deleted"
@@ -113,8 +125,8 @@ def format_indexing(out, indexing):
     return f"{text} ({indexing.kind} search)" if indexing.kind else text
 
 
-def format_troubles(indexing):
-    """What the user should look at, as text for a terminal; empty where there is nothing."""
+def format_troubles(indexing: Indexing) -> str:
+    """The warnings and failures of an `Indexing` as text for a terminal; empty if there are none."""
     lines = [f"note: {indexing.note}"] if indexing.note else []
     if indexing.gone:
         lines.append(f"note: {len(indexing.gone):,} files in the index are gone; --delete-missing removes them from it")
@@ -124,9 +136,10 @@ def format_troubles(indexing):
     return "\n".join(lines)
 
 
-def _describe(images, delete):
-    """A row for each image file, and `(path, reason)` of those that are not there."""
-    rows, failed = {}, []
+def _describe(images: Sequence[str | Path], delete: Iterable[str]) -> tuple[list[Row], list[tuple[str, str]]]:
+    """A row for each image file, and `(path, reason)` of the files that do not exist."""
+    rows: dict[str, Row] = {}
+    failed: list[tuple[str, str]] = []
     for path in find_images(images):
         path = os.path.abspath(path)
         if _is_below(path, delete):
@@ -140,14 +153,14 @@ def _describe(images, delete):
     return list(rows.values()), failed
 
 
-def _description(run_dir, weights, overrides):
+def _description(run_dir: str | Path, weights: str, overrides: Sequence[str]) -> dict[str, Any]:
     run = os.path.abspath(os.path.expanduser(run_dir))
     return {"run": run, "weights": weights, "overrides": list(overrides)}
 
 
-def _named(delete, paths, out):
-    """Those of `paths` that `delete` names; raises where one of its own names none."""
-    named = set()
+def _named(delete: Iterable[str], paths: Collection[str], out: str | Path) -> set[str]:
+    """The `paths` that `delete` names; raises `RunError` if an entry of `delete` names none."""
+    named: set[str] = set()
     for path in delete:
         below = [known for known in paths if _is_below(known, [path])]
         if not below:
@@ -156,18 +169,20 @@ def _named(delete, paths, out):
     return named
 
 
-def _is_below(path, folders):
+def _is_below(path: str, folders: Iterable[str]) -> bool:
     return any(path == folder or path.startswith(os.path.join(folder, "")) for folder in folders)
 
 
-def _embed(embedder, wanted, writer, failed):
-    """Path -> vector of the rows that can be read; `failed` gets the others."""
+def _embed(
+    embedder: ImageEmbedder, wanted: Sequence[Row], writer: IndexWriter, failed: list[tuple[str, str]]
+) -> dict[str, np.ndarray]:
+    """Dict of path -> vector for the images that can be read; the others are added to `failed`."""
     rows = {row["path"]: row for row in wanted}
-    # What a build that was stopped had already embedded; an image may have changed since.
+    # Vectors that a stopped build had already computed; an image may have changed since.
     kept = zip(*writer.kept(embedder.fingerprint), strict=True)
     vectors = {row["path"]: vector for row, vector in kept if rows.get(row["path"]) == row}
     left = [row for row in wanted if row["path"] not in vectors]
-    waiting = []
+    waiting: list[Row] = []
     batches = embedder.embed_images([row["path"] for row in left])
     with Progress("images", len(wanted), "image", len(vectors), show=len(left) > 1) as progress:
         for places, batch, bad in batches:
@@ -182,10 +197,18 @@ def _embed(embedder, wanted, writer, failed):
     return vectors
 
 
-def _write(writer, stays, new, vectors, fingerprint, description):
-    rows = [writer.index.rows[place] for place in stays] + new
+def _write(
+    writer: IndexWriter,
+    stays: Sequence[int],
+    new: list[Row],
+    vectors: Mapping[str, np.ndarray],
+    fingerprint: str,
+    description: dict[str, Any],
+) -> VectorIndex:
+    index = writer.index
+    rows = ([index.rows[place] for place in stays] if index is not None else []) + new
     parts = [np.stack([vectors[row["path"]] for row in new])] if new else []
-    if writer.index is not None:
-        parts.insert(0, writer.index.vectors[np.array(stays, int)])
+    if index is not None:
+        parts.insert(0, index.vectors[np.array(stays, int)])
     with Progress("graph", len(rows), "vector", show=kind_for(len(rows)) == HNSW) as progress:
         return writer.write(rows, np.concatenate(parts), fingerprint, description, progress.to)

@@ -1,7 +1,8 @@
-"""The captions of a retrieval run's training split, kept for captioners."""
+"""Makes a memory of the captions of a retrieval run's training split, for captioning runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vl_keras.errors import RetrievalError, RunError
 from vl_keras.progress import Progress
@@ -16,19 +17,20 @@ def make_memory(
 
     Args:
         run_dir: folder of a trained retrieval run.
-        out: folder that gets the memory; must be absent.
-        overrides: `"data.…=value"` strings, e.g. where the training data is now, or for other captions.
+        out: folder to write; must not exist.
+        overrides: `"data.…=value"` strings, e.g. to read the training data from another folder, or other captions.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
 
     Returns:
         The `CaptionMemory`.
 
     Raises:
-        RunError: there is no such run, it is not of retrieval, or its training split has no captions.
-        RetrievalError: `out` is there already or cannot be written.
+        RunError: there is no such run, its task cannot make a memory, or its training split has no captions.
+        RetrievalError: `out` exists already or cannot be written.
     """
     if Path(out).expanduser().exists():
         raise RetrievalError(f"`{out}` is there already; give another name, or remove it first.")
+    task: Any  # of any class; the check below is what counts
     config, task, model, _ = load_run(run_dir, weights, overrides, precision="float32")
     if not hasattr(task, "caption_memory") or not hasattr(task, "texts"):
         raise RunError(

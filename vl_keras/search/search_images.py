@@ -1,31 +1,40 @@
-"""One search, with its results drawn."""
+"""One search for images, with a contact sheet of its results."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vl_keras.data.image_files import check_not_over, printable
 from vl_keras.errors import RunError
-from vl_keras.search.image_search import ImageSearch
+from vl_keras.search.image_search import ImageSearch, SearchResult
 from vl_keras.search.search_sheet import draw_search_sheet
 
 
-def search_images(index_dir, text=None, image=None, top=10, sheet=None, run_dir=None, report=None):
+def search_images(
+    index_dir: str | Path,
+    text: str | None = None,
+    image: str | Path | None = None,
+    top: int = 10,
+    sheet: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> list[SearchResult]:
     """Finds the images of an index that are nearest to a text or to an image.
 
     Args:
         index_dir: folder that `index_images` wrote.
-        text: what the images should show. Give this or `image`.
-        image: image file.
-        top: images to find.
-        sheet: PNG file that shows them.
-        run_dir: where the run lies that the index was built with; None: where it lay then.
-        report: called with what the user should know of the index, if anything, such as that it is empty.
+        text: what the images should show. Give either this or `image`.
+        image: image file; finds similar images.
+        top: number of images to find.
+        sheet: PNG file to write: a contact sheet of the results.
+        run_dir: folder of the run that the index was made with; None: where it was then.
+        report: called with each warning about the index, e.g. that it is empty.
 
     Returns:
         List of `SearchResult`, best first.
 
     Raises:
-        RunError: not one of `text` and `image` is given, the image cannot be read, or the run is not there.
-        RetrievalError: there is no index, or it is another encoder's than the run's.
+        RunError: neither or both of `text` and `image` are given, the image cannot be read, or the run does not exist.
+        RetrievalError: there is no index, or it was made with another encoder than the run's.
     """
     if (text is None) == (image is None):
         raise RunError("Give a text or an image to search for, and not both.")
@@ -36,14 +45,14 @@ def search_images(index_dir, text=None, image=None, top=10, sheet=None, run_dir=
     search = ImageSearch(index_dir, run_dir)
     if search.note and report is not None:
         report(search.note)
-    results = search.by_text(text, top) if image is None else search.by_image(image, top)
+    results = search.by_text(text or "", top) if image is None else search.by_image(image, top)
     if not results and report is not None:
-        report(f"`{index_dir}` holds no image; `vl-keras index` puts some in")
+        report(f"`{index_dir}` holds no image; add images with `vl-keras index`")
     if sheet is not None:
         draw_search_sheet(results, sheet, text=text, image=image)
     return results
 
 
-def format_results(results):
-    """A line for each result: rank, score, path, with tabs between."""
+def format_results(results: Sequence[SearchResult]) -> str:
+    """A line for each result: rank, score and path, separated by tabs."""
     return "\n".join(f"{result.rank}\t{result.score:.4f}\t{printable(result.path)}" for result in results)

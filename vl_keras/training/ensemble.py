@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.config import config_from_dict, config_to_dict, load_config, save_config
+from vl_keras.config import Config, config_from_dict, config_to_dict, load_config, save_config
 from vl_keras.encoders.image_encoder import encoder_fingerprint
 from vl_keras.errors import RunError
 from vl_keras.json_files import write_json
@@ -17,8 +17,11 @@ from vl_keras.runs.load_run import load_run
 from vl_keras.runs.run_dir import RunDir, differences
 from vl_keras.runs.strategy import keras_settings, use_jit
 from vl_keras.tasks import TASKS
+from vl_keras.tasks.task import Task
 
-_COMMON = (  # what members cannot differ in
+Member = tuple[Config, Task, Any, str]  # what `load_run` returns
+
+_COMMON = (  # settings that must be equal in all members
     "model.decoder",
     "model.hidden_dim",
     "model.num_heads",
@@ -35,27 +38,26 @@ _COMMON = (  # what members cannot differ in
 def ensemble(
     run_dirs: Sequence[str | Path], run_dir: str | Path, overrides: Sequence[str] = (), weights: str = "auto"
 ) -> dict[str, Any]:
-    """Joins runs into one run, and measures it on the development split.
+    """Joins runs into one run, and evaluates it on the development split.
 
-    The result is used like any other run, and `train` starts from it if `model.members` is their number. A prediction
-    takes the time of all members together. Members gain most from each other if they began with different weights
-    (`training.seed`).
+    The result is used like any other run, and `train` can start from it if `model.members` is the number of members. A
+    prediction takes as long as the predictions of all members together. Members complement each other best if they were
+    trained from different initial weights (`training.seed`).
 
     Args:
         run_dirs: folders of at least two trained runs of a task that can `join`, with one vocabulary, one kind of
             decoder and the same encoders, their weights included.
-        run_dir: folder that gets the new run; must be empty or absent.
-        overrides: `"data.…=value"` and `"generation.…=value"` strings, which the new run keeps; all others of its
-            settings are the first run's.
-        weights: of each run: `auto`, `best`, `last` or `ema`; see `load_run`.
+        run_dir: folder of the new run; must be empty or not exist.
+        overrides: `"data.…=value"` and `"generation.…=value"` strings, which the new run keeps; all its other settings
+            are those of the first run.
+        weights: which weights of each run: `auto`, `best`, `last` or `ema`; see `load_run`.
 
     Returns:
-        The contents of the new run's `measures.json`: `best`, its development metrics, and `members`, the run and the
-        weights of each in words.
+        The contents of the new run's `measures.json`: `best`, its development metrics, and `members`, with the run and
+        the weights of each member in words.
 
     Raises:
-        RunError: the runs are fewer than two or do not go together, one cannot be loaded, or `run_dir` is not
-            empty.
+        RunError: there are fewer than two runs, they cannot be joined, one cannot be loaded, or `run_dir` is not empty.
     """
     different = {Path(path).expanduser().resolve() for path in run_dirs}
     if len(run_dirs) < 2 or len(different) < len(run_dirs):
@@ -63,7 +65,7 @@ def ensemble(
     run = RunDir(run_dir)
     run.open(resume=False)
     try:
-        # In one precision, on which the fingerprints of encoders depend; weights are float32 in all.
+        # In one precision, because the fingerprints of encoders depend on it; weights are float32 in every precision.
         members = [load_run(path, weights, overrides, precision="float32") for path in run_dirs]
         _check(run_dirs, members)
         return _join(run_dirs, members, run)
@@ -71,7 +73,7 @@ def ensemble(
         run.close()
 
 
-def _join(run_dirs, members, run):
+def _join(run_dirs: Sequence[str | Path], members: Sequence[Member], run: RunDir) -> dict[str, Any]:
     first_config, first_task, _, _ = members[0]
     config = config_from_dict(
         config_to_dict(first_config),
@@ -85,7 +87,7 @@ def _join(run_dirs, members, run):
     task.join(model, [(member_task, member) for _, member_task, member, _ in members])
 
     split = config.data.dev_split
-    with task.quarantine_errors(), Progress(f"measures of {split}", len(task.source(split)), "image") as progress:
+    with task.quarantine_errors(), Progress(f"metrics of {split}", len(task.source(split)), "image") as progress:
         metrics, signature = task.epoch_metrics(model, split, progress=progress.to, weights="ensemble")
     joined = {
         "which": f"{len(members)} models together, {task.monitor} {metrics[task.monitor]:.4f}",
@@ -102,14 +104,14 @@ def _join(run_dirs, members, run):
     if task.source(split).quarantine:
         task.source(split).quarantine.save(run.quarantine_file)
     run.write_settings(task, model)
-    # The first run's modules have been copied; the setting stays what it was there, not where its copies lie.
+    # The first run's modules have been copied. The new config names the original modules, not the first run's copies.
     kept = load_config(RunDir(run_dirs[0]).config_file, of_run=True).text_encoder
     save_config(dataclasses.replace(config, text_encoder=kept), run.config_file)
     return result
 
 
-def _check(run_dirs, members):
-    """Raises `RunError` where runs cannot be one model."""
+def _check(run_dirs: Sequence[str | Path], members: Sequence[Member]) -> None:
+    """Raises `RunError` if the runs cannot be joined into one model."""
     for path, (config, task, *_) in zip(run_dirs, members, strict=True):
         if config.task != members[0][0].task:
             raise RunError(
@@ -142,9 +144,9 @@ def _check(run_dirs, members):
             )
 
 
-def _text_weights(task):
+def _text_weights(task: Task) -> list[np.ndarray]:
     return [] if task.text_encoder is None else task.text_encoder.model.get_weights()
 
 
-def _equal(some, others):
+def _equal(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> bool:
     return len(some) == len(others) and all(map(np.array_equal, some, others))

@@ -1,27 +1,32 @@
-"""Writes the feature cache of an experiment before its training."""
+"""Writes the feature cache of an experiment before training."""
 
 import dataclasses
+from collections.abc import Sequence
 
-from vl_keras.config import check_config
+from vl_keras.config import Config, check_config
+from vl_keras.data.feature_cache import FeatureCache
 from vl_keras.runs.strategy import keras_settings
 from vl_keras.tasks import TASKS
 
 
-def extract(config, splits=None):
+def extract(config: Config, splits: Sequence[str] | None = None) -> dict[str, FeatureCache | None]:
     """Encodes the images of each split with the frozen image encoder, unless they are in the cache already.
 
-    A run that was stopped goes on where it was. `train` with `image_encoder.cache_features` reads the same cache.
+    If it was stopped, the next call continues where it stopped. `train` with `image_encoder.cache_features` reads the
+    same cache.
 
     Args:
-        config: `Config`; `image_encoder.cache_features` is taken as set.
+        config: `Config`; `image_encoder.cache_features` counts as true.
         splits: names; None: the training and the development split.
 
     Returns:
-        Dict from split to its `FeatureCache`.
+        Dict of split -> `FeatureCache`.
 
     Raises:
         ConfigError: the image encoder is not frozen.
-        FeatureCacheError, QuarantineError, DataError: as the disk and the data are.
+        FeatureCacheError: the cache is damaged or cannot be written.
+        QuarantineError: more images than `data.max_bad_share` cannot be read.
+        DataError: the data is missing or malformed.
     """
     encoder = dataclasses.replace(config.image_encoder, cache_features=True)
     config = dataclasses.replace(config, image_encoder=encoder)

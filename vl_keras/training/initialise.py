@@ -1,4 +1,4 @@
-"""Starting from a trained run: its weights, matched by name and shape, and its vocabulary, kept or extended."""
+"""Starts a new run from a trained one: from its weights, matched by name and shape, and from its vocabulary."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vl_keras.errors import RunError
 from vl_keras.runs.load_run import load_run
 from vl_keras.tasks.task import Task
 
-_LISTED = 10  # words or weights that a line of the log names
+_LISTED = 10  # most words or weights that a line of the log lists
 
 
 class Start:
     """A trained run as the start of a new one, of the same task or another.
 
     Args:
-        run_dir: folder of the trained run; its best weights are taken, or its last if none were measured.
+        run_dir: folder of the trained run; its best weights are used, or its last ones if it was never evaluated.
     """
 
     def __init__(self, run_dir: str | Path) -> None:
@@ -30,11 +30,11 @@ class Start:
         self._config, self._task, self._model, self._which = load_run(run_dir)
 
     def has_image_encoder_of(self, config: Config) -> bool:
-        """Whether the run's image encoder is the network that a config names, so that its weights will be taken."""
+        """Whether the run's image encoder is the network that a config names, so that its weights can be used."""
         return self._config.image_encoder.backbone == config.image_encoder.backbone
 
     def give_vocabularies(self, task: Task, log: Callable[[str], None]) -> None:
-        """Gives a task of new data the run's vocabulary, with what the new texts' frequent words need at its end.
+        """Gives a new task the run's vocabulary, extended at its end by the frequent words of the new training texts.
 
         Args:
             task: a `Task`, of any class.
@@ -52,20 +52,20 @@ class Start:
         """Copies the run's weights into a fresh model of a task, part by part.
 
         Parts are matched by name. Within a part, weights are matched by their places if both parts have the same
-        layers, and by name otherwise; their shapes must be equal but for axes that a vocabulary has lengthened. What
-        was added to vocabularies, and what has no counterpart in the run, keeps its fresh values.
+        layers, and by name otherwise; their shapes must be equal except for axes that a vocabulary has lengthened. Rows
+        that were added to vocabularies, and weights without a counterpart in the run, keep their fresh values.
 
         Args:
             task: the new `Task`.
             model: what its `build` made.
-            log: called with lines that list what was taken, what is new, and what was left.
+            log: called with lines that list what was taken over, what is new, and what was left in the run.
 
         Raises:
             RunError: nothing matches.
         """
         lengths = self._grown_lengths(task)
         old_parts = self._task.parts(self._model)
-        kept = set()  # weights of a frozen text encoder stay those of its module, which the new run keeps a copy of
+        kept = set()  # a frozen text encoder keeps the weights of its module, which the new run has a copy of
         if task.text_encoder is not None and not task.config.text_encoder.trainable:
             kept = {id(weight) for weight in task.text_encoder.model.weights}
         taken: list[str] = []
@@ -105,7 +105,7 @@ class Start:
         log(f"Taken over: {_listed(taken)}. New: {_listed(fresh)}. Left in the run: {_listed(left)}.")
 
     def _grown_lengths(self, task: Task) -> set[tuple[int, int]]:
-        """Pairs of lengths, in the run and now, that axes have from vocabularies that the run's task and this share."""
+        """Pairs of lengths, in the run and now, of axes whose length is that of a vocabulary that both tasks have."""
         if type(task) is type(self._task):
             return set(zip(self._task.vocabulary_sizes(), task.vocabulary_sizes(), strict=True))
         tokenizers = (self._task.tokenizer, task.tokenizer)
@@ -135,7 +135,7 @@ class Start:
 
 
 def _matched(old: list[tf.Variable], new: list[tf.Variable], lengths: set) -> Iterator[tuple[int, tf.Variable]]:
-    """Yields the place of each weight of `new` that has a counterpart, and that counterpart."""
+    """Yields `(place, counterpart)` for each weight of `new` that has a counterpart in `old`."""
     if len(old) == len(new) and all(_fits(*pair, lengths) for pair in zip(old, new, strict=True)):
         yield from enumerate(old)
         return
@@ -150,19 +150,19 @@ def _matched(old: list[tf.Variable], new: list[tf.Variable], lengths: set) -> It
 
 
 def _fits(old: tf.Variable, new: tf.Variable, lengths: set) -> bool:
-    """Whether a weight can start from another: equal shapes, but for axes that a vocabulary has lengthened."""
+    """Whether a weight can be copied to another: equal shapes, except for axes that a vocabulary has lengthened."""
     if old.shape.rank != new.shape.rank or old.dtype != new.dtype:
         return False
     return all(ends[0] == ends[1] or ends in lengths for ends in zip(old.shape, new.shape, strict=True))
 
 
 def _layer_name(weight: tf.Variable) -> str:
-    """A weight's name without the numbers by which Keras tells layers of one process apart."""
+    """A weight's name without the numbers that Keras appends to make names unique within a process."""
     return re.sub(r"_\d+(?=/|:|$)", "", weight.name.split(":")[0])
 
 
 def _copy(old: tf.Variable, new: tf.Variable) -> None:
-    value = np.array(new)  # an array even of a scalar weight
+    value = np.array(new)  # `np.array`: a scalar weight becomes an array too
     value[tuple(slice(length) for length in old.shape)] = old.numpy()
     new.assign(value)
 

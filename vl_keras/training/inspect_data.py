@@ -1,21 +1,26 @@
-"""A look at the data before a training: counts, caption statistics, contact sheets, leaks, unreadable files."""
+"""A report on the data before training: counts, caption statistics, contact sheets, leaks, unreadable files."""
+
+from __future__ import annotations
 
 import collections
 import json
 import re
 import statistics
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from vl_keras.config import Config
 from vl_keras.data.builders.annotators import annotators
 from vl_keras.data.image_batches import undecodable
 from vl_keras.data.image_header import find_fault, stored_size
 from vl_keras.data.leaks import ImageMark, find_leaks, mark_image
 from vl_keras.data.quarantine import Quarantine
-from vl_keras.data.source import open_source, prepare
+from vl_keras.data.source import Source, open_source, prepare
 from vl_keras.drawing.example_sheet import draw_example_sheet
 from vl_keras.errors import DataError
 
@@ -24,20 +29,20 @@ _WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\W_\u3040-\u30ff\u4e00-\u9ff
 _SHOWN = 10  # rows of a list that the text report shows; the JSON has all
 
 
-def inspect_data(config, out_dir):
-    """Reads every example of every split once and reports what a training on it would meet.
+def inspect_data(config: Config, out_dir: str | Path) -> dict[str, Any]:
+    """Reads every example of every split once, and reports what training will find in the data.
 
     Writes to `out_dir`: `report.txt` and `report.json`, `contact_sheet_SPLIT.png` of each split, `unreadable.jsonl`.
 
     Args:
         config: `Config`.
-        out_dir: folder, made if need be.
+        out_dir: folder; made if it does not exist.
 
     Returns:
-        Dict: `dataset`; `notes`; `splits`, by name, with counts of images and captions, words a caption, vocabulary,
-        counts of questions and of their answers, image sizes; `unreadable`, rows `(split, name, reason)`, the
-        split empty for what belongs to none; `leaks`, rows `(split, name, split, name, how)`;
-        `files`, what was written.
+        Dict: `dataset`; `notes`; `splits`: dict of name -> counts of images and captions, words per caption,
+        vocabulary, counts of questions and their answers, image sizes; `unreadable`: rows `(split, name, reason)`,
+        with an empty split for what belongs to no split; `leaks`: rows `(split, name, split, name, how)`; `files`: the
+        files that were written.
 
     Raises:
         DataError: files of the dataset are missing.
@@ -50,7 +55,7 @@ def inspect_data(config, out_dir):
     if not sources:
         raise DataError("The dataset has no split.")
     marks = {name: _mark_images(source, data.max_pixels) for name, source in sources.items()}
-    report = {
+    report: dict[str, Any] = {
         "dataset": f"manifest {data.manifest}" if data.manifest else data.dataset,
         "notes": next(iter(sources.values())).notes,
         "splits": {name: _describe(source, marks[name]) for name, source in sources.items()},
@@ -72,7 +77,7 @@ def inspect_data(config, out_dir):
     return report
 
 
-def format_report(report):
+def format_report(report: Mapping[str, Any]) -> str:
     """The report of `inspect_data` as text for a terminal."""
     lines = [f"Data: {report['dataset']}", *report["notes"], ""]
     rows = {
@@ -112,19 +117,19 @@ def format_report(report):
     return "\n".join(lines) + "\n"
 
 
-def _mark_images(source, max_pixels):
-    """`ImageMark` of every image, None where it cannot be read; such a one goes to `source.quarantine`."""
+def _mark_images(source: Source, max_pixels: int) -> list[ImageMark | None]:
+    """The `ImageMark` of every image; None for an image that cannot be read, which goes to `source.quarantine`."""
 
-    def mark(index):
+    def mark(index: int) -> ImageMark | None:
         content = source.read_images([index])[0]
         if not content:
-            return None  # the reader has noted it
+            return None  # the reader has put it in the quarantine
         size = stored_size(content)
         reason = find_fault(content, size, max_pixels)
         if reason is None:
             try:
                 return mark_image(content, size)
-            except Exception as error:  # Pillow's decoders raise many kinds; each costs its own image only
+            except Exception as error:  # Pillow's decoders raise many kinds; the other images are still read
                 reason = undecodable(error)
         source.quarantine.add(source.image_ids[index], reason)
         return None
@@ -134,7 +139,7 @@ def _mark_images(source, max_pixels):
         return list(tqdm(marks, f"looking at {source.split}", len(source), unit="image", delay=2))
 
 
-def _describe(source, marks):
+def _describe(source: Source, marks: Sequence[ImageMark | None]) -> dict[str, Any]:
     captions = [caption for rows in source.captions for caption in rows]
     per_image = [len(rows) for rows in source.captions]
     lengths = [len(_words(caption)) for caption in captions]
@@ -166,7 +171,7 @@ def _describe(source, marks):
     }
 
 
-def _add_unseen_words(report, sources, train_split):
+def _add_unseen_words(report: Mapping[str, Any], sources: Mapping[str, Source], train_split: str) -> None:
     if train_split not in sources:
         return
     known = {word for rows in sources[train_split].captions for text in rows for word in _words(text)}
@@ -176,7 +181,7 @@ def _add_unseen_words(report, sources, train_split):
             report["splits"][name]["unseen_word_share"] = f"{sum(w not in known for w in words) / len(words):.1%}"
 
 
-def _unreadable(sources):
+def _unreadable(sources: Mapping[str, Source]) -> list[tuple[str, str, str]]:
     """Rows `(split, name, reason)`; what stands in the list of every split, such as a bad line, belongs to none."""
     rows = {split: dict.fromkeys(source.quarantine.rows) for split, source in sources.items()}
     common = [row for row in next(iter(rows.values())) if len(rows) > 1 and all(row in part for part in rows.values())]
@@ -184,26 +189,26 @@ def _unreadable(sources):
     return [("", *row) for row in common] + own
 
 
-def _words(caption):
-    """Lower-case words without punctuation; of Chinese and Japanese, which have no spaces, the characters."""
+def _words(caption: str) -> list[str]:
+    """Lower-case words without punctuation; in Chinese and Japanese, which have no spaces, each character is a word."""
     return _WORD.findall(caption.lower())
 
 
-def _summary(values, describe):
+def _summary(values: list, describe: Callable[[list], Any]) -> Any:
     return describe(values) if values else "-"
 
 
-def _least_median_most(values):
+def _least_median_most(values: Sequence[int]) -> str:
     return f"{min(values)} / {statistics.median_low(values)} / {max(values)}"
 
 
-def _cell(value):
+def _cell(value: Any) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def _where(split, name):
+def _where(split: str, name: str) -> str:
     return f"{split}: {name}" if split else name
 
 
-def _shown(lines):
+def _shown(lines: list[str]) -> list[str]:
     return lines[:_SHOWN] + ([f"  and {len(lines) - _SHOWN} more, in report.json"] if len(lines) > _SHOWN else [])

@@ -1,13 +1,18 @@
 """AdamW with warm-up, cosine decay, clipping, and a moving average of the weights."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import re
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
-# Biases, norms and embeddings are not decayed: they set levels, and a rare word's vector would shrink unseen.
+# Biases, norms and embeddings get no weight decay: biases and norms set levels, and the vector of a rare word would
+# shrink while it does not occur.
 _NOT_DECAYED = re.compile(r"(^|/)(bias|gamma|beta|embeddings|positions)(:\d+)?$")
 
 
@@ -21,12 +26,12 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: updates until zero.
     """
 
-    def __init__(self, peak, warmup_steps, total_steps):
+    def __init__(self, peak: float, warmup_steps: int, total_steps: int) -> None:
         self.peak = peak
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         step = tf.cast(step, tf.float32)
         rising = (step + 1.0) / max(self.warmup_steps, 1)
         decay_steps = max(self.total_steps - self.warmup_steps, 1)
@@ -34,51 +39,59 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         falling = 0.5 * (1.0 + tf.cos(math.pi * share))
         return self.peak * tf.where(step < self.warmup_steps, rising, falling)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"peak": self.peak, "warmup_steps": self.warmup_steps, "total_steps": self.total_steps}
 
 
 @keras.saving.register_keras_serializable("vl_keras")
 class AveragingAdamW(keras.optimizers.AdamW):
-    """Keras's AdamW with a weight average that is of use from the first epoch on, and that never enters by itself.
+    """Keras's AdamW with a moving average of the weights that is useful from the first epoch on.
 
-    The average's decay starts low, `min(ema_momentum, (1 + t) / (10 + t))` after `t` updates (as
-    `tf.train.ExponentialMovingAverage` with `num_updates`), so that it forgets the random weights it began with. Keras
-    would overwrite the weights with their average whenever `fit` returns; here `averaged_weights` puts them in and
-    takes them out again.
+    The average's decay is `min(ema_momentum, (1 + t) / (10 + t))` after `t` updates (as in
+    `tf.train.ExponentialMovingAverage` with `num_updates`), so that the average forgets the random initial weights.
+    Keras overwrites the weights with their average whenever `fit` returns; this class does not: `averaged_weights`
+    swaps the averages in and out again.
     """
 
-    def average_of(self, variable):
+    def average_of(self, variable: tf.Variable) -> tf.Variable:
         """The moving average of a trained variable."""
         return self._model_variables_moving_average[self._index_dict[self._var_key(variable)]]
 
-    def finalize_variable_values(self, var_list):
-        pass
+    def finalize_variable_values(self, var_list: Sequence[tf.Variable]) -> None:
+        """Keeps the weights as they are; Keras's own would overwrite them with their averages."""
 
-    def _update_model_variables_moving_average(self, var_list):
+    def _update_model_variables_moving_average(self, var_list: Sequence[tf.Variable]) -> None:
         updates = tf.cast(self.iterations, tf.float32)
         share = 1.0 - tf.minimum(self.ema_momentum, (1.0 + updates) / (10.0 + updates))
 
-        def move(average, variable):
+        def move(average: tf.Variable, variable: tf.Variable) -> None:
             average.assign_add((variable - average) * tf.cast(share, average.dtype))
 
         for variable in var_list:
             self._distribution_strategy.extended.update(self.average_of(variable), move, args=(variable,), group=False)
 
 
-def build_optimizer(variables, learning_rate, *, weight_decay=0.0, clip_norm=0.0, ema_decay=0.0, loss_scaling=False):
-    """Makes the optimizer of `variables`, its slots included.
+def build_optimizer(
+    variables: Sequence[tf.Variable],
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    *,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+    ema_decay: float = 0.0,
+    loss_scaling: bool = False,
+) -> keras.optimizers.Optimizer:
+    """Makes the optimizer of `variables` with its slot variables; call it under the strategy's scope.
 
     Args:
         variables: the variables that will be trained.
         learning_rate: number or schedule.
-        weight_decay: decoupled (Loshchilov and Hutter, 2019); biases, norms and embeddings are left out.
-        clip_norm: largest norm of all gradients together; 0 is off.
-        ema_decay: decay of the weights' moving average; 0 is off.
-        loss_scaling: dynamic loss scale, which float16 needs.
+        weight_decay: decoupled weight decay (Loshchilov and Hutter, 2019); not applied to biases, norms and embeddings.
+        clip_norm: largest norm of all gradients together; 0: no clipping.
+        ema_decay: decay of the weights' moving average; 0: no average.
+        loss_scaling: use a dynamic loss scale, which float16 needs.
 
     Returns:
-        A Keras optimizer. To be called under the strategy's scope.
+        A Keras optimizer.
     """
     optimizer = AveragingAdamW(
         learning_rate,
@@ -94,15 +107,15 @@ def build_optimizer(variables, learning_rate, *, weight_decay=0.0, clip_norm=0.0
     return optimizer
 
 
-def weight_averages(optimizer, variables):
-    """The moving averages of `variables` in their order; an empty list where none are kept."""
+def weight_averages(optimizer: keras.optimizers.Optimizer, variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+    """The moving averages of `variables`, in their order; an empty list if the optimizer keeps none."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     return [optimizer.average_of(variable) for variable in variables] if optimizer.use_ema else []
 
 
 @contextlib.contextmanager
-def averaged_weights(optimizer, variables):
-    """While inside, `variables` hold their moving averages, where these are kept; afterwards their own values again."""
+def averaged_weights(optimizer: keras.optimizers.Optimizer, variables: Sequence[tf.Variable]) -> Iterator[None]:
+    """Inside, `variables` hold their moving averages, if there are any; afterwards their own values again."""
     averages = weight_averages(optimizer, variables)
     if not averages:
         yield

@@ -1,25 +1,29 @@
-"""A stretch of training with a loss, an optimizer and a schedule of its own."""
+"""A phase of training, ready for `fit`."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import tf_keras as keras
 
 
 @dataclasses.dataclass
 class Phase:
-    """A stretch of training with a loss, an optimizer and a schedule of its own.
+    """A phase of training with its own loss, optimizer and schedule; `make_phase` makes it from a `PhasePlan`.
 
     Attributes:
-        name: of its rows in `history.csv` and its folder in `checkpoints/`.
-        model: compiled keras.Model that shares the task's weights, its optimizer built by `build_optimizer` and
-            its metrics made; the first logged value is shown in the progress line.
-        data: step of the phase to what `fit` takes, from that step on; the order follows from the step.
-        steps_per_epoch: steps.
-        epochs: epochs.
-        first_step: steps of the phases before it, for the axis of curves.
+        name: names its rows in `history.csv` and its folder in `checkpoints/`.
+        model: compiled `keras.Model` that shares the task's weights, with an optimizer of `build_optimizer`; the
+            progress line shows its first logged value.
+        data: maps a step of the phase to the data for `fit` from that step on; the order follows from the step.
+        steps_per_epoch: number of steps in an epoch.
+        epochs: number of epochs.
+        first_step: number of steps in the phases before it, for the x axis of curves.
     """
 
     name: str
-    model: object
-    data: object
+    model: keras.Model
+    data: Callable[[int], Any]
     steps_per_epoch: int
     epochs: int
     first_step: int = 0

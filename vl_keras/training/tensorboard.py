@@ -1,8 +1,11 @@
-"""TensorBoard files that a resumed run continues without doubling or losing anything."""
+"""TensorBoard files that a resumed run continues, without double or lost values."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
@@ -11,13 +14,12 @@ class Board:
     """Writes scalars, images and texts for TensorBoard.
 
     Args:
-        folder: of the event files; None: nothing is written.
-        step: step that the run goes on from: what an earlier process wrote for later steps is dropped, because it is
-            computed again.
+        folder: folder of the event files; None: nothing is written.
+        step: step that the run continues from; events of later steps are dropped, because these steps run again.
     """
 
-    def __init__(self, folder, step=0):
-        self._writer = None
+    def __init__(self, folder: str | Path | None, step: int = 0) -> None:
+        self._writer: Any = None
         if folder is None:
             return
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -25,32 +27,34 @@ class Board:
             _cut(path, step)
         self._writer = tf.summary.create_file_writer(str(folder))
 
-    def scalars(self, step, values):
-        """`values`: dict of name -> number."""
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes numbers by name."""
         if self._writer is not None:
             with self._writer.as_default(step):
                 for name, value in values.items():
                     tf.summary.scalar(name, value)
 
-    def images(self, step, name, images, texts):
-        """`images`: list of uint8 `(height, width, 3)`, of any sizes; `texts`: what is said of each."""
+    def images(self, step: int, name: str, images: Sequence[np.ndarray], texts: Sequence[str]) -> None:
+        """Writes uint8 images `(height, width, 3)` of any sizes, and a line of text for each."""
         if self._writer is not None:
             with self._writer.as_default(step):
                 for index, image in enumerate(images):
                     tf.summary.image(f"{name}/{index}", image[None])
                 tf.summary.text(name, tf.constant(texts))
 
-    def flush(self):
+    def flush(self) -> None:
+        """Writes to disk what is buffered."""
         if self._writer is not None:
             self._writer.flush()
 
-    def close(self):
+    def close(self) -> None:
+        """Closes the file."""
         if self._writer is not None:
             self._writer.close()
 
 
-def _cut(path, step):
-    """Rewrites an event file without the events after `step`, nor what a kill left half written at its end."""
+def _cut(path: Path, step: int) -> None:
+    """Rewrites an event file without the events after `step` and without a half-written event at its end."""
     kept, whole = [], True
     try:
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():

@@ -31,19 +31,19 @@ def train(
 
     Args:
         config: `Config`.
-        run_dir: folder that gets everything; see `RunDir`. Must be empty or absent, unless `resume`.
-        resume: continue the run in `run_dir` from where it was stopped, however that was; it ends with the weights of a
-            run that never was. Needs the settings that it was started with.
+        run_dir: folder of the run; see `RunDir`. Must be empty or not exist, unless `resume`.
+        resume: continue the run in `run_dir` from where it stopped, whatever stopped it; it ends with the weights of a
+            run that was never stopped. The settings must be those that it was started with.
         init_from: folder of a trained run to start from, of this task or another; see `Start`.
 
     Returns:
         The contents of `measures.json`: the best and the last development metrics.
 
     Raises:
-        DataError: a split has nothing to learn from or to be measured with.
+        DataError: a split has nothing to learn from or to evaluate with.
         QuarantineError: more images than `data.max_bad_share` cannot be read.
-        RunError: the run directory does not suit, the loss is not a finite number, a checkpoint cannot be written, …;
-            the message says what to do.
+        RunError: the run directory cannot be used, the loss is not finite, a checkpoint cannot be written, …; the
+            message says what to do.
         TrainingStopped: SIGTERM or Ctrl-C; the state is saved, and the exit code is 143 or 130.
     """
     strategy = make_strategy(config.training.strategy)
@@ -62,7 +62,7 @@ def _train(
 ) -> dict[str, Any]:
     jit_compile = use_jit(config.training.jit_compile, strategy, run.log)
     start = Start(init_from) if init_from is not None and not resume else None
-    # A run keeps the weights of its image encoder, whatever has become of the file they were once read from.
+    # A run keeps the weights of its image encoder, so the file that they were read from is not needed again.
     kept = resume or (start is not None and start.has_image_encoder_of(config))
     task = TASKS[config.task](config, load_weights=not kept, jit_compile=jit_compile)
     if resume:
@@ -71,7 +71,7 @@ def _train(
     elif start is not None:
         start.give_vocabularies(task, run.log)
     run.log("Reading the data and building the model.")
-    task.check_data()  # what it finds would otherwise be found at the end of the first epoch
+    task.check_data()  # now, not at the end of the first epoch
     with strategy.scope():
         model = task.build()
     if start is not None:
@@ -96,7 +96,7 @@ def _fit(
 ) -> dict[str, Any]:
     for split in (task.config.data.train_split, task.config.data.dev_split):
         task.features(model, split)
-    task.prepare(model)  # what does not go with it would otherwise be found after an epoch
+    task.prepare(model)  # a memory that does not fit is found now, not after an epoch
     signal = StopSignal()
     session = Session(task, model, strategy, run, History(run.history_file, run.writes), signal)
     if resume and run.writes:
@@ -107,7 +107,7 @@ def _fit(
         for plan in task.phases(model, run.log):
             fit_phase(session, make_phase(session, plan, first_step, jit_compile), on_start)
             first_step, on_start = first_step + plan.steps_per_epoch * plan.epochs, None
-    from_chief(strategy, 0.0)  # a worker that leaves before the others looks to them as if it had crashed
+    from_chief(strategy, 0.0)  # to the others, a worker that exits early looks like one that crashed
     return run.read_metrics()
 
 
@@ -117,7 +117,7 @@ def make_phase(session: Session, plan: PhasePlan, first_step: int = 0, jit_compi
     Args:
         session: of the run.
         plan: of the task.
-        first_step: steps of the phases before; the data continue where those stopped.
+        first_step: number of steps in the phases before; the data continues where they stopped.
         jit_compile: compile the step with XLA if the plan allows it.
     """
     training, group = session.config.training, plan.accumulate_steps
