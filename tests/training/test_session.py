@@ -56,6 +56,7 @@ def test_of_metrics_that_are_all_0_the_last_weights_are_kept(small_config, tmp_p
     saved, scores = [], iter([0.0, 0.0, 0.25, 0.0, 0.25, 0.5])
     task = SimpleNamespace(
         monitor="CIDEr-D",
+        phase_names=("cross_entropy",),
         source=lambda split: range(3),
         epoch_metrics=lambda *arguments: ({"CIDEr-D": next(scores)}, {}),
     )
@@ -64,7 +65,7 @@ def test_of_metrics_that_are_all_0_the_last_weights_are_kept(small_config, tmp_p
         task=task,
         model=None,
         strategy=None,
-        run=SimpleNamespace(writes=False, best=tmp_path, last_checkpoint=lambda: None),
+        run=SimpleNamespace(writes=False, best=tmp_path, last_checkpoint=lambda phases: None),
         history=History(tmp_path / "history.csv", writes=False),
         _best=SimpleNamespace(save=lambda checkpoint_number: saved.append(checkpoint_number)),
         _draw=lambda *arguments: None,

@@ -9,7 +9,7 @@ from vl_keras.runs.strategy import keras_settings
 from vl_keras.tasks import TASKS
 
 
-def extract(config: Config, splits: Sequence[str] | None = None) -> dict[str, FeatureCache | None]:
+def extract(config: Config, splits: Sequence[str] | None = None) -> dict[str, FeatureCache]:
     """Encodes the images of each split with the frozen image encoder, unless they are in the cache already.
 
     If it was stopped, the next call continues where it stopped. `train` with `image_encoder.cache_features` reads the
@@ -36,4 +36,5 @@ def extract(config: Config, splits: Sequence[str] | None = None) -> dict[str, Fe
         model = task.build()
     splits = splits or (config.data.train_split, config.data.dev_split)
     with task.quarantine_errors():
-        return {split: task.features(model, split) for split in splits}
+        caches = {split: task.features(model, split) for split in splits}
+    return {split: cache for split, cache in caches.items() if cache is not None}
