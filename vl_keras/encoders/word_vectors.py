@@ -3,11 +3,13 @@
 import numpy as np
 from tqdm import tqdm
 
+from vl_keras.encoders.text_encoder import TextEncoder
+
 _BATCH = 64
 _BEYOND_WORDS = "\ue000"  # a private-use character, in no vocabulary
 
 
-def word_vectors(words, text_encoder, width):
+def word_vectors(words: list[str], text_encoder: TextEncoder, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Reads each word alone and keeps the directions in which the words differ most.
 
     A word's vector is the mean of its token states (Reimers and Gurevych, 2019, section 3) at length one, so that words

@@ -14,7 +14,8 @@ import tensorflow_hub as hub
 from tqdm import tqdm
 
 from vl_keras.config import load_config, save_config, values_of
-from vl_keras.encoders.text_encoder import module_path
+from vl_keras.encoders.hub_modules import module_path
+from vl_keras.encoders.kept_backbone import keep_backbone, kept_backbone
 from vl_keras.errors import RunError, written
 from vl_keras.json_files import read_json, write_json
 from vl_keras.runs.versions import describe_versions
@@ -31,7 +32,7 @@ _FREE_TO_CHANGE = (
 )
 # All that a start writes before `config.yaml`, with which it has begun; a task's vocabularies come on top.
 _BEFORE_CONFIG = frozenset(
-    ".lock train.log checkpoints text_encoder image_encoder.h5 versions.json data.json config.yaml.part "
+    ".lock train.log checkpoints text_encoder image_encoder image_encoder.h5 versions.json data.json config.yaml.part "
     "versions.json.part data.json.part".split()
 )
 _ENCODER_WEIGHTS = "image_encoder.h5"
@@ -42,7 +43,8 @@ class RunDir:
     """Paths and small files of a run directory.
 
     `config.yaml` (every setting), `vocabulary.txt` and a task's other vocabularies, `versions.json` (of packages and
-    code, one entry per start), `data.json` (fingerprints), `image_encoder.h5` (of a frozen encoder), `text_encoder/`
+    code, one entry per start), `data.json` (fingerprints), `image_encoder.h5` (of a frozen encoder), `image_encoder/`
+    (a copy of a hub module or Keras model that is the backbone), `text_encoder/`
     (copies of the hub modules), `checkpoints/` (the last few of each phase, to resume from), `best/` (weights of the
     best epoch), `history.csv`, `curves.png` (of the history), `measures.json`, `tensorboard/`, `quarantine.jsonl`,
     `train.log`. A run that joins others (`ensemble`) has its weights in `best/`, and nothing that comes of training.
@@ -53,6 +55,7 @@ class RunDir:
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
         self.text_modules = self.path / "text_encoder"
+        self.image_network = self.path / "image_encoder"
         self.tensorboard = self.path / "tensorboard"
         self.config_file = self.path / "config.yaml"
         self.history_file = self.path / "history.csv"
@@ -89,7 +92,7 @@ class RunDir:
         except OSError as error:
             raise RunError(f"Another process trains in `{self.path}`.") from error
         if not resume and self._never_began():  # looked at again, now that nobody else can write here
-            for path in (self.checkpoints, self.text_modules):
+            for path in (self.checkpoints, self.text_modules, self.image_network):
                 shutil.rmtree(path, ignore_errors=True)
             (self.path / _ENCODER_WEIGHTS).unlink(missing_ok=True)
 
@@ -134,6 +137,7 @@ class RunDir:
             task.save_vocabularies(self.path)
             if not task.config.image_encoder.trainable_from:
                 self.save_image_encoder(model.image_encoder)
+            keep_backbone(task.config.image_encoder.backbone, self.image_network)
             self._save_text_modules(task.config.text_encoder)
             write_json(self.path / "data.json", _fingerprints(task))
             part = self.path / "config.yaml.part"
@@ -164,10 +168,14 @@ class RunDir:
                 if Path(folder).is_dir():  # not one that is read straight from cloud storage
                     shutil.copytree(folder, self.text_modules / module, dirs_exist_ok=True)
 
-    def text_module_settings(self):
-        """Overrides that read the hub modules which the run keeps, for the same reason as `image_encoder.h5`."""
+    def kept_settings(self, config):
+        """Overrides that read the networks which the run keeps, for the same reason as `image_encoder.h5`."""
         kept = {module: self.text_modules.resolve() / module for module in _TEXT_MODULES}
-        return [f"text_encoder.{name}={json.dumps(str(path))}" for name, path in kept.items() if path.is_dir()]
+        settings = [f"text_encoder.{name}={json.dumps(str(path))}" for name, path in kept.items() if path.is_dir()]
+        backbone = config.image_encoder.backbone
+        if (copy := kept_backbone(backbone, self.image_network)) != backbone:
+            settings.append(f"image_encoder.backbone={json.dumps(copy)}")
+        return settings
 
     @property
     def has_image_encoder(self):
