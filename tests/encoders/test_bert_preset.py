@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from vl_keras.encoders.bert_network import build_bert, set_weights
 from vl_keras.encoders.checkpoints.bert_preset import read_preset
+from vl_keras.encoders.networks.bert_network import build_bert, set_weights
 from vl_keras.errors import EncoderError
 
 SIZES = {"vocabulary_size": 11, "num_layers": 2, "num_heads": 3, "hidden_dim": 12, "intermediate_dim": 20}

@@ -9,7 +9,10 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from vl_keras.encoders.image_encoder import backbone_names, build_image_encoder, encoder_fingerprint, grid_shape
+from vl_keras.encoders.application_encoder import backbone_names
+from vl_keras.encoders.encoder_fingerprint import encoder_fingerprint
+from vl_keras.encoders.image_encoder import build_image_encoder
+from vl_keras.encoders.token_layout import TokenLayout, token_layout
 from vl_keras.errors import EncoderError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,9 +53,11 @@ def mobilenet(tmp_path_factory):
 
 def test_tokens_are_the_grid_row_by_row_and_the_vector_is_their_mean(small):
     images = random_images(2, 41, 67)
-    rows, columns = grid_shape(small, (41, 67))
+    layout = token_layout(small, (41, 67))
     result = outputs(small, images)
-    assert (rows, columns) == (6, 9)
+    assert layout == TokenLayout("grid", 6, 9)
+    rows, columns = layout.rows, layout.columns
+    assert result["image_mask"].shape == (2, rows * columns) and result["image_mask"].all()
     assert result["image_tokens"].shape == (2, rows * columns, 128)
     np.testing.assert_allclose(result["image_vector"], result["image_tokens"].mean(1), atol=1e-5)
     grid = keras.Model(small.input, small.get_layer("image_grid").output)(images).numpy()
@@ -75,7 +80,7 @@ def test_resnet50_file_gives_the_tokens_of_the_network_it_came_from(tmp_path):
     result = outputs(model, images)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(result["image_tokens"], expected.reshape(2, 6, 2048), atol=1e-5 * scale)
-    assert grid_shape(model, (64, 96)) == (2, 3)
+    assert token_layout(model, (64, 96)) == TokenLayout("grid", 2, 3)
     assert not model.trainable_weights
 
 
@@ -93,7 +98,7 @@ def test_real_mobilenet_weights_give_the_tokens_of_the_application(shared_dir):
     "backbone, module", [("VGG16", "vgg16"), ("ResNet50V2", "resnet_v2"), ("DenseNet121", "densenet")]
 )
 def test_preprocessing_is_the_applications_own(backbone, module):
-    from vl_keras.encoders.image_preprocessing import ImagePreprocessing
+    from vl_keras.encoders.networks.image_preprocessing import ImagePreprocessing
 
     images = random_images(1, 5, 7)
     layer = ImagePreprocessing(backbone)
@@ -219,11 +224,20 @@ def test_fingerprint_follows_weights_and_architecture_alone(small):
     )
 
 
+def test_fingerprint_is_what_it_was_when_the_first_feature_caches_and_indexes_were_made():
+    encoder = build_image_encoder("SmallCNN", "none", image_size=(48, 64))
+    rng = np.random.default_rng(0)
+    for weight in encoder.weights:
+        weight.assign(("gamma" in weight.name) + rng.normal(scale=0.2, size=weight.shape).astype("float32"))
+    assert encoder_fingerprint(encoder) == "6f7c1be88e1109790c24a7f4c1d4f088b7880d2cd188c7e1745cd6404a88eb79"
+
+
 @pytest.mark.slow
 def test_fingerprint_is_the_same_in_another_process(shared_dir):
     path = str(shared_dir / "weights" / "mobilenet_v2_imagenet_notop.h5")
     code = (
-        "from vl_keras.encoders.image_encoder import build_image_encoder as build, encoder_fingerprint\n"
+        "from vl_keras.encoders.image_encoder import build_image_encoder as build\n"
+        "from vl_keras.encoders.encoder_fingerprint import encoder_fingerprint\n"
         f"build('SmallCNN', 'none'); print(encoder_fingerprint(build('MobileNetV2', {json.dumps(path)})))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
@@ -258,5 +272,5 @@ def test_runs_compiled_and_in_float_or_byte_pixels(small):
 def test_other_applications_take_any_size(backbone):
     model = build_image_encoder(backbone, "none")
     images = random_images(1, 101, 131)
-    rows, columns = grid_shape(model, (101, 131))
-    assert outputs(model, images)["image_tokens"].shape[1] == rows * columns
+    layout = token_layout(model, (101, 131))
+    assert outputs(model, images)["image_tokens"].shape[1] == layout.rows * layout.columns

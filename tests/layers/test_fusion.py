@@ -120,7 +120,7 @@ def test_both_sides_matter_and_learn(name):
 
 
 def test_three_streams():
-    layer = FUSIONS["multi_stream"](D, num_streams=3)
+    layer = FUSIONS["multi_stream"](D, streams=("text", "image", "series"))
     third, mask = normal(B, 4, 6, seed=2), tf.constant([[True, False, True, True], [False, False, False, False]])
     inputs = (*_inputs("multi_stream"), third, mask)
     assert layer(*inputs).shape == (B, 3 * D)
@@ -129,11 +129,23 @@ def test_three_streams():
     np.testing.assert_allclose(layer(*inputs), reference.multi_stream(_lookup(layer), *wide)[0], atol=2e-5)
 
 
+def test_a_stream_that_is_absent_in_a_row_is_gated_out():
+    layer = FUSIONS["multi_stream"](D, streams=("text", "image", "series"))
+    mask = tf.constant([[True, False, True, True], [False] * 4])
+    inputs = (*_inputs("multi_stream"), normal(B, 4, 6, seed=2), mask)
+    layer(*inputs)
+    trained_like(layer)
+    before = layer(*inputs).numpy()
+    changed = tf.where(mask[..., None], inputs[4], 100.0 * normal(B, 4, 6, seed=5))
+    np.testing.assert_array_equal(layer(*inputs[:4], changed, mask), before)
+    assert (before[1, 2 * D :] == 0).all() and np.abs(before[0, 2 * D :]).min() > 0
+
+
 @pytest.mark.parametrize(
     "build, says",
     [
-        (lambda: FUSIONS["multi_stream"](D, num_streams=1), "at least 2; got 1"),
-        (lambda: FUSIONS["multi_stream"](D, num_streams=3)(*_inputs("multi_stream")), "take 6 inputs.*got 4"),
+        (lambda: FUSIONS["multi_stream"](D, streams=("text",)), "at least 2 different names; got text"),
+        (lambda: FUSIONS["multi_stream"](D, streams="abc")(*_inputs("multi_stream")), "a, b, c take 6 inputs.*got 4"),
         (lambda: FUSIONS["graph_alignment"](D, num_heads=3), "must be divisible by `num_heads`; got 8 and 3"),
         (lambda: FUSIONS["cross_modal"](D, num_heads=3), "must be divisible by `num_heads`; got 8 and 3"),
     ],

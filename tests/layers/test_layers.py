@@ -6,11 +6,12 @@ import tensorflow as tf
 from tests.layers.contract import check_layer, normal, trained_like
 from vl_keras.layers.attention_ops import additive_mask
 from vl_keras.layers.causal_self_attention import CausalSelfAttention, first_rows
+from vl_keras.layers.feed_forward import FeedForward
 from vl_keras.layers.masked_mean import masked_mean
 from vl_keras.layers.sentinel_attention import SentinelAttention
 from vl_keras.layers.sentinel_lstm import SentinelLstm
 from vl_keras.layers.token_embedding import TokenEmbedding
-from vl_keras.layers.transformer_blocks import FeedForward, TransformerDecoderBlock, TransformerEncoderBlock
+from vl_keras.layers.transformer_blocks import TransformerDecoderBlock, TransformerEncoderBlock
 
 B, K, L, R, D, H, V = 2, 3, 4, 5, 8, 2, 11
 

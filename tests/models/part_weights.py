@@ -13,7 +13,7 @@ import tf_keras as keras
 
 from vl_keras.config import load_config
 from vl_keras.encoders.image_encoder import build_image_encoder
-from vl_keras.encoders.text_model import small_text_model
+from vl_keras.encoders.text_model import TextModelSettings, small_text_model
 from vl_keras.layers.fusion import FUSIONS
 from vl_keras.models.answer_writer import build_answer_writer
 from vl_keras.models.captioner import build_captioner
@@ -52,8 +52,8 @@ def tiny_model(task, marks=()):
         settings |= {"decoder": model.decoder, "members": model.members, "max_length": config.text.max_length}
         return build_captioner(image, _VOCABULARY, text_encoder=context, **settings)
     layers = config.text_encoder.num_layers
-    sizes = (model.hidden_dim, model.num_heads, layers, model.intermediate_dim, model.dropout, config.text.max_length)
-    text = small_text_model(_VOCABULARY, *sizes)
+    sizes = (model.hidden_dim, model.num_heads, layers, model.intermediate_dim, model.dropout)
+    text = small_text_model(TextModelSettings(_VOCABULARY, config.text.max_length, *sizes))
     if task == "free_form_vqa":
         return build_answer_writer(image, text, _VOCABULARY, max_length=config.generation.max_length, **settings)
     if task == "retrieval":

@@ -5,6 +5,7 @@ import tf_keras as keras
 
 from tests.layers.contract import normal, trained_like
 from vl_keras.decoders import DECODERS
+from vl_keras.encoders.image_outputs import image_encoder_model
 from vl_keras.models.captioner import build_captioner
 
 B, K, L, T, D, V = 2, 3, 5, 4, 8, 11
@@ -15,7 +16,7 @@ def image_encoder():
     image = keras.Input((None, None, 3), name="image")
     grid = keras.layers.Conv2D(FEATURES, 16, 16)(image / 255.0)
     tokens = tf.reshape(grid, (tf.shape(grid)[0], -1, FEATURES))
-    return keras.Model(image, {"image_tokens": tokens, "image_vector": tf.reduce_mean(tokens, 1)})
+    return image_encoder_model(image, tokens)
 
 
 def text_encoder():
@@ -23,7 +24,7 @@ def text_encoder():
     mask = keras.Input((None,), dtype="int32", name="input_mask")
     tokens = keras.layers.Embedding(20, TEXT)(ids) * tf.cast(mask, tf.float32)[..., None]
     inputs = {"input_word_ids": ids, "input_mask": mask}
-    return keras.Model(inputs, {"text_tokens": tokens, "text_vector": tf.reduce_mean(tokens, 1)})
+    return keras.Model(inputs, {"text_tokens": tokens, "text_mask": mask > 0})
 
 
 @pytest.fixture(scope="module", params=[*((decoder, 1) for decoder in sorted(DECODERS)), ("transformer", 2)])
@@ -72,7 +73,7 @@ def test_an_empty_context_changes_nothing_and_another_one_does(made):
     tokens = captioner.image_encoder(inputs["image"])["image_tokens"]
     regions = tokens.shape[1]
     reader_inputs = {name: inputs[name] for name in ("input_word_ids", "input_mask")}
-    memory = captioner.reader({**reader_inputs, "image_tokens": tokens})
+    memory = captioner.read({**reader_inputs, "image_tokens": tokens})
     alone = captioner.decoder.model([ids, memory["memory"][:, :regions], memory["memory_mask"][:, :regions]])
     np.testing.assert_allclose(one[1], alone[1], atol=1e-5)
 
@@ -99,6 +100,6 @@ def test_the_model_from_tokens_is_the_model_from_images():
     ids = tf.ones((B, K, L), tf.int32)
     np.testing.assert_allclose(
         whole.training_model({"image": image, "caption_ids": ids}),
-        cached.training_model({"image_tokens": encoder(image)["image_tokens"], "caption_ids": ids}),
+        cached.training_model({**encoder(image), "caption_ids": ids}),
         atol=1e-5,
     )

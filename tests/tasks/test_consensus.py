@@ -10,6 +10,7 @@ from vl_keras.errors import ConfigError, RetrievalError, RunError
 from vl_keras.inference.evaluate import evaluate
 from vl_keras.inference.predict import predict
 from vl_keras.losses.cider_reward import CiderReward
+from vl_keras.models.token_reader import image_tokens
 from vl_keras.retrieval.caption_memory import CaptionMemory
 from vl_keras.runs.load_run import load_run
 from vl_keras.search.make_memory import make_memory
@@ -49,8 +50,8 @@ def test_it_is_the_weighted_cider_of_what_is_recalled(loaded, batch, memory_fold
     captions = [[own[0], own[1], "a red circle"] for own in task.source("dev").captions[: len(batch["image"])]]
     tokens = task.tokenizer.encode(tf.reshape(tf.constant(captions), [-1]), task.config.text.max_length)
     tokens = tf.reshape(tokens, (len(captions), 3, -1))
-    image_tokens = model.image_encoder(batch["image"])["image_tokens"]
-    got = tf.function(consensus)(image_tokens, tokens).numpy()
+    image = image_tokens(model.image_encoder, batch)
+    got = tf.function(consensus)(image, tokens).numpy()
     assert got.max() > 0.5 and np.ptp(got, axis=1).max() > 0.1
 
     vectors = np.asarray(_retrieval(memory_folder)[2].embed_images(batch), np.float64)
@@ -64,7 +65,7 @@ def test_it_is_the_weighted_cider_of_what_is_recalled(loaded, batch, memory_fold
         weights = np.exp(memory.scale * (own[nearest] - own.max()))
         each = [cider(tokens[row : row + 1], ids[None, place : place + 1])[0] for place in nearest]
         np.testing.assert_allclose(got[row], np.array(each).T @ weights / weights.sum(), atol=1e-3)
-    np.testing.assert_allclose(consensus(image_tokens[2:3], tokens[2:3]), got[2:3], atol=1e-4)
+    np.testing.assert_allclose(consensus(image.rows([2]), tokens[2:3]), got[2:3], atol=1e-4)
 
 
 def _retrieval(memory_folder):
@@ -94,7 +95,7 @@ def test_samples_are_ranked_too(loaded, batch):
     _, task, model, _ = loaded
     settings = {**task.generation_settings(), "method": "sample", "num_captions": 4, "seed": 3}
     plain, ranked = model.generate(batch, **settings), task.prepare(model).generate(batch, **settings)
-    agreement = task.prepare(model).consensus(model.image_encoder(batch["image"])["image_tokens"], plain.tokens)
+    agreement = task.prepare(model).consensus(image_tokens(model.image_encoder, batch), plain.tokens)
     wanted = -np.sort(-(plain.scores + WEIGHT * agreement).numpy(), axis=1)
     np.testing.assert_allclose(ranked.scores, wanted, atol=1e-4)
 

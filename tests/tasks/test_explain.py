@@ -68,7 +68,7 @@ def test_grad_cam_equals_its_formula(loaded, batch, explained):
     for place, token in enumerate(tokens):
         with tf.GradientTape() as tape:
             tape.watch(features)
-            memory = captioner.reader({"image_tokens": features}, training=False)
+            memory = captioner.read({"image_tokens": features})
             logits = captioner.decoder.model([read, memory["memory"], memory["memory_mask"]], training=False)
             log_probability = tf.nn.log_softmax(logits)[0, 0, place, token]
         gradient = tape.gradient(log_probability, features).numpy()[0].astype(np.float64)

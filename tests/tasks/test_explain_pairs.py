@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from vl_keras.encoders.hub_tokenizer import HubTokenizer
+from vl_keras.models.token_reader import MaskedTokens
 from vl_keras.tasks.matching import MatchingTask
 from vl_keras.tasks.pairing.explain_pairs import PairExplainer
 from vl_keras.tasks.vqa import VqaTask
@@ -51,8 +52,9 @@ def test_without_attention_it_is_grad_cam_of_the_log_odds(task_config, image, na
     regions = model.read_images({"image": image})
     ids = task.encode_texts([QUESTION])
 
-    def log_odds(regions):
-        logits = model.answer(regions, tf.repeat(ids, len(regions), axis=0))["logits"].numpy().astype(np.float64)
+    def log_odds(tokens):
+        regions = MaskedTokens(tokens, tf.ones(tokens.shape[:2], tf.bool))
+        logits = model.answer(regions, tf.repeat(ids, len(tokens), axis=0))["logits"].numpy().astype(np.float64)
         if name == "matching":
             return logits[:, 0] * sign
         chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -60,7 +62,7 @@ def test_without_attention_it_is_grad_cam_of_the_log_odds(task_config, image, na
 
     logits = model.answer(regions, ids)["logits"].numpy()[0]
     best, sign = int(logits.argmax()), np.sign(logits[0])
-    place, step = regions.numpy()[0], 0.05
+    place, step = regions.tokens.numpy()[0], 0.05
     changed = place[None] + step * np.concatenate(
         [direction * np.eye(place.size).reshape(-1, *place.shape) for direction in (1, -1)]
     )

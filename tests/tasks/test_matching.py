@@ -108,10 +108,10 @@ def test_all_pairs_of_a_batch_are_read_as_each_alone(task_config, task):
     x, y, weight = next(iter(hard.training_data(model)))
     logits = model.training_model(x, training=False).numpy()
     assert logits.shape == (6, 12, 1) and weight.shape == (6, 2)
-    regions = model.read_images(x).numpy()
+    regions = model.read_images(x)
     ids = x["text_ids"].numpy().reshape(12, -1)
     for image, text in ((0, 0), (2, 11), (5, 3)):
-        alone = model.answer(tf.constant(regions[image][None]), tf.constant(ids[text][None]))["logits"]
+        alone = model.answer(regions.rows([image]), tf.constant(ids[text][None]))["logits"]
         assert logits[image, text, 0] == pytest.approx(float(alone[0, 0]), abs=1e-5)
     lacking = tf.concat([x["text_ids"][:, :1], tf.zeros_like(x["text_ids"][:, 1:])], axis=1)
     fewer = model.training_model({**x, "text_ids": lacking}, training=False).numpy()

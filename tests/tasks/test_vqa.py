@@ -195,7 +195,9 @@ def test_cached_texts_are_the_encoded_ones(task_config, hub_bert):
     mask = ours[0]["text_mask"].numpy()
     ids = theirs[0]["text_ids"].numpy()[..., : mask.shape[-1]]
     np.testing.assert_array_equal(ids != 0, mask)
-    tokens = model.text_encoder(ids.reshape(-1, ids.shape[-1])).numpy().reshape(ours[0]["text_tokens"].shape)
+    tokens = (
+        model.text_encoder(ids.reshape(-1, ids.shape[-1]))["text_tokens"].numpy().reshape(ours[0]["text_tokens"].shape)
+    )
     np.testing.assert_allclose(ours[0]["text_tokens"].numpy()[mask], tokens[mask], atol=2e-3)
     np.testing.assert_array_equal(ours[1], theirs[1])
 

@@ -119,8 +119,15 @@ class TextConfig:
 class ImageEncoderConfig:
     """The network that encodes images."""
 
-    backbone: str = setting("ResNet50", "Name of a network in `tf_keras.applications`, or SmallCNN.")
-    weights: str = setting("imagenet", "imagenet, none (random), or a weights file.")
+    backbone: str = setting(
+        "ResNet50",
+        "Name of a network in `tf_keras.applications`, or SmallCNN; hub:HANDLE, a TensorFlow Hub module (URL or "
+        "folder); or keras:PATH#LAYER, a saved Keras model and the layer whose output is taken.",
+    )
+    weights: str = setting(
+        "imagenet",
+        "imagenet, none (random), or a weights file; a hub: or keras: backbone brings its own weights.",
+    )
     trainable_from: str = setting(
         "", "First layer that is trained, with all after it; all: every layer; empty: the encoder is frozen."
     )

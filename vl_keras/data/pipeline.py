@@ -203,13 +203,13 @@ def _with_images(rows, config, source, features, augment):
         tokens, ok = tf.numpy_function(features.read_with_faults, [row["index"], row["view"]], [tf.float16, tf.bool])
         tokens.set_shape((row["index"].shape[0], regions, width))
         ok.set_shape(row["index"].shape)
-        return {**row, "image_tokens": tokens, "image_ok": ok}
+        return {**row, "image_tokens": tokens, "image_mask": tf.ones(tf.shape(tokens)[:2], tf.bool), "image_ok": ok}
 
     return rows.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _image(row):
-    return {name: row[name] for name in ("image", "image_tokens") if name in row}
+    return {name: row[name] for name in ("image", "image_tokens", "image_mask") if name in row}
 
 
 def _shift(tokenizer, target):

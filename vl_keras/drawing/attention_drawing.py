@@ -22,6 +22,7 @@ _DARK = 0.3  # brightness of the image where the map is zero
 _GLOW = np.array([255, 176, 32], np.float32)  # color that is added where the map is high
 _MARK = (255, 32, 96)
 NOTE = "bright: high attention\ncross: largest weight\ngrey: probability of the word"
+_NO_MAPS = "no maps: the image tokens of this encoder have no place in the image"
 
 
 class WordMaps(Protocol):
@@ -116,6 +117,8 @@ def explanation_sheet(explanation: WordMaps, image: np.ndarray, title: str = "",
     maps_by_row = {"attention": explanation.attention, "Grad-CAM": explanation.grad_cam}
     rows = {name: maps for name, maps in maps_by_row.items() if maps is not None}
     words = explanation.words
+    if words and not rows:
+        note = _NO_MAPS + note.removeprefix(NOTE)
     probabilities = [None] * len(words) if explanation.probabilities is None else explanation.probabilities
     columns = max(1, min(_COLUMNS, len(words)))
     blocks = [range(start, min(start + columns, len(words))) for start in range(0, len(words), columns)]

@@ -3,17 +3,21 @@
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
+import tf_keras as keras
 
-from vl_keras.encoders.bert_network import build_bert, randomize_weights, set_weights
 from vl_keras.encoders.bert_preprocessor import build_preprocessor
-from vl_keras.encoders.checkpoints.bert_checkpoint import read_checkpoint, read_json
+from vl_keras.encoders.checkpoints.bert_checkpoint import BertCheckpoint, read_checkpoint, read_json
 from vl_keras.encoders.checkpoints.bert_preset import WEIGHTS_FILE, read_preset
+from vl_keras.encoders.networks.bert_network import build_bert, randomize_weights, set_weights
 from vl_keras.errors import EncoderError
 
 
-def make_bert(source, out, lower_case=None, seed=0):
+def make_bert(
+    source: str | Path, out: str | Path, lower_case: bool | None = None, seed: int = 0
+) -> dict[str, str | int]:
     """Writes `out/encoder` and `out/preprocessor`, SavedModels in the form of TensorFlow Hub's BERT modules.
 
     `hub.KerasLayer` loads either; the encoder can be fine-tuned (`trainable=True`, with dropout). Both appear at once,
@@ -65,7 +69,7 @@ def make_bert(source, out, lower_case=None, seed=0):
     }
 
 
-def encoder_module(network):
+def encoder_module(network: keras.Model) -> Any:
     """The trackable object that is saved as the encoder module: a network of `build_bert` in TensorFlow Hub's form.
 
     `__call__(inputs, training=False)` takes the dict of `input_word_ids`, `input_mask`, `input_type_ids`, each `(B, T)`
@@ -73,7 +77,7 @@ def encoder_module(network):
     """
     module = tf.__internal__.tracking.AutoTrackable()
 
-    def call(inputs, training=False):
+    def call(inputs: dict[str, tf.Tensor], training: bool = False) -> dict[str, Any]:
         outputs = network(inputs, training=training)
         return {**outputs, "default": outputs["pooled_output"]}
 
@@ -87,7 +91,7 @@ def encoder_module(network):
     return module
 
 
-def _read(source, lower_case):
+def _read(source: Path, lower_case: bool | None) -> tuple[BertCheckpoint, str]:
     if (source / WEIGHTS_FILE).is_file() or "class_name" in read_json(source / "config.json"):
         checkpoint, weights_file = read_preset(source), WEIGHTS_FILE
         if lower_case is not None:
@@ -97,7 +101,7 @@ def _read(source, lower_case):
     return checkpoint, "random" if checkpoint.weights is None else "model.safetensors"
 
 
-def _save_preprocessor(checkpoint, folder):
+def _save_preprocessor(checkpoint: BertCheckpoint, folder: Path) -> None:
     vocabulary_file = folder / "vocab.txt"
     vocabulary_file.write_text("".join(f"{token}\n" for token in checkpoint.vocabulary), encoding="utf-8")
     module = build_preprocessor(vocabulary_file, checkpoint.vocabulary, checkpoint.lower_case, checkpoint.strip_accents)

@@ -1,12 +1,18 @@
 """The preprocessing half of a BERT module: strings to packed token ids, with the vocabulary inside."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import tensorflow as tf
 import tensorflow_text as tf_text
 
 DEFAULT_LENGTH = 128  # tokens of a call that names no length, as in TensorFlow Hub's modules
 
 
-def build_preprocessor(vocabulary_file, vocabulary, lower_case, strip_accents):
+def build_preprocessor(
+    vocabulary_file: str | Path, vocabulary: list[str], lower_case: bool, strip_accents: bool
+) -> Any:
     """Builds the trackable object that is saved as the preprocessing module, in TensorFlow Hub's form.
 
     Args:
@@ -42,10 +48,10 @@ def build_preprocessor(vocabulary_file, vocabulary, lower_case, strip_accents):
         **({"basic_tokenizer_class": tf_text.AccentPreservingBasicTokenizer} if accents_kept else {}),
     )
 
-    def tokenize(strings):
+    def tokenize(strings: tf.Tensor) -> tf.RaggedTensor:
         return tokenizer.tokenize(strings)
 
-    def pack(segments, seq_length=DEFAULT_LENGTH):
+    def pack(segments: list[tf.RaggedTensor], seq_length: int | tf.Tensor = DEFAULT_LENGTH) -> dict[str, tf.Tensor]:
         segments = [segment.merge_dims(1, -1) if segment.shape.rank == 3 else segment for segment in segments]
         room = seq_length - len(segments) - 1
         segments = [segments[0][:, :room]] if len(segments) == 1 else tf_text.RoundRobinTrimmer(room).trim(segments)
@@ -58,7 +64,7 @@ def build_preprocessor(vocabulary_file, vocabulary, lower_case, strip_accents):
             "input_type_ids": tf.cast(type_ids, tf.int32),
         }
 
-    def special_tokens():
+    def special_tokens() -> dict[str, tf.Tensor]:
         return {
             "vocab_size": tf.constant(len(vocabulary)),
             "padding_id": tf.constant(ids["[PAD]"]),
@@ -78,7 +84,7 @@ def build_preprocessor(vocabulary_file, vocabulary, lower_case, strip_accents):
     return module
 
 
-def _traced_pack(pack):
+def _traced_pack(pack: Callable[..., dict[str, tf.Tensor]]) -> Any:
     function = tf.function(pack, autograph=False)
     length = tf.TensorSpec((), tf.int32, name="seq_length")
     for count in (1, 2):
@@ -89,6 +95,6 @@ def _traced_pack(pack):
     return function
 
 
-def _graph(function, signature):
+def _graph(function: Callable[..., Any], signature: list[tf.TensorSpec]) -> Any:
     # There is no Python control flow to convert, and looking for it takes half a minute.
     return tf.function(function, input_signature=signature, autograph=False)

@@ -1,5 +1,7 @@
 """A TensorFlow Hub BERT encoder as a layer that reads only the rows and columns that hold text."""
 
+from typing import Any
+
 import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras as keras
@@ -23,11 +25,11 @@ class HubTextLayer(keras.layers.Layer):
             tokens.
 
     Returns:
-        Dict of `text_tokens` `(B, T, D)` (the encoder's `sequence_output`) and `text_vector` `(B, D)` (its
-        `pooled_output`), float32 under every precision policy, as the module was saved.
+        Dict of `text_tokens` `(B, T, D)` (the encoder's `sequence_output`), `text_mask` `(B, T)` bool and `text_vector`
+        `(B, D)` (its `pooled_output`), float32 under every precision policy, as the module was saved.
     """
 
-    def __init__(self, handle, trainable=False, fixed_shapes=False, **kwargs):
+    def __init__(self, handle: Any, trainable: bool = False, fixed_shapes: bool = False, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(trainable=trainable, **kwargs)
         self.handle = handle
@@ -35,7 +37,7 @@ class HubTextLayer(keras.layers.Layer):
         self.encoder = hub.KerasLayer(handle, trainable=trainable, name="encoder")
         self.hidden_dim = self._hidden_dim()
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: dict[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
         mask = inputs["input_mask"] > 0
         batch, length = tf.unstack(tf.shape(mask))
         read = self._read_all if self.fixed_shapes else self._read_rows_with_text
@@ -50,10 +52,11 @@ class HubTextLayer(keras.layers.Layer):
         static_batch, static_length = inputs["input_mask"].shape
         return {
             "text_tokens": tf.ensure_shape(tokens, (static_batch, static_length, self.hidden_dim)),
+            "text_mask": mask,
             "text_vector": tf.ensure_shape(vector, (static_batch, self.hidden_dim)),
         }
 
-    def _read_rows_with_text(self, inputs, training):
+    def _read_rows_with_text(self, inputs: dict[str, tf.Tensor], training: bool | None) -> tuple[tf.Tensor, tf.Tensor]:
         mask = inputs["input_mask"] > 0
         rows = tf.where(tf.reduce_any(mask, axis=1))
         batch, length = tf.unstack(tf.shape(mask))
@@ -65,19 +68,19 @@ class HubTextLayer(keras.layers.Layer):
         vector_shape = tf.cast(tf.stack([batch, self.hidden_dim]), rows.dtype)
         return tf.scatter_nd(rows, tokens, token_shape), tf.scatter_nd(rows, vector, vector_shape)
 
-    def _read_all(self, inputs, training):
+    def _read_all(self, inputs: dict[str, tf.Tensor], training: bool | None) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = self.encoder(inputs, training=training)
         real = inputs["input_mask"] > 0
         tokens = tf.where(real[:, :, None], tf.cast(outputs["sequence_output"], tf.float32), 0.0)
         has_text = tf.reduce_any(real, axis=1, keepdims=True)
         return tokens, tf.where(has_text, tf.cast(outputs["pooled_output"], tf.float32), 0.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         if not isinstance(self.handle, str):
             raise NotImplementedError("A HubTextLayer of a loaded object has no config; give it a handle.")
         return {**super().get_config(), "handle": self.handle, "fixed_shapes": self.fixed_shapes}
 
-    def _hidden_dim(self):
+    def _hidden_dim(self) -> int:
         spec = {name: tf.TensorSpec((1, 4), tf.int32) for name in ("input_word_ids", "input_mask", "input_type_ids")}
         outputs = (
             tf.function(lambda inputs: self.encoder(inputs), autograph=False)

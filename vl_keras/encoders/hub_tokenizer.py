@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from vl_keras.encoders.text_encoder import TextEncoder
+
 
 class HubTokenizer:
     """Strings to the ids that a hub BERT reads, its start and end tokens included.
@@ -13,7 +15,7 @@ class HubTokenizer:
     PAD = 0
     is_learned = False
 
-    def __init__(self, text_encoder):
+    def __init__(self, text_encoder: TextEncoder) -> None:
         self.max_length = text_encoder.max_length
         self._preprocessor = text_encoder.preprocessor
         # The packed form of a text tells the ids of its start and end tokens, which modules do not name alike.
@@ -23,18 +25,18 @@ class HubTokenizer:
         self.END = int(packed[packed != self.PAD][-1])
 
     @staticmethod
-    def tidy(strings):
+    def tidy(strings: tf.Tensor) -> tf.Tensor:
         """Broken UTF-8 becomes U+FFFD; case and punctuation are the module's affair."""
         return tf.strings.unicode_transcode(tf.convert_to_tensor(strings, tf.string), "UTF-8", "UTF-8")
 
-    def tokenize(self, strings):
+    def tokenize(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """`(B,)` strings -> `(B, None)` ragged int32 ids after the start token; without the end token."""
         pieces = self._preprocessor.tokenize(strings)
         pieces = pieces.merge_dims(1, -1) if pieces.shape.rank == 3 else pieces
         start = tf.fill([pieces.nrows(), 1], self.START)
         return tf.concat([tf.RaggedTensor.from_tensor(start), tf.cast(pieces, tf.int32)], axis=1)
 
-    def encode(self, strings, max_length):
+    def encode(self, strings: tf.Tensor, max_length: int) -> tf.Tensor:
         """`(B,)` strings -> `(B, max_length)` int32: start, ids, end, padding; a text is cut so that the end fits."""
         ids = self.tokenize(self.tidy(strings))[:, : max_length - 1]
         end = tf.fill([ids.nrows(), 1], self.END)

@@ -1,12 +1,14 @@
 """Strings to token states, with a TensorFlow Hub BERT: a preprocessing module and an encoder module."""
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_hub as hub
 import tensorflow_text  # noqa: F401  registers the ops that preprocessing modules are made of
 import tf_keras as keras
 
+from vl_keras.encoders.hub_modules import load_module
 from vl_keras.encoders.hub_text_layer import HubTextLayer
 from vl_keras.errors import EncoderError
 
@@ -20,18 +22,18 @@ class TextEncoder(tf.Module):
 
     Attributes:
         model: functional `keras.Model`: `input_word_ids`, `input_mask`, `input_type_ids`, each `(B, T)` int32 ->
-            dict of `text_tokens` `(B, T, D)` and `text_vector` `(B, D)`; see `HubTextLayer`.
+            dict of `text_tokens` `(B, T, D)`, `text_mask` `(B, T)` bool and `text_vector` `(B, D)`; see `HubTextLayer`.
         max_length: T of what `preprocess` gives.
         preprocessor: the loaded preprocessing module.
     """
 
-    def __init__(self, model, preprocessor, max_length):
+    def __init__(self, model: keras.Model, preprocessor: Any, max_length: int) -> None:
         super().__init__(name="text_encoder")
         self.model = model
         self.preprocessor = preprocessor
         self.max_length = max_length
 
-    def preprocess(self, strings):
+    def preprocess(self, strings: tf.Tensor | list[str]) -> dict[str, tf.Tensor]:
         """Tokenizes and packs, in graph (also inside `tf.data`).
 
         Args:
@@ -51,8 +53,13 @@ class TextEncoder(tf.Module):
 
 
 def load_text_encoder(
-    encoder, preprocessor, trainable=False, max_length=32, fixed_shapes=False, section="text_encoder"
-):
+    encoder: str,
+    preprocessor: str,
+    trainable: bool = False,
+    max_length: int = 32,
+    fixed_shapes: bool = False,
+    section: str = "text_encoder",
+) -> TextEncoder:
     """Loads a hub BERT.
 
     Args:
@@ -83,31 +90,7 @@ def load_text_encoder(
     return TextEncoder(keras.Model(inputs, layer(inputs), name="text_encoder"), loaded, max_length)
 
 
-def module_path(handle):
-    """Where the module of a handle lies, for TensorFlow Hub: a URL as it is, a folder with its `~` expanded."""
-    return handle if _is_url(handle) else str(Path(handle).expanduser())
-
-
-def _is_url(handle):
-    return "://" in handle
-
-
-def _load(handle, key, load):
-    path = module_path(handle)
-    if not _is_url(handle) and not (Path(path) / "saved_model.pb").is_file():
-        raise EncoderError(
-            f"`{key}` is `{handle}`, where there is no module (a folder with saved_model.pb). It takes a URL or a "
-            "folder; `vl-keras make-bert` makes a pair of modules from a BERT checkpoint."
-        )
-    try:
-        return load(path)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError
-        raise EncoderError(
-            f"`{key}`: the module `{handle}` could not be loaded: {error}. Where it cannot be downloaded, unpack it on "
-            f"this machine and set `{key}` to its folder, or make a pair of modules with `vl-keras make-bert`."
-        ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise EncoderError(
-            f"`{key}`: `{handle}` does not keep the contract of BERT encoders (input_word_ids, input_mask, "
-            f"input_type_ids -> pooled_output, sequence_output): {error}"
-        ) from error
+def _load(handle: str, key: str, load: Callable[[str], Any]) -> Any:
+    contract = "BERT encoders (input_word_ids, input_mask, input_type_ids -> pooled_output, sequence_output)"
+    advice = "`vl-keras make-bert` makes a pair of modules from a BERT checkpoint."
+    return load_module(handle, key, contract, advice, load)

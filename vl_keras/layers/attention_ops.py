@@ -1,12 +1,18 @@
 """The arithmetic of attention, shared by every layer that attends."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from vl_keras.layers.masked_softmax import masked_softmax
 
 
 def scaled_dot_product_attention(
-    query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, mask: tf.Tensor | None = None
+    query: tf.Tensor,
+    key: tf.Tensor,
+    value: tf.Tensor,
+    mask: tf.Tensor | None = None,
+    drop: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Softmax of scaled inner products, applied to the values (Vaswani et al., 2017, section 3.2.1, equation 1).
 
@@ -14,15 +20,17 @@ def scaled_dot_product_attention(
         query: `(B, H, T, d)` float.
         key, value: `(B, H, S, d)` float.
         mask: bool that broadcasts to `(B, H, T, S)`, True = keep. A query whose whole row is masked reads zeros.
+        drop: dropout of the weights that are applied.
 
     Returns:
-        `(B, H, T, d)` in the dtype of `value`, and the weights `(B, H, T, S)` float32.
+        `(B, H, T, d)` in the dtype of `value`, and the weights `(B, H, T, S)` float32, before dropout.
     """
     scale = tf.math.rsqrt(tf.cast(tf.shape(query)[-1], query.dtype))
     scores = tf.matmul(query * scale, key, transpose_b=True)
     # The softmax runs in float32: in half precision a long row of small weights does not sum to one.
     weights = tf.nn.softmax(tf.cast(scores, tf.float32)) if mask is None else masked_softmax(scores, mask)
-    return tf.matmul(tf.cast(weights, value.dtype), value), weights
+    applied = tf.cast(weights, value.dtype)
+    return tf.matmul(applied if drop is None else drop(applied), value), weights
 
 
 def additive_mask(mask: tf.Tensor) -> tf.Tensor:

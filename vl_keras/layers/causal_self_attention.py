@@ -26,6 +26,8 @@ class CausalSelfAttention(keras.layers.Layer):
     Args:
         hidden_dim: width; divisible by `num_heads`.
         num_heads: number of heads.
+        use_bias: whether query, key, value and output have biases.
+        dropout: on the attention weights.
 
     Args of call:
         tokens: `(B, L, D)` float.
@@ -37,20 +39,27 @@ class CausalSelfAttention(keras.layers.Layer):
         ValueError: `hidden_dim` is not divisible by `num_heads`.
     """
 
-    def __init__(self, hidden_dim: int, num_heads: int, **kwargs: Any) -> None:
+    def __init__(
+        self, hidden_dim: int, num_heads: int, use_bias: bool = True, dropout: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if hidden_dim % num_heads:
             raise ValueError(f"`hidden_dim` must be divisible by `num_heads`; got {hidden_dim} and {num_heads}.")
         self.hidden_dim = hidden_dim
         self.num_heads = num_heads
-        self._projection = keras.layers.Dense(3 * hidden_dim, name="query_key_value", dtype=self.dtype_policy)
-        self._output = keras.layers.Dense(hidden_dim, name="output", dtype=self.dtype_policy)
+        self.use_bias = use_bias
+        self.dropout = dropout
+        dense, settings = keras.layers.Dense, {"use_bias": use_bias, "dtype": self.dtype_policy}
+        self._projection = dense(3 * hidden_dim, name="query_key_value", **settings)
+        self._output = dense(hidden_dim, name="output", **settings)
+        self._dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
-    def call(self, tokens: tf.Tensor) -> tf.Tensor:
+    def call(self, tokens: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         query, key, value = self._project(tokens)
         length = tf.shape(tokens)[1]
         causal = tf.linalg.band_part(tf.ones((length, length), tf.bool), -1, 0)
-        read, _ = scaled_dot_product_attention(query, key, value, causal)
+        drop = (lambda weights: self._dropout(weights, training=training)) if self.dropout else None
+        read, _ = scaled_dot_product_attention(query, key, value, causal, drop)
         return self._output(merge_heads(read))
 
     def empty_cache(self, batch_size: int | tf.Tensor, max_length: int, num_beams: int) -> tf.Tensor:
@@ -86,11 +95,8 @@ class CausalSelfAttention(keras.layers.Layer):
         return [split_heads(part, self.num_heads) for part in tf.split(self._projection(tokens), 3, axis=-1)]
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "hidden_dim": self.hidden_dim,
-            "num_heads": self.num_heads,
-        }
+        names = ("hidden_dim", "num_heads", "use_bias", "dropout")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def first_rows(batch_size: int | tf.Tensor, num_heads: int, max_length: int) -> tf.Tensor:

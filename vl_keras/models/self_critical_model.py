@@ -88,7 +88,8 @@ class SelfCriticalModel(keras.Model):
         images, regions = tf.shape(tokens)[0], tokens.shape[1]
         chance = tf.random.stateless_uniform((images, regions), self._step_seed(2))
         kept = tf.math.top_k(chance, max(1, round(regions * (1.0 - self._region_dropout)))).indices
-        return {**inputs, "image_tokens": tf.gather(tokens, kept, batch_dims=1)}
+        dropped = {name: inputs[name] for name in ("image_tokens", "image_mask") if name in inputs}
+        return {**inputs, **{name: tf.gather(value, kept, batch_dims=1) for name, value in dropped.items()}}
 
     def _drop_features(self, inputs):
         if not self._image_dropout or "image_tokens" not in inputs:

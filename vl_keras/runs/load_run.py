@@ -45,7 +45,7 @@ def load_run(
         if not override.strip().startswith(task_class.run_settings):
             names = ", ".join(name if not name.endswith((".", "_")) else f"{name}…" for name in task_class.run_settings)
             raise RunError(f"For a trained run of the task {trained.task}, only {names} can be set; got `{override}`.")
-    config = load_config(run.config_file, [*overrides, *run.text_module_settings()], of_run=True)
+    config = load_config(run.config_file, [*overrides, *run.kept_settings(trained)], of_run=True)
     task = task_class(
         config,
         load_weights=False,  # the run has its own, in its folder or in its checkpoint

@@ -19,7 +19,8 @@ import tf_keras as keras
 from tqdm import tqdm
 
 from vl_keras.config import Config, load_config, save_config, values_of
-from vl_keras.encoders.text_encoder import module_path
+from vl_keras.encoders.hub_modules import module_path
+from vl_keras.encoders.kept_backbone import keep_backbone, kept_backbone
 from vl_keras.errors import RunError, written
 from vl_keras.json_files import read_json, write_json
 from vl_keras.runs.versions import describe_versions
@@ -38,7 +39,7 @@ _FREE_TO_CHANGE = (
 )
 # All that a start writes before `config.yaml`, besides the task's vocabularies. With `config.yaml` the run has begun.
 _BEFORE_CONFIG = frozenset(
-    ".lock train.log checkpoints text_encoder image_encoder.h5 versions.json data.json config.yaml.part "
+    ".lock train.log checkpoints text_encoder image_encoder image_encoder.h5 versions.json data.json config.yaml.part "
     "versions.json.part data.json.part".split()
 )
 _ENCODER_WEIGHTS = "image_encoder.h5"
@@ -50,7 +51,8 @@ class RunDir:
 
     `config.yaml` (every setting), `vocabulary.txt` and a task's other vocabularies, `versions.json` (packages and code,
     one entry for each start), `data.json` (fingerprints), `image_encoder.h5` (weights of a frozen encoder),
-    `text_encoder/` (copies of the hub modules), `checkpoints/` (the last few of each phase, to resume from), `best/`
+    `image_encoder/` (a copy of a hub module or Keras model that is the backbone), `text_encoder/` (copies of the hub
+    modules), `checkpoints/` (the last few of each phase, to resume from), `best/`
     (weights of the best epoch), `history.csv`, `curves.png` (of the history), `measures.json` (the metrics),
     `tensorboard/`, `quarantine.jsonl`, `train.log`. A run that joins others (`ensemble`) has its weights in `best/` and
     none of the files that only training writes.
@@ -67,6 +69,7 @@ class RunDir:
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
         self.text_modules = self.path / "text_encoder"
+        self.image_network = self.path / "image_encoder"
         self.tensorboard = self.path / "tensorboard"
         self.config_file = self.path / "config.yaml"
         self.history_file = self.path / "history.csv"
@@ -107,7 +110,7 @@ class RunDir:
         except OSError as error:
             raise RunError(f"Another process trains in `{self.path}`.") from error
         if not resume and self._never_began():  # checked again: now no other process can write here
-            for path in (self.checkpoints, self.text_modules):
+            for path in (self.checkpoints, self.text_modules, self.image_network):
                 shutil.rmtree(path, ignore_errors=True)
             (self.path / _ENCODER_WEIGHTS).unlink(missing_ok=True)
 
@@ -159,6 +162,7 @@ class RunDir:
             task.save_vocabularies(self.path)
             if not task.config.image_encoder.trainable_from:
                 self.save_image_encoder(model.image_encoder)
+            keep_backbone(task.config.image_encoder.backbone, self.image_network)
             self._save_text_modules(task.config.text_encoder)
             write_json(self.path / "data.json", _fingerprints(task))
             part = self.path / "config.yaml.part"
@@ -189,10 +193,14 @@ class RunDir:
                 if Path(folder).is_dir():  # not a module that TensorFlow reads directly from cloud storage
                     shutil.copytree(folder, self.text_modules / module, dirs_exist_ok=True)
 
-    def text_module_settings(self) -> list[str]:
-        """Overrides that read the run's own copies of the hub modules instead of the originals."""
+    def kept_settings(self, config: Config) -> list[str]:
+        """Overrides that read the run's own copies of networks and hub modules instead of the originals."""
         kept = {module: self.text_modules.resolve() / module for module in _TEXT_MODULES}
-        return [f"text_encoder.{name}={json.dumps(str(path))}" for name, path in kept.items() if path.is_dir()]
+        settings = [f"text_encoder.{name}={json.dumps(str(path))}" for name, path in kept.items() if path.is_dir()]
+        backbone = config.image_encoder.backbone
+        if (copy := kept_backbone(backbone, self.image_network)) != backbone:
+            settings.append(f"image_encoder.backbone={json.dumps(copy)}")
+        return settings
 
     @property
     def has_image_encoder(self) -> bool:

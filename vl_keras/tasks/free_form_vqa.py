@@ -185,9 +185,7 @@ class FreeFormVqaTask(AnswerMixin, TextPairTask):
 
             self._writer = (
                 model,
-                tf.function(
-                    lambda tokens, rows, ids: self.outputs(model, tf.gather(tokens, rows), ids), reduce_retracing=True
-                ),
+                tf.function(lambda image, rows, ids: self.outputs(model, image.rows(rows), ids), reduce_retracing=True),
             )
         return self._writer[1]
 

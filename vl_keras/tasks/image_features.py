@@ -13,7 +13,9 @@ import tf_keras as keras
 
 from vl_keras.config import Config
 from vl_keras.data.feature_cache import FeatureCache
-from vl_keras.encoders.image_encoder import build_image_encoder, encoder_fingerprint
+from vl_keras.encoders.encoder_fingerprint import encoder_fingerprint
+from vl_keras.encoders.image_encoder import build_image_encoder
+from vl_keras.encoders.kept_backbone import backbone_without_place
 from vl_keras.tasks.precision import built_in
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def describe_image_encoder(config: Config, image_encoder: keras.Model) -> dict[s
     for weight in image_encoder.weights:
         digest.update(weight.numpy().astype("float32").tobytes())
     return {
-        "backbone": config.image_encoder.backbone,
+        "backbone": backbone_without_place(config.image_encoder.backbone),
         "weights": digest.hexdigest(),
         "image_size": list(config.data.image_size),
     }

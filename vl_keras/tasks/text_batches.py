@@ -68,7 +68,7 @@ def image_batches(task: TextTask, model: Any, split: str) -> Iterator[tuple[dict
 def text_features(task: TextTask, model: Any, texts: Sequence[str]) -> TextFeatures:
     """`TextFeatures` of a list of texts under the frozen `text_encoder` of a model."""
     encode = tf.function(
-        lambda ids: model.text_encoder(ids, training=False),
+        lambda ids: model.text_encoder(ids, training=False)["text_tokens"],
         input_signature=[tf.TensorSpec((None, None), tf.int32)],
     )
     digest = hashlib.sha256()

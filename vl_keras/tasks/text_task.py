@@ -78,19 +78,21 @@ class TextTask(Task):
         return text_features(self, model, texts)
 
     def _build_text_model(self) -> keras.Model:
-        from vl_keras.encoders.text_model import hub_text_model, small_text_model
+        from vl_keras.encoders.text_model import TextModelSettings, build_text_model
 
         if self.config.text_encoder.encoder:
-            return hub_text_model(self.text_encoder or self._load_text_encoder())
+            return build_text_model(TextModelSettings(hub=self.text_encoder or self._load_text_encoder()))
         model = self.config.model
-        return small_text_model(
-            self.tokenizer.vocab_size,
-            model.hidden_dim,
-            model.num_heads,
-            self.config.text_encoder.num_layers,
-            model.intermediate_dim,
-            model.dropout,
-            self.max_text_length,
+        return build_text_model(
+            TextModelSettings(
+                self.tokenizer.vocab_size,
+                self.max_text_length,
+                model.hidden_dim,
+                model.num_heads,
+                self.config.text_encoder.num_layers,
+                model.intermediate_dim,
+                model.dropout,
+            )
         )
 
     def _text_dataset(

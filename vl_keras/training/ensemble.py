@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from vl_keras.config import Config, config_from_dict, config_to_dict, load_config, save_config
-from vl_keras.encoders.image_encoder import encoder_fingerprint
+from vl_keras.encoders.encoder_fingerprint import encoder_fingerprint
 from vl_keras.errors import RunError
 from vl_keras.json_files import write_json
 from vl_keras.progress import Progress

@@ -1,12 +1,14 @@
 """Reads BERT checkpoints: a folder with `config.json`, `vocab.txt` and `model.safetensors` in Hugging Face's names."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vl_keras.encoders.bert_network import EXACT_GELU, TANH_GELU, BertSettings
+from vl_keras.encoders.networks.bert_network import EXACT_GELU, TANH_GELU, BertSettings
 from vl_keras.errors import EncoderError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -34,12 +36,14 @@ class BertCheckpoint:
 class TensorReader:
     """Takes named tensors of known shapes out of a checkpoint, and tells all that is wrong with it at once."""
 
-    def __init__(self, path, tensors, kind):
+    def __init__(self, path: Path, tensors: Mapping[str, np.ndarray], kind: str) -> None:
         self.path, self.kind = path, kind
-        self._tensors, self._taken = tensors, set()
-        self._missing, self._wrong = [], []
+        self._tensors = tensors
+        self._taken: set[str] = set()
+        self._missing: list[str] = []
+        self._wrong: list[str] = []
 
-    def take(self, names, shape):
+    def take(self, names: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
         """The float32 array under the first of `names` that is there; zeros after a fault, which `finish` raises."""
         name = next((name for name in names if name in self._tensors), None)
         if name is None:
@@ -52,7 +56,7 @@ class TensorReader:
             return np.zeros(shape, np.float32)
         return np.asarray(tensor).astype(np.float32)
 
-    def finish(self):
+    def finish(self) -> None:
         """Raises `EncoderError` if a tensor was missing, had another shape, or was never asked for."""
         unexpected = sorted(set(self._tensors) - self._taken)
         faults = [
@@ -68,7 +72,7 @@ class TensorReader:
             raise EncoderError(f"`{self.path}` is not {self.kind} of this config: {' '.join(faults)}")
 
 
-def read_checkpoint(folder, lower_case=None):
+def read_checkpoint(folder: str | Path, lower_case: bool | None = None) -> BertCheckpoint:
     """Reads a checkpoint folder, or a config alone.
 
     Args:
@@ -102,7 +106,7 @@ def read_checkpoint(folder, lower_case=None):
     return BertCheckpoint(settings, vocabulary, lower_case, strip_accents, weights)
 
 
-def read_vocabulary(path):
+def read_vocabulary(path: Path) -> list[str]:
     """The tokens of a vocabulary file, one a line; BERT's special tokens must be among them."""
     try:
         tokens = path.read_text(encoding="utf-8").split("\n")
@@ -118,7 +122,7 @@ def read_vocabulary(path):
     return tokens
 
 
-def check_vocabulary_size(vocabulary, settings, path):
+def check_vocabulary_size(vocabulary: list[str], settings: BertSettings, path: Path) -> None:
     """Raises `EncoderError` if the vocabulary has more tokens than the network has embeddings."""
     if len(vocabulary) > settings.vocabulary_size:
         raise EncoderError(
@@ -127,13 +131,13 @@ def check_vocabulary_size(vocabulary, settings, path):
         )
 
 
-def character_vocabulary():
+def character_vocabulary() -> list[str]:
     """A small made vocabulary that spells any lower-case English text, for random networks."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     return [*SPECIAL_TOKENS, "[MASK]", *letters, *".,'?!-", *(f"##{letter}" for letter in letters)]
 
 
-def read_json(path):
+def read_json(path: Path) -> dict[str, Any]:
     """The dict in a JSON file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -149,7 +153,7 @@ def read_json(path):
     return value
 
 
-def check_heads(settings, path):
+def check_heads(settings: BertSettings, path: Path) -> None:
     """Raises `EncoderError` if the width does not divide by the number of heads."""
     if settings.hidden_dim % settings.num_heads:
         raise EncoderError(
@@ -158,7 +162,7 @@ def check_heads(settings, path):
         )
 
 
-def _settings(config, path):
+def _settings(config: Mapping[str, Any], path: Path) -> BertSettings:
     wanted = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     missing = [key for key in wanted if key not in config]
     if missing:
@@ -189,7 +193,7 @@ def _settings(config, path):
     return settings
 
 
-def _casing(path, vocabulary, lower_case):
+def _casing(path: Path, vocabulary: list[str], lower_case: bool | None) -> tuple[bool, bool]:
     config = read_json(path) if path.is_file() else {}
     if lower_case is None:
         lower_case = config.get("do_lower_case")
@@ -202,7 +206,7 @@ def _casing(path, vocabulary, lower_case):
     return lower_case, strip_accents
 
 
-def _read_weights(path, settings):
+def _read_weights(path: Path, settings: BertSettings) -> dict[str, list[np.ndarray]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -215,17 +219,16 @@ def _read_weights(path, settings):
         tensors = {name.removeprefix("bert."): value for name, value in tensors.items() if name.startswith("bert.")}
     tensors.pop("embeddings.position_ids", None)  # a buffer: 0, 1, 2, ...
     reader = TensorReader(path, tensors, "a BERT")
-    width, heads, inner = settings.hidden_dim, settings.num_heads, settings.intermediate_dim
-    split = (heads, width // heads)
+    width, inner = settings.hidden_dim, settings.intermediate_dim
 
-    def dense(name, inputs, outputs):
+    def dense(name: str, inputs: int, outputs: int) -> list[np.ndarray]:
         return [reader.take([f"{name}.weight"], (outputs, inputs)).T, reader.take([f"{name}.bias"], (outputs,))]
 
-    def norm(name):
+    def norm(name: str) -> list[np.ndarray]:
         names = ([f"{name}.weight", f"{name}.gamma"], [f"{name}.bias", f"{name}.beta"])
         return [reader.take(pair, (width,)) for pair in names]
 
-    def embedding(name, rows):
+    def embedding(name: str, rows: int) -> list[np.ndarray]:
         return [reader.take([f"embeddings.{name}.weight"], (rows, width))]
 
     weights = {
@@ -237,16 +240,11 @@ def _read_weights(path, settings):
     }
     for index in range(settings.num_layers):
         layer = f"encoder.layer.{index}"
-        arrays = []
-        for part in ("query", "key", "value"):
-            kernel, bias = dense(f"{layer}.attention.self.{part}", width, width)
-            arrays += [kernel.reshape(width, *split), bias.reshape(split)]
-        kernel, bias = dense(f"{layer}.attention.output.dense", width, width)
-        arrays += [kernel.reshape(*split, width), bias]
-        arrays += norm(f"{layer}.attention.output.LayerNorm")
-        arrays += norm(f"{layer}.output.LayerNorm")
+        arrays = norm(f"{layer}.attention.output.LayerNorm") + norm(f"{layer}.output.LayerNorm")
         arrays += dense(f"{layer}.intermediate.dense", width, inner)
         arrays += dense(f"{layer}.output.dense", inner, width)
+        for part in ("self.query", "self.key", "self.value", "output.dense"):
+            arrays += dense(f"{layer}.attention.{part}", width, width)
         weights[f"transformer_layer_{index}"] = arrays
     reader.finish()
     return weights

@@ -2,10 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import h5py
+import numpy as np
 
-from vl_keras.encoders.bert_network import TANH_GELU, BertSettings
 from vl_keras.encoders.checkpoints.bert_checkpoint import (
     BertCheckpoint,
     TensorReader,
@@ -14,6 +15,7 @@ from vl_keras.encoders.checkpoints.bert_checkpoint import (
     read_json,
     read_vocabulary,
 )
+from vl_keras.encoders.networks.bert_network import TANH_GELU, BertSettings
 from vl_keras.errors import EncoderError
 
 WEIGHTS_FILE = "model.weights.h5"
@@ -27,7 +29,7 @@ _LAYER_NAMES = {
 }
 
 
-def read_preset(folder):
+def read_preset(folder: str | Path) -> BertCheckpoint:
     """Reads a preset folder: `config.json` of a `BertBackbone`, `model.weights.h5`, `tokenizer.json`, its vocabulary.
 
     The weights are read from the HDF5 file itself: presets are written by Keras 3, whose names for the parts of an
@@ -65,10 +67,10 @@ def read_preset(folder):
     return BertCheckpoint(settings, vocabulary, lower_case, lower_case, _read_weights(folder / WEIGHTS_FILE, settings))
 
 
-def _read_weights(path, settings):
+def _read_weights(path: Path, settings: BertSettings) -> dict[str, list[np.ndarray]]:
     tensors = {}
 
-    def visit(name, item):
+    def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
             tensors[_canonical(name)] = item[()]
 
@@ -81,7 +83,7 @@ def _read_weights(path, settings):
     width, heads, inner = settings.hidden_dim, settings.num_heads, settings.intermediate_dim
     split = (heads, width // heads)
 
-    def take(layer, *shapes):
+    def take(layer: str, *shapes: tuple[int, ...]) -> list[np.ndarray]:
         return [reader.take([f"{layer}/{index}"], shape) for index, shape in enumerate(shapes)]
 
     weights = {
@@ -94,20 +96,21 @@ def _read_weights(path, settings):
     for index in range(settings.num_layers):
         layer = f"transformer_layer_{index}"
         attention = f"{layer}/self_attention_layer"
-        arrays = []
-        for part in ("query", "key", "value"):
-            arrays += take(f"{attention}/{part}_dense", (width, *split), split)
-        arrays += take(f"{attention}/output_dense", (*split, width), (width,))
-        arrays += take(f"{layer}/self_attention_layer_norm", (width,), (width,))
+        arrays = take(f"{layer}/self_attention_layer_norm", (width,), (width,))
         arrays += take(f"{layer}/feedforward_layer_norm", (width,), (width,))
         arrays += take(f"{layer}/feedforward_intermediate_dense", (width, inner), (inner,))
         arrays += take(f"{layer}/feedforward_output_dense", (inner, width), (width,))
+        for part in ("query", "key", "value"):
+            kernel, bias = take(f"{attention}/{part}_dense", (width, *split), split)
+            arrays += [kernel.reshape(width, width), bias.reshape(width)]
+        kernel, bias = take(f"{attention}/output_dense", (*split, width), (width,))
+        arrays += [kernel.reshape(width, width), bias]
         weights[layer] = arrays
     reader.finish()
     return weights
 
 
-def _canonical(name):
+def _canonical(name: str) -> str:
     """`layers/transformer_encoder_1/_self_attention_layer/query_dense/vars/0` without its file-format parts."""
     parts = [part.lstrip("_") for part in name.split("/")]
     parts = [part for part in parts if part not in ("layers", "layer_checkpoint_dependencies", "vars")]

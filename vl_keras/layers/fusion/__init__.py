@@ -1,5 +1,7 @@
 """Ways to join a text and an image: one interface, one file each."""
 
+from typing import Any
+
 from vl_keras.layers.fusion.attention_fusion import AttentionFusion
 from vl_keras.layers.fusion.bilinear_fusion import BilinearFusion
 from vl_keras.layers.fusion.co_attention_fusion import CoAttentionFusion
@@ -16,7 +18,7 @@ from vl_keras.layers.fusion.sum_fusion import SumFusion
 from vl_keras.layers.fusion.weighted_sum_fusion import WeightedSumFusion
 
 # What a fusion reads stands in its `reads`: two `vectors`, the `tokens` and masks of both, or two models' `scores`.
-FUSIONS = {
+FUSIONS: dict[str, Any] = {
     "concatenation": ConcatenationFusion,
     "sum": SumFusion,
     "product": ProductFusion,

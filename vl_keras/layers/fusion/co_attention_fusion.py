@@ -1,12 +1,14 @@
 """Fusion by two streams that read each other."""
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
 from vl_keras.layers.cross_modal_attention import CrossModalAttention
+from vl_keras.layers.feed_forward import FeedForward
 from vl_keras.layers.fusion.transformer_fusion import TransformerFusion
 from vl_keras.layers.masked_mean import masked_mean
-from vl_keras.layers.transformer_blocks import FeedForward
 
 
 @keras.saving.register_keras_serializable("vl_keras")
@@ -18,7 +20,15 @@ class CoAttentionFusion(TransformerFusion):
     normalised. The result is `[mean(T); mean(V)]`, `(B, 2*hidden_dim)`. See `TransformerFusion`.
     """
 
-    def __init__(self, hidden_dim, num_heads=4, num_layers=2, intermediate_dim=512, dropout=0.1, **kwargs):
+    def __init__(
+        self,
+        hidden_dim: int,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        intermediate_dim: int = 512,
+        dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(hidden_dim, num_heads, num_layers, intermediate_dim, dropout, **kwargs)
         streams = ("text", "image")
         policy = {"dtype": self.dtype_policy}
@@ -41,7 +51,14 @@ class CoAttentionFusion(TransformerFusion):
             )
         self._dropout = keras.layers.Dropout(dropout, **policy)
 
-    def fuse(self, text, text_mask, image, image_mask, training):
+    def fuse(
+        self,
+        text: tf.Tensor,
+        text_mask: tf.Tensor,
+        image: tf.Tensor,
+        image_mask: tf.Tensor,
+        training: bool | None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         tokens, masks, looked = [text, image], [text_mask, image_mask], []
         for reads, feeds, norms in zip(self._reads, self._feeds, self._norms, strict=True):
             after = []

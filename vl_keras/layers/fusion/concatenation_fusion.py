@@ -10,5 +10,5 @@ from vl_keras.layers.fusion.vector_fusion import VectorFusion
 class ConcatenationFusion(VectorFusion):
     """`[h_text; h_image]`, `(B, 2*hidden_dim)`. See `VectorFusion`."""
 
-    def combine(self, text, image):
+    def combine(self, text: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
         return tf.concat([text, image], axis=-1)

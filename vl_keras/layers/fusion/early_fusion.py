@@ -1,5 +1,7 @@
 """Fusion before a Transformer."""
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -15,7 +17,15 @@ class EarlyFusion(TransformerFusion):
     summary token S, which reads all of them in every block, is the result, `(B, hidden_dim)`. See `TransformerFusion`.
     """
 
-    def __init__(self, hidden_dim, num_heads=4, num_layers=2, intermediate_dim=512, dropout=0.1, **kwargs):
+    def __init__(
+        self,
+        hidden_dim: int,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        intermediate_dim: int = 512,
+        dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(hidden_dim, num_heads, num_layers, intermediate_dim, dropout, **kwargs)
         policy = {"dtype": self.dtype_policy}
         self._blocks = [
@@ -24,13 +34,20 @@ class EarlyFusion(TransformerFusion):
         ]
         self._norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm", **policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         initializer = keras.initializers.TruncatedNormal(stddev=0.02)
         shape = (3, self.hidden_dim)  # the summary token, then what marks a word and a region
         self.marks = self.add_weight(name="marks", shape=shape, initializer=initializer)
         super().build(input_shape)
 
-    def fuse(self, text, text_mask, image, image_mask, training):
+    def fuse(
+        self,
+        text: tf.Tensor,
+        text_mask: tf.Tensor,
+        image: tf.Tensor,
+        image_mask: tf.Tensor,
+        training: bool | None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         marks = tf.cast(self.marks, text.dtype)
         batch, length = tf.shape(text)[0], tf.shape(text)[1]
         summary = tf.tile(marks[None, :1], (batch, 1, 1))

@@ -1,5 +1,7 @@
 """Fusion over a graph of words and regions."""
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -22,19 +24,26 @@ class GraphAlignmentFusion(TokenFusion):
         num_heads: of the graph attention.
     """
 
-    def __init__(self, hidden_dim, num_heads=4, **kwargs):
+    def __init__(self, hidden_dim: int, num_heads: int = 4, **kwargs: Any) -> None:
         super().__init__(hidden_dim, **kwargs)
         if hidden_dim % num_heads:
             raise ValueError(f"`hidden_dim` must be divisible by `num_heads`; got {hidden_dim} and {num_heads}.")
         self.num_heads = num_heads
         self._message = keras.layers.Dense(hidden_dim, use_bias=False, name="message", dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         shape = (2, self.num_heads, self.hidden_dim // self.num_heads)
         self.attention = self.add_weight(name="attention", shape=shape, initializer="glorot_uniform")
         super().build(input_shape)
 
-    def fuse(self, text, text_mask, image, image_mask, training):
+    def fuse(
+        self,
+        text: tf.Tensor,
+        text_mask: tf.Tensor,
+        image: tf.Tensor,
+        image_mask: tf.Tensor,
+        training: bool | None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         length = tf.shape(text)[1]
         nodes = tf.concat([text, image], axis=1)
         real = tf.concat([text_mask, image_mask], axis=1)
@@ -58,5 +67,5 @@ class GraphAlignmentFusion(TokenFusion):
         vectors = [masked_mean(nodes[:, :length], text_mask), masked_mean(nodes[:, length:], image_mask)]
         return tf.concat(vectors, axis=-1), tf.reduce_mean(weights, axis=1)[:, :length, length:]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_heads": self.num_heads}

@@ -1,5 +1,7 @@
 """Fusion by self-attention over both modalities."""
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -16,7 +18,15 @@ class InteractiveFusion(TransformerFusion):
     `TransformerFusion`.
     """
 
-    def __init__(self, hidden_dim, num_heads=4, num_layers=2, intermediate_dim=512, dropout=0.1, **kwargs):
+    def __init__(
+        self,
+        hidden_dim: int,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        intermediate_dim: int = 512,
+        dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(hidden_dim, num_heads, num_layers, intermediate_dim, dropout, **kwargs)
         policy = {"dtype": self.dtype_policy}
         self._blocks = [
@@ -24,7 +34,14 @@ class InteractiveFusion(TransformerFusion):
             for i in range(num_layers)
         ]
 
-    def fuse(self, text, text_mask, image, image_mask, training):
+    def fuse(
+        self,
+        text: tf.Tensor,
+        text_mask: tf.Tensor,
+        image: tf.Tensor,
+        image_mask: tf.Tensor,
+        training: bool | None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         length = tf.shape(text)[1]
         tokens = tf.concat([text, image], axis=1)
         mask = tf.concat([text_mask, image_mask], axis=1)

@@ -1,5 +1,8 @@
 """Fusion of any number of streams by gated attention."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -9,15 +12,17 @@ from vl_keras.layers.masked_softmax import masked_softmax
 
 @keras.saving.register_keras_serializable("vl_keras")
 class MultiStreamFusion(keras.layers.Layer):
-    """N streams of tokens; every stream reads every other one, each reading scaled by a learned gate.
+    """N named streams of tokens; every stream reads every other one, each reading scaled by a learned gate.
 
     With `x_i` the tokens of stream i after its own linear map and `Q_i`, `K_i`, `V_i` linear maps of these, for every
     ordered pair `i ≠ j`: `α_ij = softmax(Q_i K_jᵀ / √D)`, `y_i = x_i + Σ_j g_ij α_ij V_j` with the gate
-    `g_ij = σ(γ_ij)`, γ learned. The result is `[mean(y_1); …; mean(y_N)]`.
+    `g_ij = σ(γ_ij)`, γ learned. The result is `[mean(y_1); …; mean(y_N)]`. A stream that is absent in a row (its mask
+    is all false there) is gated out: the others read zeros from it, its own mean is zero, and its content changes
+    nothing.
 
     Args:
         hidden_dim: D.
-        num_streams: N, at least 2.
+        streams: names of the N streams, at least 2, in the order in which they are given.
 
     Args of call:
         inputs: tokens and mask of each stream in turn: `tokens_1` `(B, T_1, D_1)` float, `mask_1` `(B, T_1)` bool
@@ -27,30 +32,34 @@ class MultiStreamFusion(keras.layers.Layer):
         `(B, N*hidden_dim)`, and `α_12` `(B, T_1, T_2)` float32 where `return_attention_scores=True`.
 
     Raises:
-        ValueError: fewer than two streams, or not as many as `num_streams`.
+        ValueError: fewer than two streams, two of one name, or not as many inputs as they take.
     """
 
     reads = "tokens"
+    takes_more_streams = True  # than a text and an image
 
-    def __init__(self, hidden_dim, num_streams=2, **kwargs):
+    def __init__(self, hidden_dim: int, streams: Sequence[str] = ("text", "image"), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if num_streams < 2:
-            raise ValueError(f"`num_streams` must be at least 2; got {num_streams}.")
+        if len(streams) < 2 or len(set(streams)) < len(streams):
+            raise ValueError(f"`streams` must be at least 2 different names; got {', '.join(streams) or 'none'}.")
         self.hidden_dim = hidden_dim
-        self.num_streams = num_streams
+        self.streams = tuple(streams)
         dense, policy = keras.layers.Dense, {"dtype": self.dtype_policy}
-        self._inputs = [dense(hidden_dim, name=f"input_{i}", **policy) for i in range(num_streams)]
-        self._projections = [dense(3 * hidden_dim, name=f"query_key_value_{i}", **policy) for i in range(num_streams)]
+        count = len(streams)
+        self._inputs = [dense(hidden_dim, name=f"input_{i}", **policy) for i in range(count)]
+        self._projections = [dense(3 * hidden_dim, name=f"query_key_value_{i}", **policy) for i in range(count)]
 
-    def build(self, input_shape):
-        shape = (self.num_streams, self.num_streams)  # the diagonal is not used
+    def build(self, input_shape: Any) -> None:
+        shape = (len(self.streams), len(self.streams))  # the diagonal is not used
         self.gates = self.add_weight(name="gates", shape=shape, initializer="zeros")
         super().build(input_shape)
 
-    def call(self, *inputs, return_attention_scores=False):
-        if len(inputs) != 2 * self.num_streams:
+    def call(
+        self, *inputs: tf.Tensor, return_attention_scores: bool = False
+    ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        if len(inputs) != 2 * len(self.streams):
             raise ValueError(
-                f"{self.num_streams} streams take {2 * self.num_streams} inputs, tokens and mask of each; "
+                f"The streams {', '.join(self.streams)} take {2 * len(self.streams)} inputs, tokens and mask of each; "
                 f"got {len(inputs)}."
             )
         masks = inputs[1::2]
@@ -73,5 +82,5 @@ class MultiStreamFusion(keras.layers.Layer):
         fused = tf.concat(vectors, axis=-1)
         return (fused, first) if return_attention_scores else fused
 
-    def get_config(self):
-        return {**super().get_config(), "hidden_dim": self.hidden_dim, "num_streams": self.num_streams}
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "hidden_dim": self.hidden_dim, "streams": list(self.streams)}

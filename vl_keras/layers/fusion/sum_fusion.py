@@ -1,5 +1,6 @@
 """Fusion by sum."""
 
+import tensorflow as tf
 import tf_keras as keras
 
 from vl_keras.layers.fusion.vector_fusion import VectorFusion
@@ -9,5 +10,5 @@ from vl_keras.layers.fusion.vector_fusion import VectorFusion
 class SumFusion(VectorFusion):
     """`h_text + h_image`, `(B, hidden_dim)`. See `VectorFusion`."""
 
-    def combine(self, text, image):
+    def combine(self, text: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
         return text + image

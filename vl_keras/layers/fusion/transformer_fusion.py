@@ -1,5 +1,7 @@
 """What the fusions made of Transformer blocks share."""
 
+from typing import Any
+
 from vl_keras.layers.fusion.token_fusion import TokenFusion
 
 
@@ -12,14 +14,22 @@ class TransformerFusion(TokenFusion):
         dropout: of what attention and feed-forward add.
     """
 
-    def __init__(self, hidden_dim, num_heads=4, num_layers=2, intermediate_dim=512, dropout=0.1, **kwargs):
+    def __init__(
+        self,
+        hidden_dim: int,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        intermediate_dim: int = 512,
+        dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(hidden_dim, **kwargs)
         self.num_heads = num_heads
         self.num_layers = num_layers
         self.intermediate_dim = intermediate_dim
         self.dropout = dropout
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_heads": self.num_heads,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.encoders.image_encoder import encoder_fingerprint
+from vl_keras.encoders.encoder_fingerprint import encoder_fingerprint
 from vl_keras.retrieval.caption_memory import CaptionMemory
 
 if TYPE_CHECKING:

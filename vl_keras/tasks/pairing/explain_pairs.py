@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.encoders.image_encoder import grid_shape
+from vl_keras.encoders.token_layout import token_layout
 from vl_keras.tasks.writing.explain_captions import Explanation, by_word, words_of_tokens
 
 
@@ -20,7 +20,7 @@ class PairExplainer:
 
     def __init__(self, task, model):
         self._task, self._model = task, model
-        self._grid = grid_shape(model.image_encoder, task.config.data.image_size)
+        self._layout = token_layout(model.image_encoder, task.config.data.image_size)
         self._attends = "attention" in model.pair_reader.output
         self._explain = tf.function(self._attention if self._attends else self._grad_cam, reduce_retracing=True)
         self.note = "bright: where the word looked\ncross: the peak"
@@ -40,15 +40,17 @@ class PairExplainer:
             caption: heading of the explanation.
 
         Returns:
-            `Explanation`: the text's words with their attention; or `said` alone, with its Grad-CAM.
+            `Explanation`: the text's words with their attention; or `said` alone, with its Grad-CAM. Without either
+            where the image's tokens are no grid.
         """
         ids = self._task.encode_texts([text])
-        maps = self._explain(image, ids).numpy()
-        maps = maps.reshape(-1, *self._grid)
+        maps = None
+        if self._layout.is_grid:
+            maps = self._layout.arrange(self._explain(image, ids).numpy())
         if not self._attends:
-            return Explanation(caption, [said], None, grad_cam=maps)
+            return Explanation(caption, [said], None, grad_cam=None if maps is None else maps[None])
         words, places = self._words(text, ids.numpy()[0])
-        return Explanation(caption, words, by_word(maps, places))
+        return Explanation(caption, words, None if maps is None else by_word(maps, places))
 
     def _words(self, text, ids):
         """The text's words that were read, and the slices of their tokens."""
@@ -80,10 +82,11 @@ class PairExplainer:
         summed, and cut at zero. The features lie around no zero that would mean "nothing there", as after a ReLU, so
         they are taken relative to the mean region's.
         """
-        regions = tf.cast(self._model.read_images({"image": image}), tf.float32)
+        image = self._model.read_images({"image": image})
+        regions = tf.cast(image.tokens, tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(regions)
-            log_odds = _log_odds(self._model.answer(regions, ids)["logits"][0])
+            log_odds = _log_odds(self._model.answer(image._replace(tokens=regions), ids)["logits"][0])
         gradient = tape.gradient(log_odds, regions, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         weights = tf.reduce_mean(gradient, axis=1, keepdims=True)
         relative = regions - tf.reduce_mean(regions, axis=1, keepdims=True)

@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from vl_keras.data.epoch_plan import choose_negatives
 from vl_keras.errors import DataError
+from vl_keras.layers.masked_mean import masked_mean
 from vl_keras.metrics.match_scores import best_threshold, match_scores
+from vl_keras.models.token_reader import image_tokens
 from vl_keras.tasks.described import dataset_name
 
 if TYPE_CHECKING:
@@ -105,17 +107,12 @@ def match_labels(task: MatchingTask, rows: BatchRows) -> Callable:
 def nearest_images(task: MatchingTask, model: PairClassifier) -> np.ndarray:
     """`(images, n)`: the training images whose mean image token is most alike, by cosine, the nearest first."""
     split = task.config.data.train_split
-    pooled = tf.function(
-        lambda inputs: tf.reduce_mean(
-            tf.cast(
-                inputs["image_tokens"]
-                if "image_tokens" in inputs
-                else model.image_encoder(inputs["image"], training=False)["image_tokens"],
-                tf.float32,
-            ),
-            axis=1,
-        )
-    )
+
+    @tf.function
+    def pooled(inputs):
+        image = image_tokens(model.image_encoder, inputs)
+        return masked_mean(tf.cast(image.tokens, tf.float32), image.mask)
+
     vectors = np.concatenate([pooled(inputs).numpy() for inputs, _ in task._image_batches(model, split)])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9
     count = min(task.settings.neighbours, len(vectors) - 1)

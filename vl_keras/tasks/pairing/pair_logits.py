@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from vl_keras.models.pair_classifier import pair_inputs
+from vl_keras.models.token_reader import MaskedTokens
+
 if TYPE_CHECKING:
     from vl_keras.tasks.pairing.pair_task import PairTask
 
@@ -27,11 +30,11 @@ class PairLogits:
         self._task = task
 
         def from_tokens(regions, rows, tokens, mask):
-            inputs = {"image_regions": tf.gather(regions, rows), "text_tokens": tokens, "text_mask": mask}
+            inputs = pair_inputs(regions.rows(rows), MaskedTokens(tokens, mask))
             return model.pair_reader(inputs, training=False)["logits"]
 
         def from_ids(regions, rows, ids):
-            return model.answer(tf.gather(regions, rows), ids)["logits"]
+            return model.answer(regions.rows(rows), ids)["logits"]
 
         self._read_images, self._from_tokens, self._from_ids = (
             tf.function(function, reduce_retracing=True, autograph=False)

@@ -64,7 +64,7 @@ class PairTask(TextPairTask):
         )
 
     def parts(self, model: PairClassifier) -> dict[str, keras.Model]:
-        return {name: getattr(model, name) for name in ("image_encoder", "text_encoder", "image_reader", "pair_reader")}
+        return model.parts()
 
     def pair_logits(
         self,

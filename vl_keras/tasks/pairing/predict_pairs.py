@@ -25,7 +25,7 @@ class PairPredictor:
 
         @functools.partial(tf.function, reduce_retracing=True, autograph=False)
         def answer(regions, text):
-            ids = task.encode_texts(tf.fill([tf.shape(regions)[0]], text))
+            ids = task.encode_texts(tf.fill([tf.shape(regions.tokens)[0]], text))
             return task.outputs(model, regions, ids)
 
         self._answer = answer

@@ -73,9 +73,10 @@ def _band(image: np.ndarray, caption: Caption, explanation: Explanation) -> Band
     if caption.context:
         lines.append((f"context: {caption.context}", "steelblue", 13))
     tile = fit(image, _TILE)
+    attention = explanation.attention if explanation.attention is not None else []  # of tokens without places
     strip = [
         (word, overlay(tile, weights, mark=False))
-        for word, weights in zip(explanation.words, explanation.attention, strict=True)
+        for word, weights in zip(explanation.words, attention, strict=len(attention) > 0)
         if any(map(str.isalnum, word))
     ]
     return Band(image, lines, strip)

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from vl_keras.encoders.image_encoder import grid_shape
+from vl_keras.encoders.token_layout import token_layout
 from vl_keras.tasks.serving_signature import ServingSignature
 
 
@@ -11,13 +11,13 @@ def caption_signatures(task, captioner):
 
     `caption`: the best caption and its score, the length-normalised log-probability and, with `generation.memory`, its
     weighted consensus added. `caption_candidates`: as many as the search keeps, best first. `caption_explain`: also the
-    caption's L tokens (empty strings after its end) and where each looked, `(B, L, rows, columns)`. `embed_image`: the
-    image encoder's vector.
+    caption's L tokens (empty strings after its end) and where each looked, `(B, L, rows, columns)`, or `(B, L, R)`
+    where the image's tokens are no grid. `embed_image`: the image encoder's vector.
     """
     captioner = task.prepare(captioner)
     settings = task.generation_settings()
     kept = settings["num_captions"] if settings["method"] == "sample" else settings["beam_size"]
-    grid = grid_shape(captioner.image_encoder, task.config.data.image_size)
+    layout = token_layout(captioner.image_encoder, task.config.data.image_size)
     vocabulary = tf.constant(task.tokenizer.vocab)
 
     def write(inputs, **changes):
@@ -37,12 +37,13 @@ def caption_signatures(task, captioner):
     def explain(inputs):
         written = write(inputs, num_captions=1, return_attention=True)
         tokens, attention = written.tokens[:, 0], written.attention[:, 0]
+        attention = tf.ensure_shape(attention, (None, settings["max_length"], None))
         is_word = (tokens != task.tokenizer.PAD) & (tokens != task.tokenizer.END)
         return {
             "caption": task.tokenizer.detokenize(tokens),
             "score": written.scores[:, 0],
             "tokens": tf.where(is_word, tf.gather(vocabulary, tokens), ""),
-            "attention": tf.reshape(attention, (-1, settings["max_length"], *grid)),
+            "attention": layout.arrange(attention),
         }
 
     def embed(inputs):

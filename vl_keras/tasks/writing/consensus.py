@@ -27,7 +27,7 @@ class Consensus:
         max_length: tokens that a recalled caption is cut at.
 
     Args of call:
-        image_tokens: `(B, R, Dv)` of the image.
+        image: `MaskedTokens` `(B, R, Dv)` of the image.
         tokens: `(B, K, L)` int32 ids of captions, the end token included, zeros after it.
 
     Returns:
@@ -51,8 +51,9 @@ class Consensus:
         self._scale = memory.scale
         self._count = min(_RECALLED, len(memory.captions))
 
-    def __call__(self, image_tokens, tokens):
-        image = self._head(tf.cast(image_tokens, tf.float32), training=False)
+    def __call__(self, image, tokens):
+        known = {"image_tokens": tf.cast(image.tokens, tf.float32), "image_mask": image.mask}
+        image = self._head(known, training=False)
         nearest, places = tf.math.top_k(tf.matmul(image, self._vectors, transpose_b=True), self._count)
         recalled, weights = tf.gather(self._ids, places), tf.nn.softmax(self._scale * nearest)
         return tf.map_fn(

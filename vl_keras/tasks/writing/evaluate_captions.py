@@ -69,7 +69,7 @@ def _notes(game):
 
 def _pointing(task, explainer, split):
     source = task.source(split)
-    if not any(source.objects):
+    if not any(source.objects) or not explainer.layout.is_grid:
         return {}
     count = min(_POINTING_IMAGES, len(source))
     with Progress("pointing game", count, "image") as progress:

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from vl_keras.encoders.image_encoder import grid_shape
+from vl_keras.encoders.token_layout import token_layout
 from vl_keras.tasks.captioning import writing_settings
 from vl_keras.tasks.writing.explain_captions import Explanation, by_word, words_of_tokens
 
@@ -19,7 +19,7 @@ class AnswerExplainer:
 
     def __init__(self, task, model):
         self._task = task
-        self._grid = grid_shape(model.image_encoder, task.config.data.image_size)
+        self._layout = token_layout(model.image_encoder, task.config.data.image_size)
         settings = {**writing_settings(task.config.generation), "num_captions": 1, "return_attention": True}
 
         @tf.function(reduce_retracing=True)
@@ -35,4 +35,6 @@ class AnswerExplainer:
         tokens, attention = (value.numpy() for value in self._write(image, self._task.encode_texts([text])))
         tokens = tokens[tokens > tokenizer.END]
         words, places = words_of_tokens(tokenizer, tokens)
-        return Explanation(caption, words, by_word(attention.reshape(-1, *self._grid), places))
+        if not self._layout.is_grid:
+            return Explanation(caption, words, None)
+        return Explanation(caption, words, by_word(self._layout.arrange(attention), places))

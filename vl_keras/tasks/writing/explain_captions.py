@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.encoders.image_encoder import SMALL_CNN, grid_shape
+from vl_keras.encoders.application_encoder import SMALL_CNN
+from vl_keras.encoders.token_layout import token_layout
+from vl_keras.models.token_reader import image_tokens
 from vl_keras.tasks.writing.caption_writer import CaptionWriter
 
 
@@ -15,7 +17,8 @@ class Explanation(NamedTuple):
     Attributes:
         caption: as it was written.
         words: its W words.
-        attention: `(W, rows, columns)`, how much each grid cell was attended to when the word was written.
+        attention: `(W, rows, columns)`, how much each grid cell was attended to when the word was written; None where
+            the image's tokens are no grid.
         probabilities: `(W,)`, of each word given those before it; None where not asked for.
         grad_cam: `(W, rows, columns)`, how much each cell's features speak for the word; None where not asked for, and
             for the small CNN, whose last feature map is normalised around zero: Grad-CAM takes a channel's value for
@@ -24,7 +27,7 @@ class Explanation(NamedTuple):
 
     caption: str
     words: list
-    attention: np.ndarray
+    attention: np.ndarray | None
     probabilities: np.ndarray | None = None
     grad_cam: np.ndarray | None = None
 
@@ -42,10 +45,10 @@ class Explainer:
         self.captioner, self.batch_size = captioner, batch_size
         self._tokenizer = task.tokenizer
         self._has_grad_cam = task.config.image_encoder.backbone != SMALL_CNN
-        self._grid = grid_shape(captioner.image_encoder, task.config.data.image_size)
+        self.layout = token_layout(captioner.image_encoder, task.config.data.image_size)
         settings = {**task.generation_settings(), "return_attention": True}
         self._write = CaptionWriter(task.prepare(captioner), task.tokenizer, settings, batch_size)
-        self._encode = tf.function(lambda image: captioner.image_encoder(image, training=False)["image_tokens"])
+        self._encode = tf.function(lambda inputs: image_tokens(captioner.image_encoder, inputs))
         self._answer = tf.function(self._answer_for_tokens, reduce_retracing=True)
 
     def __call__(self, inputs, in_depth=False):
@@ -64,17 +67,20 @@ class Explainer:
         for row, texts in enumerate(captions):
             tokens = self._written_tokens(written.tokens[row, 0])
             words, places = words_of_tokens(self._tokenizer, tokens)
-            maps = written.attention[row, 0, : len(tokens)].reshape((len(tokens), *self._grid))
-            explanation = Explanation(texts[0], words, by_word(maps, places))
+            explanation = Explanation(texts[0], words, self._maps(written.attention[row, 0, : len(tokens)], places))
             if in_depth:
                 one = {name: value[row : row + 1] for name, value in inputs.items()}
                 log_probs, credit = self._answers(one, tokens)
                 explanation = explanation._replace(
                     probabilities=np.exp([np.sum(log_probs[place]) for place in places]),
-                    grad_cam=by_word(credit.reshape(maps.shape), places) if self._has_grad_cam else None,
+                    grad_cam=self._maps(credit, places) if self._has_grad_cam else None,
                 )
             explanations.append(explanation)
         return explanations, (captions, written)
+
+    def _maps(self, weights, places):
+        """The mean map of each word's tokens; None where the image's tokens are no grid."""
+        return by_word(self.layout.arrange(weights), places) if self.layout.is_grid else None
 
     def _written_tokens(self, tokens):
         ends = np.flatnonzero((tokens == self._tokenizer.END) | (tokens == self._tokenizer.PAD))
@@ -83,9 +89,10 @@ class Explainer:
     def _answers(self, inputs, tokens):
         """NumPy `_answer_for_tokens` of one image."""
         if not len(tokens):
-            return np.zeros(0, np.float32), np.zeros(0, np.float32)
-        if "image" in inputs:
-            inputs["image_tokens"] = self._encode(inputs.pop("image"))
+            return np.zeros(0, np.float32), np.zeros((0, *self._encode(inputs).mask.shape[1:]), np.float32)
+        image = self._encode(inputs)
+        inputs = {name: value for name, value in inputs.items() if name in self.captioner.reader.input_names}
+        inputs |= {"image_tokens": image.tokens, "image_mask": image.mask}
         return tuple(value.numpy() for value in self._answer(inputs, tf.constant(tokens)))
 
     def _answer_for_tokens(self, inputs, tokens):

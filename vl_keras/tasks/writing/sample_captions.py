@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from vl_keras.data.image_ops import decode_image, resize_uint8
 from vl_keras.drawing.attention_drawing import overlay
 from vl_keras.drawing.sheet_text import sheet_font
-from vl_keras.encoders.image_encoder import grid_shape
+from vl_keras.encoders.token_layout import token_layout
 from vl_keras.tasks.writing.caption_writer import CaptionWriter
 
 _IMAGES = 4
@@ -27,7 +27,7 @@ class SampleCaptions:
     def __init__(self, task, captioner, split):
         source = task.source(split)
         self._tokenizer = task.tokenizer
-        self._grid = grid_shape(captioner.image_encoder, task.config.data.image_size)
+        self._layout = token_layout(captioner.image_encoder, task.config.data.image_size)
         batch_size = min(_IMAGES, len(source))
         self._inputs, indices = next(iter(task.evaluation_data(captioner, split, batch_size)))
         contents = source.read_images(indices.numpy())
@@ -49,7 +49,8 @@ class SampleCaptions:
 
     def _draw(self, image, text, tokens, attention):
         """One sheet: the image over its caption, then a tile per token with the attention `(L, R)` laid over it."""
-        count = int(np.sum(tokens > self._tokenizer.END))
+        # Attention to tokens without a place in the image cannot be drawn.
+        count = int(np.sum(tokens > self._tokenizer.END)) if self._layout.is_grid else 0
         tile = Image.fromarray(image).resize((_TILE, _TILE))
         across = max(1, min(count, 8))
         width = max(_TILE * across, image.shape[1])
@@ -61,7 +62,7 @@ class SampleCaptions:
         pen.text((2, image.shape[0] + 1), text, "black", sheet_font(text, 13))
         for place in range(count):
             x, y = _TILE * (place % across), top + (_TILE + _TEXT) * (place // across)
-            sheet.paste(overlay(tile, attention[place].reshape(self._grid)), (x, y + _TEXT))
+            sheet.paste(overlay(tile, self._layout.arrange(attention[place])), (x, y + _TEXT))
             token = self._tokenizer.vocab[tokens[place]]
             pen.text((x + 2, y + 1), token, "black", sheet_font(token, 13))
         return np.asarray(sheet)

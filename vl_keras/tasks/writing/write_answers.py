@@ -97,12 +97,12 @@ def write_answers(
     ids = task.encode_texts(tf.constant(questions, tf.string))
     written: list[tuple[str, float]] = []
     for inputs, indices in task._image_batches(model, split):
-        tokens = model.read_images(inputs)
+        image = model.read_images(inputs)
         first, last = np.searchsorted(owners, (indices[0], indices[-1] + 1))
         for start in range(first, last, _WRITTEN_AT_ONCE):
             chosen = np.arange(start, min(start + _WRITTEN_AT_ONCE, last))
             filled = np.pad(chosen, (0, _WRITTEN_AT_ONCE - len(chosen)), mode="edge")  # one graph for all
-            outputs = answer(tokens, np.searchsorted(indices, owners[filled]), tf.gather(ids, filled))
+            outputs = answer(image, np.searchsorted(indices, owners[filled]), tf.gather(ids, filled))
             texts, scores = outputs["answers"][:, 0].numpy(), outputs["scores"][:, 0].numpy()
             written += [(texts[row].decode("utf-8"), float(scores[row])) for row in range(len(chosen))]
         if progress is not None:

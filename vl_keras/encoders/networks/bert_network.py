@@ -1,10 +1,12 @@
-"""BERT as a Keras model (Devlin et al., 2019), from keras-nlp's layers."""
+"""BERT as a Keras model (Devlin et al., 2019)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
+
+from vl_keras.layers.transformer_blocks import TransformerEncoderBlock
 
 EXACT_GELU = "gelu"
 TANH_GELU = "gelu_tanh"  # the approximation of Hendrycks and Gimpel (2016), which keras-nlp's BERT uses
@@ -27,7 +29,7 @@ class BertSettings:
     initializer_range: float = 0.02  # standard deviation of random weights
 
 
-def build_bert(settings):
+def build_bert(settings: BertSettings) -> keras.Model:
     """Builds the network; keras-nlp's own `BertBackbone` is fixed to the tanh approximation of GELU.
 
     Returns:
@@ -35,7 +37,7 @@ def build_bert(settings):
         `pooled_output` `(B, D)`, `sequence_output` `(B, T, D)`, `encoder_outputs` (a list, one `(B, T, D)` per layer).
     """
     # Imported here: it takes seconds, and only the making of modules needs it.
-    from keras_nlp.layers import PositionEmbedding, TransformerEncoder
+    from keras_nlp.layers import PositionEmbedding
 
     layers, float32 = keras.layers, {"dtype": "float32"}
     names = ("input_word_ids", "input_mask", "input_type_ids")
@@ -50,29 +52,33 @@ def build_bert(settings):
     x = layers.Add(name="embeddings_add", **float32)([words, positions, segments])
     x = layers.LayerNormalization(epsilon=settings.epsilon, name="embeddings_layer_norm", **float32)(x)
     x = layers.Dropout(settings.dropout, name="embeddings_dropout", **float32)(x)
-    outputs = []
+    outputs, real = [], inputs["input_mask"] > 0
     for index in range(settings.num_layers):
-        x = TransformerEncoder(
-            settings.intermediate_dim,
+        x = TransformerEncoderBlock(
+            settings.hidden_dim,
             settings.num_heads,
-            dropout=settings.dropout,
-            activation=_activation(settings.activation),
-            layer_norm_epsilon=settings.epsilon,
+            settings.intermediate_dim,
+            settings.dropout,
+            norm_first=False,
+            activation=settings.activation,
+            epsilon=settings.epsilon,
+            output_bias=True,
+            attention_dropout=settings.dropout,
             name=f"transformer_layer_{index}",
-            **float32,
-        )(x, padding_mask=inputs["input_mask"])
+            dtype=float32["dtype"],
+        )(x, real)
         outputs.append(x)
     pooled = layers.Dense(settings.hidden_dim, activation="tanh", name="pooled_dense", **float32)(x[:, 0, :])
     return keras.Model(inputs, {"pooled_output": pooled, "sequence_output": x, "encoder_outputs": outputs}, name="bert")
 
 
-def set_weights(network, weights):
+def set_weights(network: keras.Model, weights: Mapping[str, Sequence[np.ndarray]]) -> None:
     """Puts `weights`, a dict of layer name to its arrays in Keras's order, into a network of `build_bert`."""
     for name, arrays in weights.items():
         network.get_layer(name).set_weights(arrays)
 
 
-def randomize_weights(network, settings, seed):
+def randomize_weights(network: keras.Model, settings: BertSettings, seed: int) -> None:
     """Fresh weights as BERT starts from: matrices normal within two deviations, scales 1, offsets 0."""
     generator = np.random.default_rng(seed)
     for weight in network.weights:
@@ -84,10 +90,3 @@ def randomize_weights(network, settings, seed):
         else:
             value = np.clip(generator.normal(size=weight.shape), -2, 2) * settings.initializer_range
         weight.assign(value.astype(np.float32))
-
-
-def _activation(name):
-    approximate = {EXACT_GELU: False, TANH_GELU: True}
-    if name not in approximate:
-        return keras.activations.get(name)
-    return lambda x: tf.nn.gelu(x, approximate=approximate[name])

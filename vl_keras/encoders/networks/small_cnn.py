@@ -1,5 +1,7 @@
 """A small convolutional network for small, clean images: tests, the demo, one's own quick trials."""
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -17,7 +19,7 @@ class CoordinateChannels(keras.layers.Layer):
         `(B, rows, columns, C + 2)`, same dtype.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         batch, rows, columns = tf.unstack(tf.shape(inputs)[:3])
         row = tf.linspace(-1.0, 1.0, rows)[:, None, None]
         column = tf.linspace(-1.0, 1.0, columns)[None, :, None]
@@ -25,12 +27,12 @@ class CoordinateChannels(keras.layers.Layer):
         grid = tf.tile(tf.cast(grid, inputs.dtype)[None], (batch, 1, 1, 1))
         return tf.concat([inputs, grid], axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         *leading, channels = tuple(input_shape)
         return tf.TensorShape((*leading, channels + 2))
 
 
-def small_cnn(input_shape=(None, None, 3), output_dim=128):
+def small_cnn(input_shape: tuple[int | None, int | None, int] = (None, None, 3), output_dim: int = 128) -> keras.Model:
     """Builds the network: three stride-2 convolutions, a residual block, and coordinates at both ends.
 
     Layer normalisation over channels instead of batch normalisation, so that a batch neighbour changes nothing.
@@ -62,5 +64,5 @@ def small_cnn(input_shape=(None, None, 3), output_dim=128):
     return keras.Model(inputs, x, name="small_cnn")
 
 
-def _convolution(channels, name, strides=1):
+def _convolution(channels: int, name: str, strides: int = 1) -> keras.layers.Conv2D:
     return keras.layers.Conv2D(channels, 3, strides, padding="same", kernel_initializer="he_normal", name=name)
