@@ -20,9 +20,9 @@ from typing import Any
 from google.protobuf import text_format
 from serving import Server, load, request_of
 
-from export.golden import golden_images
 from export.serving_config import write_serving_config
 from export.serving_protos import BatchingParameters, read_text_proto
+from vl_keras.data.modalities.golden_images import golden_images
 
 WRITTEN = "as `deploy` writes them"
 CLIENTS = (1, 5, 16)

@@ -31,8 +31,8 @@ import tensorflow as tf  # isort: skip
 import tensorflow_text  # noqa: F401  registers the operations of exported captioners  # isort: skip
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from export.golden import golden_images
 from export.publish import versions
+from vl_keras.data.modalities.golden_images import golden_images
 
 CLIENTS = 16
 CALLS = 15  # calls per variant and round of the latency measurement

@@ -3,16 +3,20 @@
 import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
 
 # isort: split
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from export.errors import ExportError
-from export.images import OK
-from vl_keras.data.image_ops import decode_image, resize
+from export.signatures import served_inputs
+from vl_keras.config import DataConfig
+from vl_keras.data.modalities import MODALITIES, Modality
+from vl_keras.data.row_status import OK
+from vl_keras.tasks.serving_signature import ServingSignature
 
 _SAME_SHAPE, _OTHER_SHAPE = 1e-5, 1e-4  # largest difference of a number, at the same and at another batch shape
 _TEXTS = ("a dog runs on the beach", "", "two people, a red car and a tree", "Ein Hund läuft", "犬が走る")
@@ -37,9 +41,12 @@ class Parity(NamedTuple):
 
 
 def check_parity(
-    folder: str | Path, signatures: Mapping[str, Any], image_size: tuple[int, int], image_files: Mapping[str, bytes]
+    folder: str | Path,
+    signatures: Mapping[str, ServingSignature],
+    data: DataConfig,
+    contents: Mapping[str, Mapping[str, bytes]] | None = None,
 ) -> Parity:
-    """Runs images through a SavedModel and through the functions it was made from.
+    """Runs contents and texts through a SavedModel and through the functions it was made from.
 
     At the same batch shape, strings must be equal and numbers must agree within 1e-5. Each row is also run in a batch
     of one: numbers (except attention weights) must agree within 1e-4; strings may differ only if the signature gives
@@ -48,8 +55,8 @@ def check_parity(
     Args:
         folder: of the SavedModel.
         signatures: dict of name -> `ServingSignature` of the model in memory.
-        image_size: `(height, width)` of the input of the model.
-        image_files: dict of name -> file contents; all must be valid images.
+        data: `DataConfig` that the modalities decode by.
+        contents: dict of modality -> dict of name -> its bytes, all of them valid; None: `Modality.golden`.
 
     Returns:
         `Parity`.
@@ -58,30 +65,53 @@ def check_parity(
         ExportError: the outputs differ; the message names the signature and the row.
     """
     served = tf.saved_model.load(str(folder)).signatures
-    names = list(image_files)
-    data = np.array(list(image_files.values()), object)
-    texts = np.array([_TEXTS[i % len(_TEXTS)].encode() for i in range(len(data))], object)
-    images = np.stack([resize(decode_image(item), image_size) for item in data])
+    if contents is None:
+        contents = {name: modality.golden() for name, modality in MODALITIES.items()}
+    names = max((list(named) for named in contents.values()), key=len)  # of the rows
+    files = {name: _rows(list(named.values()), len(names)) for name, named in contents.items()}
+    texts = _rows([text.encode() for text in _TEXTS], len(names))
     largest, largest_alone, ties, rows, alone = 0.0, 0.0, [], 0, 0
     for name, signature in signatures.items():
-        inputs = {key: images if key == "image" else texts for key in signature.inputs}
-        served_inputs = {"image_bytes" if key == "image" else key: data if key == "image" else texts for key in inputs}
+        inputs = {}
+        for key in signature.inputs:
+            if key in MODALITIES:
+                inputs[key], inputs[f"{key}_mask"] = _decode(files[key], MODALITIES[key], data)
+            else:
+                inputs[key] = texts
+        sent = {key: files.get(name, texts) for name, key in served_inputs(signature).items()}
         expected = _numpy(tf.function(signature.function, autograph=False)(_tensors(inputs)))
-        actual = _numpy(served[name](**_tensors(served_inputs)))
+        actual = _numpy(served[name](**_tensors(sent)))
         for row, status in enumerate(actual.pop("status")):
             if status != OK.encode():
                 raise ExportError(f"The SavedModel rejects {names[row]} in `{name}`: {status.decode()}.")
         for key, value in expected.items():
             largest = max(largest, _compare(value, actual[key], f"`{name}`, output `{key}`", names))
-        rows += len(data)
-        for row in range(len(data)):
-            single = _numpy(
-                served[name](**_tensors({key: value[row : row + 1] for key, value in served_inputs.items()}))
-            )
+        rows += len(names)
+        for row in range(len(names)):
+            single = _numpy(served[name](**_tensors({key: value[row : row + 1] for key, value in sent.items()})))
             difference, tie = _compare_alone(actual, single, row, f"`{name}`, {names[row]}")
             largest_alone, alone = max(largest_alone, difference), alone + 1
             ties += [f"{name}, {names[row]}"] if tie else []
     return Parity(rows, largest, alone, largest_alone, ties)
+
+
+def _rows(values: Sequence[bytes], count: int) -> np.ndarray:
+    """`(count,)` object array that repeats the values as often as needed."""
+    rows = np.empty(count, object)
+    rows[:] = list(itertools.islice(itertools.cycle(values), count))
+    return rows
+
+
+def _decode(contents: np.ndarray, modality: Modality, data: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Contents decoded one by one, `(B, …)` float32 and their mask, as `serve_contents` gives them."""
+    values = [np.asarray(modality.decode(tf.constant(content), data), np.float32) for content in contents]
+    if not modality.varies(data):
+        return np.stack(values), np.ones(len(values), bool)
+    longest = max(len(value) for value in values)
+    padded = np.zeros((len(values), longest, *values[0].shape[1:]), np.float32)
+    for row, value in zip(padded, values, strict=True):
+        row[: len(value)] = value
+    return padded, np.arange(longest) < np.array([[len(value)] for value in values])
 
 
 def _compare(expected: np.ndarray, actual: np.ndarray, what: str, names: Sequence[str]) -> float:

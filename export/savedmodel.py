@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from export.errors import ExportError
-from export.golden import golden_images
 from export.inspect import inspect_savedmodel
 from export.parity import check_parity
 from export.publish import publishing
@@ -91,14 +90,13 @@ def export_savedmodel(
         stored, loss = _store_weights(task, model, weights_dtype, log)
     signatures = task.serving_signatures(model)
     with _room(out), publishing(out, version) as (folder, version):
-        data = config.data
-        functions = serving_functions(signatures, data.image_size, data.max_pixels, stored and stored.in_place)
+        functions = serving_functions(signatures, config.data, stored.in_place if stored else None)
         _save(functions, task, folder)
         description = inspect_savedmodel(folder)
         if description.problems:
             raise ExportError("TensorFlow Serving cannot run this SavedModel: " + "; ".join(description.problems))
         log("Comparing the SavedModel with the model in memory.")
-        parity = check_parity(folder, signatures, data.image_size, golden_images())
+        parity = check_parity(folder, signatures, config.data)
         log(
             f"{parity.rows} rows have equal outputs (numbers within {parity.largest:.1e}; in batches of one within "
             f"{parity.largest_alone:.1e}" + (f"; ties: {', '.join(parity.ties)})." if parity.ties else ").")

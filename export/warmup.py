@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from export.golden import golden_images
+from vl_keras.data.modalities import MODALITIES
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 _TEXT = "a dog runs on the beach"
@@ -17,7 +17,8 @@ def write_warmup(folder: Path, signatures: Mapping[str, Sequence[str]], batch_si
 
     Args:
         folder: of the SavedModel.
-        signatures: dict of name -> input names; `image_bytes` is filled with images, other inputs with a sentence.
+        signatures: dict of name -> input names. The input of a modality is filled with its golden contents, a text
+            input with a sentence.
         batch_sizes: numbers of rows of the requests.
 
     Returns:
@@ -27,14 +28,14 @@ def write_warmup(folder: Path, signatures: Mapping[str, Sequence[str]], batch_si
 
     path = folder / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = list(golden_images().values())
+    golden = {modality.served_name: list(modality.golden().values()) for modality in MODALITIES.values()}
     records = 0
     with tf.io.TFRecordWriter(str(path)) as writer:
         for (name, inputs), size in itertools.product(signatures.items(), batch_sizes):
             request = predict_pb2.PredictRequest()
             request.model_spec.signature_name = name
             for key in inputs:
-                values = images if key == "image_bytes" else [_TEXT.encode()]
+                values = golden.get(key, [_TEXT.encode()])
                 rows = list(itertools.islice(itertools.cycle(values), size))
                 request.inputs[key].CopyFrom(tf.make_tensor_proto(rows, tf.string, [size]))
             log = prediction_log_pb2.PredictionLog(

@@ -26,7 +26,7 @@ from benchmarks.serving_laws.finding import Finding, nothing
 from benchmarks.serving_laws.models import predict_request, prepare
 from benchmarks.serving_laws.mutator import Mutator
 from benchmarks.serving_laws.server import ROOT, Server
-from export.golden import golden_images
+from vl_keras.data.modalities.golden_images import golden_images
 
 _MOST_S = 5
 _MOST_GROWTH_MB = 100

@@ -11,7 +11,7 @@ from benchmarks.serving_laws.clients import GrpcClient, Load, RestClient
 from benchmarks.serving_laws.finding import Finding, nothing
 from benchmarks.serving_laws.models import predict_request, prepare
 from benchmarks.serving_laws.server import Server
-from export.golden import golden_images
+from vl_keras.data.modalities.golden_images import golden_images
 
 _MOST_GROWTH = 1.05
 _WINDOWS = 10  # the first one warms up

@@ -5,6 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
+from vl_keras.data.examples import Examples
 from vl_keras.data.quarantine import Quarantine
 
 COLORS = ["red", "green", "blue", "white", "black"]
@@ -25,7 +26,7 @@ def pixels_of(index, height=40, width=56):
     return array
 
 
-class MemorySource:
+class MemorySource(Examples):
     """What the pipeline asks of a `Source`.
 
     Args:
@@ -45,13 +46,10 @@ class MemorySource:
         self.quarantine = Quarantine()
         self.times_read = 0
 
-    def __len__(self):
-        return len(self.images)
-
-    def read_images(self, indices):
-        self.times_read += len(indices)
-        contents = np.empty(len(indices), object)
-        contents[:] = [self.images[index] for index in indices]
+    def read(self, modality, numbers):
+        self.times_read += len(numbers)
+        contents = np.empty(len(numbers), object)
+        contents[:] = [self.images[number] for number in numbers]
         return contents
 
 
@@ -84,7 +82,8 @@ class MemoryFeatures:
         self.flipped = np.zeros((images, views), bool) if flipped is None else flipped
         self.readable = ~np.isin(np.arange(images), unreadable)
 
-    def read_with_faults(self, indices, views):
+    def read_with_masks(self, indices, views):
         ok = self.readable[indices]
         values = np.where(ok, indices + 100 * views, 0).astype(np.float16)
-        return np.broadcast_to(values[:, None, None], (len(indices), *self.token_shape)).copy(), ok
+        tokens = np.broadcast_to(values[:, None, None], (len(indices), *self.token_shape)).copy()
+        return tokens, np.repeat(ok[:, None], self.token_shape[0], axis=1), ok

@@ -15,7 +15,7 @@ import tensorflow as tf
 from memory_source import MemorySource, make_source
 
 from vl_keras.config import AugmentConfig, DataConfig
-from vl_keras.data import feature_cache
+from vl_keras.data import write_features
 from vl_keras.data.feature_cache import FeatureCache
 from vl_keras.errors import FeatureCacheError, QuarantineError
 
@@ -33,7 +33,7 @@ def encode(images):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(feature_cache, "_SHARD_BYTES", 2 * REGIONS * WIDTH * 8)  # eight images a shard
+    monkeypatch.setattr(write_features, "_SHARD_BYTES", 2 * REGIONS * WIDTH * 8)  # eight images a shard
 
 
 def build(folder, source=None, encode_fn=encode, fingerprint="cells", data=DATA, views=1):
@@ -105,7 +105,7 @@ def test_a_shard_cut_short_is_written_anew(tmp_path, small_shards):
 def test_a_killed_build_goes_on(tmp_path, small_shards):
     script = (
         "import sys, time; sys.path.insert(0, sys.argv[1]); import test_feature_cache as t\n"
-        "t.feature_cache._SHARD_BYTES = 2 * t.REGIONS * t.WIDTH * 8\n"
+        "t.write_features._SHARD_BYTES = 2 * t.REGIONS * t.WIDTH * 8\n"
         "def slow(images):\n    time.sleep(0.2)\n    return t.encode(images)\n"
         "t.build(sys.argv[2], encode_fn=slow, views=4)"
     )
@@ -151,9 +151,10 @@ def test_bad_images_are_zeros_and_stay_known(tmp_path):
     for encode_fn in (encode, None):
         source = MemorySource(images)
         cache = build(tmp_path, source, encode_fn, data=data)
-        tokens, ok = cache.read_with_faults(np.array([4, 5, 11]), np.array([0, 0, 0]))
+        tokens, mask, ok = cache.read_with_masks(np.array([4, 5, 11]), np.array([0, 0, 0]))
         assert ok.tolist() == [True, False, False]
         assert tokens[0].any() and not tokens[1:].any()
+        assert mask.shape == (3, REGIONS) and (mask == ok[:, None]).all()
         reasons = dict(source.quarantine.rows)
         assert set(reasons) == {"image-5", "image-11"} and "no JPEG" in reasons["image-5"]
     with pytest.raises(QuarantineError):
@@ -176,11 +177,11 @@ def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch, small_shards):
 
     usage = type("Usage", (), {"free": 100})
     with monkeypatch.context() as patch:
-        patch.setattr(feature_cache.shutil, "disk_usage", lambda folder: usage)
+        patch.setattr(write_features.shutil, "disk_usage", lambda folder: usage)
         with pytest.raises(FeatureCacheError, match="GB more .* lower `image_encoder.cache_views`"):
             build(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(feature_cache.os, "fsync", full)
+        patch.setattr(write_features.os, "fsync", full)
         with pytest.raises(FeatureCacheError, match="No space left on device.*run again once there is room"):
             build(tmp_path)
     assert len(everything(build(tmp_path))) == 1

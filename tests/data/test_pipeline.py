@@ -224,6 +224,7 @@ def test_cached_views_vary_and_their_mirrored_ones_swap_sides(source, tokenizer)
     for x, y, weight in take_images(make_config(augment={"flip": True}), source, tokenizer, 20, features=features):
         for row, own in enumerate(texts_of(tokenizer, y)):
             index, value = image_of(own), int(x["image_tokens"][row, 0, 0])
+            assert x["image_mask"][row].tolist() == [index not in (2, 7)] * 3
             if index in (2, 7):
                 assert value == 0 and not weight[row].any()
                 continue
@@ -234,6 +235,14 @@ def test_cached_views_vary_and_their_mirrored_ones_swap_sides(source, tokenizer)
     assert set().union(*seen.values()) == {0, 1, 2} and any(len(views) > 1 for views in seen.values())
     for x, _, _ in take_images(make_config(), source, tokenizer, training=False, features=features):
         assert (x["image_tokens"] < 100).all()  # the plain view
+
+
+def test_batches_are_limited_to_the_inputs_of_a_model(source, tokenizer):
+    (whole,), (some,) = (
+        take(make_config(), source, tokenizer, 1, inputs=inputs) for inputs in (None, ["caption_ids", "image_tokens"])
+    )
+    assert set(whole[0]) == {"image_tokens", "image_mask", "caption_ids"}
+    assert_equal(some, ({name: whole[0][name] for name in ("image_tokens", "caption_ids")}, *whole[1:]))
 
 
 def test_contexts_of_ones_own_and_their_dropout(tokenizer):
@@ -293,6 +302,7 @@ def test_a_broken_image_costs_itself(tokenizer, augment):
         loss = np.random.default_rng(1).uniform(size=y.shape)
         is_bad = np.array([image_of(own) in bad for own in texts_of(tokenizer, y)])
         assert (x["image"][is_bad] == 0).all() and (weight[is_bad] == 0).all()
+        np.testing.assert_array_equal(x["image_mask"], ~is_bad)
         np.testing.assert_array_equal(x["image"][~is_bad], good_x["image"][~is_bad])
         if not is_bad.all():
             np.testing.assert_allclose((weight * loss).mean(), loss[~is_bad][y[~is_bad] != 0].mean(), rtol=1e-5)

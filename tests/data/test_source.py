@@ -12,7 +12,6 @@ import tensorflow_datasets as tfds
 from miniature import data_config, images_of
 
 from vl_keras.config import ShapesConfig
-from vl_keras.data.image_batches import check_quarantine
 from vl_keras.data.source import open_source, prepare
 from vl_keras.errors import DataError, QuarantineError
 
@@ -142,7 +141,7 @@ def test_a_line_of_no_split_counts_once_against_the_whole_dataset(tmp_path):
     config = data_config(tmp_path, manifest=str(tmp_path / "m.jsonl"), max_bad_share=1 / 30)
     for split in ("train", "dev"):  # of whose two images it would be a third
         source = open_source(config, split)
-        check_quarantine(source, config.max_bad_share)
+        source.check_quarantine(config.max_bad_share)
         assert [name for name, _ in source.quarantine.rows] == ["m.jsonl:30"]
         with pytest.raises(QuarantineError, match="(?s)1 of 30 inputs.*m.jsonl:30"):
             open_source(dataclasses.replace(config, max_bad_share=0.03), split)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.golden import golden_images
 from export.savedmodel import export_savedmodel
 from export.signatures import serving_functions
 from vl_keras.data.image_ops import decode_image, resize
+from vl_keras.data.modalities.golden_images import golden_images
 from vl_keras.runs.load_run import load_run
 
 pytestmark = (
@@ -135,8 +135,7 @@ def test_an_answer_below_the_threshold_is_withheld(task_run, tmp_path, task):
         metrics["best"]["measures"]["threshold"] = threshold
         (run / "measures.json").write_text(json.dumps(metrics), "utf-8")
         config, loaded, model, _ = load_run(run, precision="float32")
-        size, most = config.data.image_size, config.data.max_pixels
-        ask = serving_functions(loaded.serving_signatures(model), size, most)["answer"]
+        ask = serving_functions(loaded.serving_signatures(model), config.data)["answer"]
         answers.append({key: value.numpy() for key, value in ask(IMAGES[:3], TEXTS[:3]).items()})
     given, withheld = answers
     np.testing.assert_array_equal(given["answer"], given["answers"][:, 0])

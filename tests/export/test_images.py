@@ -9,13 +9,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from export.golden import golden_images
-from export.images import check_header, decode_images, stored_size
+from vl_keras.config import DataConfig
 from vl_keras.data import image_header
+from vl_keras.data.image_header_ops import check_header, stored_size
 from vl_keras.data.image_ops import decode_image, resize
+from vl_keras.data.modalities import MODALITIES
+from vl_keras.data.modalities.golden_images import golden_images
+from vl_keras.data.serve_contents import serve_contents
 
 SIZE, MOST = (24, 40), 1_000_000
-decode = tf.function(lambda data: decode_images(data, SIZE, MOST), input_signature=[tf.TensorSpec([None], tf.string)])
+DATA = DataConfig(image_size=SIZE, max_pixels=MOST)
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+def decode(contents):
+    images, mask, status = serve_contents(contents, MODALITIES["image"], DATA)
+    tf.debugging.assert_equal(mask, status == "ok")
+    return images, status
+
+
 header = tf.function(stored_size, input_signature=[tf.TensorSpec([], tf.string)])
 GOLDEN = golden_images()
 

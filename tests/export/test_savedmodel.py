@@ -13,11 +13,11 @@ import tensorflow as tf
 from PIL import Image
 
 from export.errors import ExportError
-from export.golden import golden_images
 from export.inspect import format_inspection, inspect_savedmodel
 from export.parity import check_parity
 from export.savedmodel import export_savedmodel
 from export.warmup import WARMUP_FILE
+from vl_keras.data.modalities.golden_images import golden_images
 from vl_keras.inference.predict import predict
 from vl_keras.runs.load_run import load_run
 
@@ -214,15 +214,15 @@ def test_inspect_sees_what_is_behind_a_sparse_output(tmp_path):
 def test_a_graph_that_answers_something_else_is_refused(trained_run, exported):
     _, task, captioner, _ = load_run(trained_run, overrides=SERVED, precision="float32")
     signatures = {"embed_image": task.serving_signatures(captioner)["embed_image"]}
-    size, images = task.config.data.image_size, golden_images()
-    check_parity(exported.path, signatures, size, images)
+    data = task.config.data
+    check_parity(exported.path, signatures, data)
     captioner.image_encoder.trainable_weights[-1].assign_add(captioner.image_encoder.trainable_weights[-1] + 1e-3)
     with pytest.raises(ExportError, match="model in memory differ by .* in `embed_image`, output `embedding`"):
-        check_parity(exported.path, signatures, size, images)
+        check_parity(exported.path, signatures, data)
     moving = io.BytesIO()
     Image.new("RGB", (9, 7)).save(moving, "GIF")
     with pytest.raises(ExportError, match="rejects moving in `embed_image`: unsupported"):
-        check_parity(exported.path, signatures, size, {"moving": moving.getvalue()})
+        check_parity(exported.path, signatures, data, {"image": {"moving": moving.getvalue()}})
 
 
 @pytest.mark.parametrize(

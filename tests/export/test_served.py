@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from export.client import Client
-from export.golden import golden_images
+from vl_keras.data.modalities.golden_images import golden_images
 
 IMAGES = [*golden_images().values(), b"junk", b""]
 

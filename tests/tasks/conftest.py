@@ -32,13 +32,13 @@ def break_image():
     """Function that makes one image of a `Source` unreadable."""
 
     def broken(source, index):
-        read = source.read_images
+        read = source.read
 
-        def read_images(indices):
-            images = read(indices)
-            images[np.asarray(indices) == index] = b"no image"
-            return images
+        def with_damage(modality, numbers):
+            contents = read(modality, numbers)
+            contents[np.asarray(numbers) == index] = b"no image"
+            return contents
 
-        source.read_images = read_images
+        source.read = with_damage
 
     return broken

@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 from export.client import Client
-from export.golden import golden_images
 from export.savedmodel import export_savedmodel
 from export.server.local_server import LocalServer
 from vl_keras.config import ConfigError
 from vl_keras.data.image_ops import decode_image, resize
+from vl_keras.data.modalities.golden_images import golden_images
 from vl_keras.errors import RunError, TrainingStopped
 from vl_keras.inference.evaluate import evaluate
 from vl_keras.inference.predict import predict

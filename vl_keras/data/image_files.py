@@ -1,10 +1,12 @@
 """Anybody's image files, as a source that the pipeline reads."""
 
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from vl_keras.data.examples import Examples
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.errors import RunError
 
@@ -12,25 +14,22 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
 _UNREADABLE = (".heic", ".heif", ".avif", ".tif", ".tiff")  # images too: found, so that they are listed as not read
 
 
-class ImageFiles:
+class ImageFiles(Examples):
     """Image files, read as `load_images` reads a `Source`: one that cannot be read costs itself.
 
     Args:
         paths: the files.
     """
 
-    def __init__(self, paths):
+    def __init__(self, paths: Iterable[str | Path]) -> None:
         self.paths = [Path(path) for path in paths]
         self.image_ids = [str(path) for path in paths]
         self.quarantine = Quarantine()
 
-    def __len__(self):
-        return len(self.paths)
-
-    def read_images(self, indices):
+    def read(self, modality: str, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """`(n,)` object array of the files' bytes; `b""` for one that cannot be opened; it is then in `quarantine`."""
-        images = np.empty(len(indices), object)
-        for row, index in enumerate(indices):
+        images = np.empty(len(numbers), object)
+        for row, index in enumerate(numbers):
             try:
                 images[row] = self.paths[index].read_bytes()
             except OSError as error:
@@ -39,7 +38,7 @@ class ImageFiles:
         return images
 
 
-def find_images(paths):
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """The files among `paths`, and the image files (told by their endings) in the folders among them, at any depth.
 
     Args:
@@ -58,7 +57,7 @@ def find_images(paths):
     return list(found)
 
 
-def _images_in(folder):
+def _images_in(folder: Path) -> Iterator[Path]:
     """Those in a folder at any depth, links to folders followed, no folder searched twice."""
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -73,12 +72,12 @@ def _images_in(folder):
                 yield file
 
 
-def printable(path):
+def printable(path: str | Path) -> str:
     """A path as a terminal can show it, even where the file's name is not UTF-8."""
     return str(path).encode("utf-8", "replace").decode("utf-8")
 
 
-def drawing_paths(explain, paths, count=1):
+def drawing_paths(explain: str | Path | None, paths: Sequence[Path], count: int = 1) -> list[Path]:
     """Where each image's explanations are drawn, `explain` itself for a single one; its folder is made.
 
     Several images get a path each, with the image's name put before the ending, different from the others; where
@@ -106,7 +105,7 @@ def drawing_paths(explain, paths, count=1):
     return drawings
 
 
-def check_not_over(drawings, images):
+def check_not_over(drawings: Iterable[str | Path], images: Iterable[str | Path]) -> None:
     """Raises `RunError` where a PNG file that is to be drawn would take the place of an image that is read."""
     read = {os.path.realpath(path) for path in images}
     for drawing in drawings:
@@ -114,8 +113,9 @@ def check_not_over(drawings, images):
             raise RunError(f"`{drawing}` is one of the images and would be drawn over; give it another name.")
 
 
-def _named_after(explain, paths):
-    names, taken = [], set()
+def _named_after(explain: Path, paths: Sequence[Path]) -> list[Path]:
+    names: list[Path] = []
+    taken: set[str] = set()
     for path in paths:
         name, number = path.stem, 1
         while name in taken:

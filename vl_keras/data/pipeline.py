@@ -1,15 +1,23 @@
 """Examples become batches: `config -> tf.data.Dataset`, in an order that follows from `(seed, step)` alone."""
 
+from collections.abc import Callable, Collection, Mapping
+
 import numpy as np
 import tensorflow as tf
 
+from vl_keras.config import Config
 from vl_keras.data.batch_rows import BatchRows
 from vl_keras.data.caption_words import content_words, set_aside_caption
-from vl_keras.data.image_batches import load_images
+from vl_keras.data.read_modalities import Features, image_cache, input_names, read_modalities, readable
+from vl_keras.data.source import Source
+from vl_keras.data.text_ops import CaptionTokenizer
 from vl_keras.errors import ConfigError
 
+Row = dict[str, tf.Tensor]
+ContextReader = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
-def steps_per_epoch(config, source):
+
+def steps_per_epoch(config: Config, source: Source) -> int:
     """Batches in one pass over `source`; raises `ConfigError` where it has too few images for one."""
     steps = len(source) // config.data.batch_size
     if not steps:
@@ -21,17 +29,18 @@ def steps_per_epoch(config, source):
 
 
 def caption_dataset(
-    config,
-    source,
-    tokenizer,
+    config: Config,
+    source: Source,
+    tokenizer: CaptionTokenizer,
     *,
-    training,
-    first_step=0,
-    features=None,
-    prepare_context=None,
-    num_workers=1,
-    worker=0,
-):
+    training: bool,
+    first_step: int = 0,
+    features: Features = None,
+    prepare_context: ContextReader | None = None,
+    inputs: Collection[str] | None = None,
+    num_workers: int = 1,
+    worker: int = 0,
+) -> tf.data.Dataset:
     """Batches of images with their captions.
 
     In training an endless stream: step `n` is batch `n % steps_per_epoch` of epoch `n // steps_per_epoch`, whichever
@@ -44,13 +53,14 @@ def caption_dataset(
         tokenizer: a `CaptionTokenizer`.
         training: shuffled, augmented and endless; or plain.
         first_step: step that a training stream begins with.
-        features: a `FeatureCache` of `source`: its tokens are read, and no image is.
+        features: what is read of which modality; see `read_modalities`. None: images; a `FeatureCache`: its tokens.
         prepare_context: `(B,)` context strings -> dict of tensors for the text encoder.
+        inputs: names of the model's inputs, which x is limited to; None: everything.
         num_workers, worker: each worker of several gets its rows of every batch.
 
     Returns:
-        Dataset of `(x, y, weight)`. x: "image" `(B, height, width, 3)` uint8 (a Keras model casts it to what its input
-        wants; as float32 it would be four times the memory traffic), or "image_tokens" `(B, R, D)` float16;
+        Dataset of `(x, y, weight)`. x: of each modality what `Modality` says, e.g. "image" `(B, height, width, 3)`
+        uint8 with "image_mask" `(B,)` bool, or "image_tokens" `(B, R, D)` float16 with "image_mask" `(B, R)` bool;
         "caption_ids" `(B, K, L)` int32, start token and caption; what `prepare_context` gives. y: `(B, K, L)` int32,
         caption and end token, then padding. weight: `(B, K, L)` float32, 0 on padding, scaled so that the mean of
         weight * loss over all workers' elements is the mean loss of the tokens of the whole batch. Across several
@@ -60,7 +70,7 @@ def caption_dataset(
         ConfigError: the batch size suits neither the source nor the number of workers.
     """
     size = config.data.batch_size
-    batch_rows = BatchRows(config, source, tokenizer, training, features)
+    batch_rows = BatchRows(config, source, tokenizer, training, image_cache(features))
     if training:
         steps_per_epoch(config, source)
         steps = tf.data.Dataset.counter(first_step)
@@ -68,32 +78,32 @@ def caption_dataset(
         steps = tf.data.Dataset.range(-(-len(source) // size))
     mine = _rows_of(size, num_workers, worker)
 
-    def batch(row):
+    def batch(row: Row) -> tuple[Row, tf.Tensor, tf.Tensor]:
         target = row["target"]
-        weight = _mean_weights(target != 0, row["image_ok"], mine)
+        weight = _mean_weights(target != 0, readable(row, features), mine)
         target = target[mine]
-        x = {**_image(row), "caption_ids": _shift(tokenizer, target)}
+        x = {**_inputs(row, features), "caption_ids": _shift(tokenizer, target)}
         if prepare_context is not None:
             x.update(prepare_context(row["context"]))
-        return x, target, weight
+        return _only(x, inputs), target, weight
 
     rows = steps.map(lambda step: batch_rows.at(step, mine))
-    augment = _image_augment(config) if training else None
-    return _batches(_with_images(rows, config, source, features, augment), batch)
+    return _batches(read_modalities(rows, source, features, config.data, augmented=training), batch)
 
 
 def text_dataset(
-    config,
-    source,
-    batch_rows,
-    label,
+    config: Config,
+    source: Source,
+    batch_rows: BatchRows,
+    label: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     *,
-    first_step=0,
-    features=None,
-    read_tokens=None,
-    num_workers=1,
-    worker=0,
-):
+    first_step: int = 0,
+    features: Features = None,
+    read_tokens: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]] | None = None,
+    inputs: Collection[str] | None = None,
+    num_workers: int = 1,
+    worker: int = 0,
+) -> tf.data.Dataset:
     """Endless training batches of images with K texts each, in an order that follows from `(seed, step)`.
 
     Args:
@@ -102,32 +112,32 @@ def text_dataset(
         batch_rows: `BatchRows` of the source's images and of the texts.
         label: `(number (B, K)) -> (y, real (B, K) bool)`: what is to be learned about the texts with these numbers, and
             which of them count.
-        first_step, features, num_workers, worker: as in `caption_dataset`.
+        first_step, features, inputs, num_workers, worker: as in `caption_dataset`.
         read_tokens: `number (B, K) -> (tokens (B, K, T, D), mask (B, K, T))` from a cache; None: the model reads ids.
 
     Returns:
-        Dataset of `(x, y, weight)`. x: "image" or "image_tokens" as in `caption_dataset`; "text_ids" `(B, K, T)` int32,
-        or "text_tokens" and "text_mask". weight: `(B, K)` float32, 0 where there is no text or its image cannot be
+        Dataset of `(x, y, weight)`. x: of each modality as in `caption_dataset`; "text_ids" `(B, K, T)` int32, or
+        "text_tokens" and "text_mask". weight: `(B, K)` float32, 0 where there is no text or its image cannot be
         read, scaled so that the mean of weight * loss over all workers is the mean loss of the texts that count.
     """
     mine = _rows_of(config.data.batch_size, num_workers, worker)
     steps_per_epoch(config, source)
 
-    def batch(row):
+    def batch(row: Row) -> tuple[Row, tf.Tensor, tf.Tensor]:
         y, real = label(row["number"])
-        weight = _mean_weights(real, row["image_ok"], mine)
-        x = _image(row)
+        weight = _mean_weights(real, readable(row, features), mine)
+        x = _inputs(row, features)
         if read_tokens is None:
             x["text_ids"] = row["target"][mine]
         else:
             x["text_tokens"], x["text_mask"] = read_tokens(row["number"][mine])
-        return x, tf.nest.map_structure(lambda value: value[mine], y), weight
+        return _only(x, inputs), tf.nest.map_structure(lambda value: value[mine], y), weight
 
     rows = tf.data.Dataset.counter(first_step).map(lambda step: batch_rows.at(step, mine))
-    return _batches(_with_images(rows, config, source, features, _image_augment(config)), batch)
+    return _batches(read_modalities(rows, source, features, config.data, augmented=True), batch)
 
 
-def _rows_of(batch_size, num_workers, worker):
+def _rows_of(batch_size: int, num_workers: int, worker: int) -> slice:
     """The slice of every batch that a worker reads."""
     if batch_size % num_workers:
         raise ConfigError(
@@ -137,7 +147,7 @@ def _rows_of(batch_size, num_workers, worker):
     return slice(worker * share, (worker + 1) * share) if num_workers > 1 else slice(None)
 
 
-def _batches(rows, batch):
+def _batches(rows: tf.data.Dataset, batch: Callable[[Row], tuple]) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
     # Each worker already takes its own rows.
@@ -146,11 +156,18 @@ def _batches(rows, batch):
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
-def evaluation_batches(config, source, *, features=None, prepare_context=None, batch_size=0):
-    """Every image once, in the order of `source`: dataset of `(x, indices)`, the last batch smaller.
+def evaluation_batches(
+    config: Config,
+    source: Source,
+    *,
+    features: Features = None,
+    prepare_context: ContextReader | None = None,
+    batch_size: int = 0,
+) -> tf.data.Dataset:
+    """Every example once, in the order of `source`: dataset of `(x, indices)`, the last batch smaller.
 
-    x is as in `caption_dataset` without "caption_ids", indices `(B,)` int64. An image that cannot be read is zeros,
-    and is named in `source.quarantine`.
+    x is as in `caption_dataset` without "caption_ids", indices `(B,)` int64. An image that cannot be read is zeros with
+    its mask False, and is named in `source.quarantine`.
     """
     _, contexts = references(config, source)
     rows = tf.data.Dataset.from_tensor_slices(
@@ -158,16 +175,16 @@ def evaluation_batches(config, source, *, features=None, prepare_context=None, b
     )
     rows = rows.batch(batch_size or config.data.batch_size)
     rows = rows.map(lambda row: {**row, "view": tf.zeros_like(row["index"])})
-    rows = _with_images(rows, config, source, features, None)
+    rows = read_modalities(rows, source, features, config.data)
 
-    def batch(row):
+    def batch(row: Row) -> tuple[Row, tf.Tensor]:
         context = prepare_context(row["context"]) if prepare_context is not None else {}
-        return {**_image(row), **context}, row["index"]
+        return {**_inputs(row, features), **context}, row["index"]
 
     return rows.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def references(config, source):
+def references(config: Config, source: Source) -> tuple[dict[str, list[str]], list[str]]:
     """What candidates are scored against, and what models are shown beside the image.
 
     With `data.context` caption_words, the content words of one caption of each image are its context, and that caption
@@ -188,44 +205,28 @@ def references(config, source):
     return captions, contexts
 
 
-def _image_augment(config):
-    augment = config.data.augment
-    return augment if augment.crop_min_area < 1 or augment.flip or augment.rotation or augment.color else None
+def _inputs(row: Row, features: Features) -> Row:
+    return {name: row[name] for name in input_names(features)}
 
 
-def _with_images(rows, config, source, features, augment):
-    """Adds "image" (uint8) and "image_ok", or "image_tokens" and "image_ok"."""
-    if features is None:
-        return load_images(rows, source, config.data, augment)
-    regions, width = features.token_shape
-
-    def read(row):
-        tokens, ok = tf.numpy_function(features.read_with_faults, [row["index"], row["view"]], [tf.float16, tf.bool])
-        tokens.set_shape((row["index"].shape[0], regions, width))
-        ok.set_shape(row["index"].shape)
-        return {**row, "image_tokens": tokens, "image_mask": tf.ones(tf.shape(tokens)[:2], tf.bool), "image_ok": ok}
-
-    return rows.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+def _only(x: Row, names: Collection[str] | None) -> Row:
+    return x if names is None else {name: value for name, value in x.items() if name in names}
 
 
-def _image(row):
-    return {name: row[name] for name in ("image", "image_tokens", "image_mask") if name in row}
-
-
-def _shift(tokenizer, target):
+def _shift(tokenizer: CaptionTokenizer, target: tf.Tensor) -> tf.Tensor:
     """`(B, K, L)` targets -> what the decoder reads to write them: start token, caption, padding."""
     before = tf.where(target == tokenizer.END, tokenizer.PAD, target)[:, :, :-1]
     start = tf.where(target[:, :, :1] == tokenizer.PAD, tokenizer.PAD, tokenizer.START)
     return tf.concat([start, before], axis=-1)
 
 
-def _mean_weights(real, image_ok, mine):
+def _mean_weights(real: tf.Tensor, ok: tf.Tensor, mine: slice) -> tf.Tensor:
     """float32 weights of the rows that are `mine`, whose mean over the whole batch is 1; `real` is `(B, K, …)` bool."""
-    readable = tf.reshape(image_ok, (-1,) + (1,) * (len(real.shape) - 1))
+    ok = tf.reshape(ok, (-1,) + (1,) * (len(real.shape) - 1))
     if mine == slice(None):
-        real &= readable
+        real &= ok
         kept = real
     else:
-        kept = real[mine] & readable
+        kept = real[mine] & ok
     scale = tf.size(real) / tf.maximum(tf.math.count_nonzero(real, dtype=tf.int32), 1)
     return tf.cast(kept, tf.float32) * tf.cast(scale, tf.float32)

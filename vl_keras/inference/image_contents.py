@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vl_keras.data.examples import Examples
 from vl_keras.data.quarantine import Quarantine
 
 
-class ImageContents:
+class ImageContents(Examples):
     """Bytes of image files; `load_images` reads them like a `Source`.
 
     Args:
@@ -23,11 +24,8 @@ class ImageContents:
         self.image_ids = [f"image {number}" for number in range(1, len(self._contents) + 1)]
         self.quarantine = Quarantine()
 
-    def __len__(self) -> int:
-        return len(self._contents)
-
-    def read_images(self, indices: Sequence[int]) -> np.ndarray:
+    def read(self, modality: str, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """The bytes of some images, an `(n,)` object array."""
-        images = np.empty(len(indices), object)
-        images[:] = [self._contents[index] for index in indices]
+        images = np.empty(len(numbers), object)
+        images[:] = [self._contents[number] for number in numbers]
         return images

@@ -92,7 +92,7 @@ class ImageEmbedder:
         except OSError as error:
             raise RunError(f"The image `{path}` cannot be read: {error.strerror or error}.") from error
         image, reason = load_image(content, self._data)
-        if reason:
+        if image is None:
             raise RunError(f"The image `{path}` cannot be read: {reason}.")
         return self._query(self._checked(self._embed_images(image[None]).numpy())[0], 0.0)
 

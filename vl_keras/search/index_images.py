@@ -140,8 +140,8 @@ def _describe(images: Sequence[str | Path], delete: Iterable[str]) -> tuple[list
     """A row for each image file, and `(path, reason)` of the files that do not exist."""
     rows: dict[str, Row] = {}
     failed: list[tuple[str, str]] = []
-    for path in find_images(images):
-        path = os.path.abspath(path)
+    for found in find_images(images):
+        path = os.path.abspath(found)
         if _is_below(path, delete):
             continue
         try:

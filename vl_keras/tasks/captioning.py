@@ -110,6 +110,7 @@ class CaptioningTask(Task):
             first_step=first_step,
             features=self.features(captioner, split),
             prepare_context=self.prepare_context,
+            inputs=captioner.training_model.input_names,
             num_workers=num_workers,
             worker=worker,
         )

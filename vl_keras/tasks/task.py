@@ -154,13 +154,11 @@ class Task:
         """Inside, a `QuarantineError` that an input pipeline raises is raised as itself: TensorFlow wraps it."""
         import tensorflow as tf
 
-        from vl_keras.data.image_batches import check_quarantine
-
         try:
             yield
         except tf.errors.OpError:
             for source in self._sources.values():
-                check_quarantine(source, self.config.data.max_bad_share)
+                source.check_quarantine(self.config.data.max_bad_share)
             raise
 
     def features(self, model: Any, split: str) -> FeatureCache | None:

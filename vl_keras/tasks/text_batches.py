@@ -51,6 +51,7 @@ def training_batches(
         first_step=first_step,
         features=features,
         read_tokens=_token_reader(task, model, rows.texts),
+        inputs=model.training_model.input_names,
         num_workers=num_workers,
         worker=worker,
     )

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from vl_keras.config import Config
 from vl_keras.data.builders.annotators import annotators
-from vl_keras.data.image_batches import undecodable
 from vl_keras.data.image_header import find_fault, stored_size
 from vl_keras.data.leaks import ImageMark, find_leaks, mark_image
+from vl_keras.data.load_contents import undecodable
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.data.source import Source, open_source, prepare
 from vl_keras.drawing.example_sheet import draw_example_sheet

@@ -53,6 +53,6 @@ def urls(server):
 @pytest.fixture(scope="session")
 def images():
     """Dict of file name -> bytes of readable images."""
-    from export.golden import golden_images
+    from vl_keras.data.modalities.golden_images import golden_images
 
     return golden_images()

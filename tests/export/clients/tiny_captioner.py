@@ -4,12 +4,14 @@ import json
 
 import tensorflow as tf
 
-from export.images import OK, decode_images
+from vl_keras.config import DataConfig
+from vl_keras.data.modalities import MODALITIES
+from vl_keras.data.row_status import OK
+from vl_keras.data.serve_contents import serve_contents
 
 WORDS = ("grey", "red", "green", "blue", "bright", "dark", "wide", "small")
-SIZE = (8, 12)
+DATA = DataConfig(image_size=(8, 12), max_pixels=10**6)
 CANDIDATES, LENGTH, MAP, WIDTH = 3, 4, (2, 3), 5
-MAX_PIXELS = 10**6
 
 
 _INPUTS = {
@@ -80,7 +82,7 @@ class TinyCaptioner(tf.Module):
         return {"embedding": tf.stack([length] * WIDTH, 1), "status": tf.fill(tf.shape(text), OK)}
 
     def _read(self, image_bytes):
-        images, status = decode_images(image_bytes, SIZE, MAX_PIXELS)
+        images, _, status = serve_contents(image_bytes, MODALITIES["image"], DATA)
         return tf.reduce_mean(images, [1, 2]), status
 
     def _word(self, numbers, place):

@@ -1,9 +1,11 @@
 """The form of the examples of every dataset."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
+
+CONTENTS = "contents/"  # starts the keys of records whose examples have any number of contents of a modality
 
 # First bytes of the image formats that TensorFlow decodes. WebP's signature follows "RIFF" and four bytes of size.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
@@ -11,18 +13,22 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 Example = dict[str, Any]  # with the keys of `example_features`
 
 
-def example_features() -> tfds.features.FeaturesDict:
+def example_features(modalities: Sequence[str] = ()) -> tfds.features.FeaturesDict:
     """Features of an example; a feature that a dataset does not have is empty.
 
-    `image` is the encoded file. `bbox` is ymin, xmin, ymax, xmax as shares of height and width. `kind` of a question
-    is, for instance, yes_no, count, color, shape or where, or pair if the question is a text and the answer is whether
-    it matches the image. A question of several kinds has a line for each, the broadest first. The `answer` has a line
-    for each annotator (see `annotators`); it is empty if it was not published.
+    Without `modalities` every example has exactly one image: `image` is the encoded file. With them, `contents` takes
+    its place: any number of byte strings of each of these modalities.
+
+    `bbox` is ymin, xmin, ymax, xmax as shares of height and width. `kind` of a question is, for instance, yes_no,
+    count, color, shape or where, or pair if the question is a text and the answer is whether it matches the image. A
+    question of several kinds has a line for each, the broadest first. The `answer` has a line for each annotator (see
+    `annotators`); it is empty if it was not published.
     """
     text = tfds.features.Text
+    contents = {name: tfds.features.Sequence(text()) for name in modalities}
     return tfds.features.FeaturesDict(
         {
-            "image": tfds.features.Image(),
+            **({"contents": contents} if modalities else {"image": tfds.features.Image()}),
             "image_id": text(),
             "captions": tfds.features.Sequence(text()),
             "context": text(),
@@ -34,7 +40,7 @@ def example_features() -> tfds.features.FeaturesDict:
 
 
 def make_example(
-    image: bytes,
+    image: bytes | Mapping[str, Sequence[bytes]],
     image_id: str,
     captions: Iterable[str] = (),
     context: str = "",
@@ -42,9 +48,15 @@ def make_example(
     questions: Iterable[dict[str, str]] = (),
     dialogue: Iterable[dict[str, str]] = (),
 ) -> Example:
-    """Builds an example in the form of `example_features`; `image` is the bytes of the encoded file."""
+    """Builds an example in the form of `example_features`.
+
+    Args:
+        image: bytes of the encoded file; or dict of modality -> the contents of the example.
+        image_id: name of the example.
+        captions, context, objects, questions, dialogue: as the features say.
+    """
     return {
-        "image": image,
+        **({"image": image} if isinstance(image, bytes) else {"contents": image}),
         "image_id": image_id,
         "captions": list(captions),
         "context": context,

@@ -49,6 +49,11 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         raise NotImplementedError
 
     @classmethod
+    def content_modalities(cls, settings: DataConfig) -> tuple[str, ...]:
+        """Names of the modalities that examples have any number of contents of; none: each has exactly one image."""
+        return ()
+
+    @classmethod
     def content_fingerprint(cls, settings: DataConfig) -> str:
         """Twelve hex digits that identify the builder, its version, settings and input files; they name its folder."""
         key = [cls.__name__, str(cls.VERSION), cls.content_key(settings)]
@@ -83,7 +88,7 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         return tfds.core.DatasetInfo(
             builder=self,
             description=type(self).__doc__,
-            features=example_features(),
+            features=example_features(self.content_modalities(self.settings)),
             metadata=tfds.core.MetadataDict(),
         )
 
@@ -99,7 +104,8 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     def _generate_examples(self, split: str, examples: Iterable[Example]) -> Iterator[tuple[str, Example]]:
         count = 0
         for example in tqdm(examples, split, unit=" examples", leave=False, disable=not sys.stderr.isatty()):
-            problem = image_problem(example["image"])
+            # Contents of an example that may have several are checked when they are read: a bad one costs itself.
+            problem = image_problem(example["image"]) if "image" in example else ""
             if problem:
                 self.skip(split, example["image_id"], problem)
                 continue

@@ -36,7 +36,7 @@ class PairsBuilder(ListedImagesBuilder):
         if label.lower() not in (MATCH, NO_MATCH):
             raise ValueError(f"the label (third column) must be {MATCH} or {NO_MATCH}; it is {label!r}")
         return {
-            "image": image,
+            "files": {"image": [image]},
             "split": parse_split(split or "train"),
             "captions": [text] if label.lower() == MATCH else [],
             "questions": [{"question": text, "answer": label.lower(), "kind": PAIR_KIND}],

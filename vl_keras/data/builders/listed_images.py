@@ -19,14 +19,26 @@ DEV_SHARE = 0.1  # share of the training images that becomes the dev split if no
 
 @dataclass
 class _Image:
-    """The content of all lines of one image."""
+    """The content of all lines of one image, or of the same files.
 
-    path: Path
+    Attributes:
+        files: dict of modality -> the files.
+    """
+
+    files: dict[str, list[Path]]
     split: str
     line: int
     captions: list[str] = field(default_factory=list)
     context: str = ""
     questions: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def paths(self) -> list[Path]:
+        return [path for paths in self.files.values() for path in paths]
+
+    @property
+    def is_one_image(self) -> bool:
+        return list(self.files) == ["image"] and len(self.files["image"]) == 1
 
 
 class ListedImagesBuilder(ExampleBuilder):
@@ -48,8 +60,8 @@ class ListedImagesBuilder(ExampleBuilder):
             line: the line without its line feed.
 
         Returns:
-            Dict: `image`, the path as in the line; `split`, train, dev or test; and, if the line has them, `captions`,
-            `context` and `questions` as in an example.
+            Dict: `files`, of modality -> list of paths as in the line; `split`, train, dev or test; and, if the line
+            has them, `captions`, `context` and `questions` as in an example.
 
         Raises:
             ValueError: the line breaks a rule; the message names it.
@@ -60,7 +72,16 @@ class ListedImagesBuilder(ExampleBuilder):
     def content_key(cls, settings: DataConfig) -> Any:
         path, content = _read(settings)
         images, _ = _images(content, path, cls.parse_line)
-        return [hashlib.sha256(content).hexdigest(), [input_stamp(image.path) for image in images.values()]]
+        stamps = [input_stamp(path) for image in images.values() for path in image.paths]
+        return [hashlib.sha256(content).hexdigest(), stamps]
+
+    @classmethod
+    def content_modalities(cls, settings: DataConfig) -> tuple[str, ...]:
+        path, content = _read(settings)
+        images, _ = _images(content, path, cls.parse_line)
+        if all(image.is_one_image for image in images.values()):
+            return ()
+        return tuple(sorted({modality for image in images.values() for modality in image.files}))
 
     def read_splits(self) -> dict[str, Iterator[Example]]:
         path, content = _read(self.settings)
@@ -69,10 +90,12 @@ class ListedImagesBuilder(ExampleBuilder):
             self.skip(split, name, reason)
         found = {}
         for name, image in images.items():
-            if os.path.isfile(image.path):  # False, unlike `Path.is_file`, of a name too long for any file
-                found[name] = image
+            # False, unlike `Path.is_file`, of a name too long for any file
+            missing = [path for path in image.paths if not os.path.isfile(path)]
+            if missing:
+                self.skip(image.split, name, f"line {image.line}: there is no such file ({missing[0]})")
             else:
-                self.skip(image.split, name, f"line {image.line}: there is no such file ({image.path})")
+                found[name] = image
         if not found:
             raise DataError(
                 f"The manifest `{path}` (`data.manifest`) has no usable line.{skipped_lines(self._skipped)}"
@@ -87,6 +110,8 @@ class ListedImagesBuilder(ExampleBuilder):
     def _choose_dev(self, path: Path, images: dict[str, _Image]) -> None:
         training = [name for name, image in images.items() if image.split == "train"]
         dev = hashed_share(training, DEV_SHARE)
+        kept = {path for name in set(training) - set(dev) for path in images[name].paths}
+        dev = {name for name in dev if kept.isdisjoint(images[name].paths)}  # files may be in several examples
         for name in dev:
             images[name].split = "dev"
         if dev:
@@ -96,9 +121,11 @@ class ListedImagesBuilder(ExampleBuilder):
             )
 
     def _examples(self, split: str, rows: dict[str, _Image]) -> Iterator[Example]:
+        modalities = self.content_modalities(self.settings)
         for name, image in rows.items():
             try:
-                content = image.path.read_bytes()
+                contents = {key: [path.read_bytes() for path in image.files.get(key, ())] for key in modalities}
+                content = contents or image.files["image"][0].read_bytes()
             except OSError as error:
                 self.skip(split, name, f"line {image.line}: {error.strerror}")
                 continue
@@ -122,10 +149,11 @@ def _images(
     """Parses all lines.
 
     Returns:
-        Dict from image name (the path in the line, normalised) to its content, and `[split, place, reason]` rows of
-        unusable lines; the split of such a line is "" if it is unknown.
+        Dict from image name (the path in the line, normalised; of several files their paths joined by " + ") to its
+        content, and `[split, place, reason]` rows of unusable lines; the split of such a line is "" if it is unknown.
     """
     images: dict[str, _Image] = {}
+    splits: dict[str, tuple[str, int]] = {}  # of each file: its split, and the line that first names it
     problems: list[list[str]] = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not line.strip():
@@ -135,15 +163,19 @@ def _images(
         except ValueError as error:
             problems.append(["", f"{path.name}:{number}", str(error)])
             continue
-        name = os.path.normpath(row["image"])
-        image = images.setdefault(name, _Image(path.parent / name, row["split"], number))
-        if image.split != row["split"]:
+        files = {modality: [os.path.normpath(name) for name in names] for modality, names in row["files"].items()}
+        names = [name for own in files.values() for name in own]
+        elsewhere = next((name for name in names if splits.get(name, (row["split"],))[0] != row["split"]), None)
+        if elsewhere is not None:
             reason = (
-                f"`{name}` is in split {image.split} already (line {image.line}); a model must not be evaluated on an "
-                "image that it was trained on"
+                f"`{elsewhere}` is in split {splits[elsewhere][0]} already (line {splits[elsewhere][1]}); a model must "
+                "not be evaluated on an image that it was trained on"
             )
             problems.append([row["split"], f"{path.name}:{number}", reason])
             continue
+        splits.update((name, (row["split"], number)) for name in names if name not in splits)
+        paths = {modality: [path.parent / name for name in own] for modality, own in files.items()}
+        image = images.setdefault(" + ".join(names), _Image(paths, row["split"], number))
         image.captions += row.get("captions", ())
         image.context = image.context or row.get("context", "")
         image.questions += row.get("questions", ())

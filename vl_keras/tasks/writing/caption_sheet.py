@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -73,7 +73,7 @@ def _band(image: np.ndarray, caption: Caption, explanation: Explanation) -> Band
     if caption.context:
         lines.append((f"context: {caption.context}", "steelblue", 13))
     tile = fit(image, _TILE)
-    attention = explanation.attention if explanation.attention is not None else []  # of tokens without places
+    attention: Any = explanation.attention if explanation.attention is not None else []  # of tokens without places
     strip = [
         (word, overlay(tile, weights, mark=False))
         for word, weights in zip(explanation.words, attention, strict=len(attention) > 0)

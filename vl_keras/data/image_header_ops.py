@@ -1,64 +1,28 @@
-"""Image bytes in a served graph: a bad image costs its own row, and is known by its header before it is decoded.
+"""What an image's bytes tell in a graph, without decoding: a served bomb must not be decoded to find out.
 
-TensorFlow's decoders raise, which would fail a whole batch, and decode whatever a header promises, which a few bytes
-can make gigabytes. So the header is read with string operations first, and the decoder runs inside a tf.data pipeline
-that drops the rows it raises for; the rest are put back in their places.
+The same as `image_header`, in string operations of TensorFlow.
 """
 
-import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
+from collections.abc import Callable
 
-# isort: split
 import tensorflow as tf
 
-from vl_keras.data.image_ops import decode_image, resize
+from vl_keras.data.row_status import OK
 
-OK = "ok"
+Size = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # height, width, and `OK` or what is wrong
+
 _EMPTY = "empty: there are no image bytes"
 _UNKNOWN = "unsupported: the bytes are no JPEG, PNG, BMP or WebP image"
 _GIF = "unsupported: GIF images are not decoded, send a JPEG or PNG"
 _ANIMATED = "unsupported: animated WebP images are not decoded, send a still one"
 _COLOR_TABLE = "unsupported: a BMP with a table of colours is not decoded, send a JPEG or PNG"
 _NO_SIZE = "damaged: the image ends before its size is known"
-_DAMAGED = "damaged: the image cannot be decoded, it is broken or cut short"
 _MOST_SEGMENTS = 4096  # of a JPEG before its frame; each is at least four bytes of the file
 _FRAME_MARKERS = [marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)]
 _BARE_MARKERS = [0x01, *range(0xD0, 0xD8)]  # TEM and restarts carry no length
-_AT_ONCE = 8  # rows decoded side by side
 
 
-def decode_images(image_bytes, size, max_pixels):
-    """Decodes, turns and resizes images as training does; rows fail alone.
-
-    Args:
-        image_bytes: `(B,)` string: JPEG, PNG, BMP or still WebP files.
-        size: `(height, width)` of the result.
-        max_pixels: an image whose header promises more is not decoded.
-
-    Returns:
-        `(B, height, width, 3)` float32 of 0 to 255, zeros in rows that failed; and `(B,)` string: `ok`, or why not.
-    """
-    count = tf.shape(image_bytes, out_type=tf.int64)[0]
-    missing = tf.zeros((*size, 3), tf.uint8)
-
-    def read(index, data):
-        status = check_header(data, max_pixels)
-
-        def decoded():
-            return tf.cast(resize(decode_image(data), size), tf.uint8)
-
-        return index, tf.cond(status == OK, decoded, lambda: missing), status
-
-    rows = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
-    rows = rows.map(read, num_parallel_calls=_AT_ONCE, deterministic=False).ignore_errors()
-    # The last row stands for every row that is missing; it also keeps the batch from being empty.
-    rows = rows.concatenate(tf.data.Dataset.from_tensors((count, missing, _DAMAGED))).batch(count + 1)
-    index, images, status = rows.get_single_element()
-    places = tf.fill([count], tf.shape(index, out_type=tf.int64)[0] - 1)
-    places = tf.tensor_scatter_nd_update(places, index[:-1, None], tf.range(tf.shape(index, out_type=tf.int64)[0] - 1))
-    return tf.cast(tf.gather(images, places), tf.float32), tf.gather(status, places)
-
-
-def check_header(data, max_pixels):
+def check_header(data: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """`ok`, or why an image cannot be decoded, as far as the scalar string `data` tells by its first bytes."""
     height, width, problem = stored_size(data)
     pixels = height * width
@@ -70,23 +34,23 @@ def check_header(data, max_pixels):
     return tf.where((problem == OK) & ~fits, too_large, problem)
 
 
-def stored_size(data):
+def stored_size(data: tf.Tensor) -> Size:
     """`(height, width, problem)` of a scalar string, by its header alone: int64, int64 and `ok` or what is wrong."""
     head = _bytes(data, 0, 32)
 
-    def is_at(place, magic):
+    def is_at(place: int, magic: bytes) -> tf.Tensor:
         return tf.reduce_all(head[place : place + len(magic)] == tf.constant(list(magic), tf.int64))
 
-    def number(*places):  # the lowest byte first
+    def number(*places: int) -> tf.Tensor:  # the lowest byte first
         return tf.add_n([head[place] * 256**i for i, place in enumerate(places)])
 
-    def sized(height, width, problem=OK):
+    def sized(height: tf.Tensor, width: tf.Tensor, problem: str = OK) -> Callable[[], Size]:
         return lambda: (tf.cast(height, tf.int64), tf.cast(width, tf.int64), tf.constant(problem))
 
-    def signed(value):
+    def signed(value: tf.Tensor) -> tf.Tensor:
         return tf.abs(tf.where(value >= 2**31, value - 2**32, value))
 
-    def bmp():
+    def bmp() -> Size:
         is_grey = _has_grey_table(data, 14 + number(14, 15, 16, 17), number(10, 11, 12, 13))
         problem = tf.where(is_at(28, b"\x08\x00") & ~is_grey, _COLOR_TABLE, OK)
         return signed(number(22, 23, 24, 25)), signed(number(18, 19, 20, 21)), problem
@@ -108,7 +72,7 @@ def stored_size(data):
     return tf.case(cases, default=sized(0, 0, _UNKNOWN))
 
 
-def _has_grey_table(data, begin, end):
+def _has_grey_table(data: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
     """Whether a BMP's table of colours, from byte `begin` to `end`, gives place i the grey i, as TensorFlow assumes."""
     length = tf.cast(tf.strings.length(data), tf.int64)
     begin, end = tf.minimum(begin, length), tf.minimum(end, length)
@@ -117,11 +81,11 @@ def _has_grey_table(data, begin, end):
     return tf.reduce_all((colors == place) | (begin + 4 * place + 4 > end))
 
 
-def _jpeg_size(data):
+def _jpeg_size(data: tf.Tensor) -> Size:
     """Walks the segments of a JPEG to its frame header (ITU-T T.81, annex B)."""
     zero = tf.constant(0, tf.int64)
 
-    def walk(position, height, width, seeking):
+    def walk(position: tf.Tensor, height: tf.Tensor, width: tf.Tensor, seeking: tf.Tensor) -> tuple[tf.Tensor, ...]:
         segment = _bytes(data, position, 9)
         marker = segment[1]
         is_frame = tf.reduce_any(marker == _FRAME_MARKERS)
@@ -142,7 +106,7 @@ def _jpeg_size(data):
     return height, width, tf.constant(OK)
 
 
-def _bytes(data, start, count):
+def _bytes(data: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
     """`(count,)` int64: bytes of a scalar string from `start` on, zeros beyond its end."""
     length = tf.strings.length(data)
     start = tf.minimum(tf.cast(start, tf.int32), length)
