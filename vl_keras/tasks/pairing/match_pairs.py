@@ -109,7 +109,7 @@ def nearest_images(task: MatchingTask, model: PairClassifier) -> np.ndarray:
     split = task.config.data.train_split
 
     @tf.function
-    def pooled(inputs):
+    def pooled(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         image = image_tokens(model.image_encoder, inputs)
         return masked_mean(tf.cast(image.tokens, tf.float32), image.mask)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -73,7 +73,8 @@ def _band(image: np.ndarray, caption: Caption, explanation: Explanation) -> Band
     if caption.context:
         lines.append((f"context: {caption.context}", "steelblue", 13))
     tile = fit(image, _TILE)
-    attention = explanation.attention if explanation.attention is not None else []  # None: the tokens have no places
+    # Tokens that have no place in the image have no maps.
+    attention: Any = explanation.attention if explanation.attention is not None else []
     strip = [
         (word, overlay(tile, weights, mark=False))
         for word, weights in zip(explanation.words, attention, strict=len(attention) > 0)

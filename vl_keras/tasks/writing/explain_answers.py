@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -32,7 +32,7 @@ class AnswerExplainer:
 
         @tf.function(reduce_retracing=True)
         def write(image: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            written = model.write(model.read_images({"image": image}), ids, **settings)
+            written: Any = model.write(model.read_images({"image": image}), ids, **settings)
             return written.tokens[0, 0], written.attention[0, 0]
 
         self._write = write
