@@ -110,7 +110,9 @@ def test_a_matching_run_orders_the_first_candidates_anew(run, result, task_run, 
     assert {name: row for name, row in metrics.items() if "reranked" not in name} == result["measures"]
     ranks = scores_of_ranks([row["rank"] for row in after])
     assert metrics["reranked text_to_image R@1"]["score"] == pytest.approx(ranks["recall_at_1"])
-    assert f"the first 3 answers, by scaled similarity and, added, {matching}, best" in format_evaluation(reranked)
+    assert f"the first 3 results, by the scaled similarity plus the scores of {matching}, best" in format_evaluation(
+        reranked
+    )
 
 
 def test_a_querybank_changes_scores_as_it_says(run, result, tmp_path):

@@ -1,4 +1,4 @@
-"""Whole jobs by their configured name: a task knows its data, its model, its loss and its metrics."""
+"""The tasks by their names in configs; a task owns its data, model, loss, metrics and predictions."""
 
 from vl_keras.tasks.captioning import CaptioningTask
 from vl_keras.tasks.free_form_vqa import FreeFormVqaTask

@@ -1,4 +1,4 @@
-"""Captioning: images, with a context beside them or not, to sentences."""
+"""Captioning: writes sentences about images, with or without a text beside each image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vl_keras.tasks.writing.caption_scores import Caption
     from vl_keras.tasks.writing.caption_writer import CaptionWriter
 
-_WRITTEN_AT_ONCE = 64  # images whose captions are written side by side
+_WRITTEN_AT_ONCE = 64  # images whose captions are written at the same time
 
 
 class CaptioningTask(Task):
@@ -31,7 +31,7 @@ class CaptioningTask(Task):
 
     unused_settings = ("text_encoder.num_layers", "text_encoder.cache_features", "model.fusion", "model.reads")
     run_settings = (*Task.run_settings, "generation.")
-    inputs = (TextInput("context", "text shown to the model beside every image"),)
+    inputs = (TextInput("context", "text that the model reads beside every image"),)
     monitor = "CIDEr-D"
     phase_names = (*Task.phase_names, "self_critical")
     has_java_metrics = True
@@ -57,7 +57,7 @@ class CaptioningTask(Task):
             )
 
     def check_data(self) -> None:
-        """As of `Task`; raises `RetrievalError` too if `generation.memory` is damaged or knows the dev split."""
+        """See `Task`; also raises `RetrievalError` if `generation.memory` is damaged or holds the development split."""
         super().check_data()
         self.check_not_recalled(self.config.data.dev_split, self.config.generation)
 
@@ -67,7 +67,7 @@ class CaptioningTask(Task):
         """A `Captioner` with fresh weights, under the current strategy and precision policy."""
         from vl_keras.models.captioner import build_captioner
 
-        self.generation_settings()  # an error in them would otherwise be found at the end of the first epoch
+        self.generation_settings()  # raises errors now, not at the end of the first epoch
         config = self.config
         image_encoder = self._build_image_encoder()
         text_encoder = self._load_text_encoder()
@@ -216,7 +216,7 @@ class CaptioningTask(Task):
         return scores.metrics, self.signature(captions, scores, split, weights).as_dict()
 
     def signature(self, captions: list[Caption], scores: CaptionScores, split: str, weights: str) -> ScoreSignature:
-        """`ScoreSignature` of what `score_split` returned; `weights` says in a word which they were."""
+        """`ScoreSignature` of the result of `score_split`; `weights`: which weights these are, in a word."""
         from vl_keras.tasks.writing.caption_scores import captions_signature
 
         return captions_signature(self, captions, scores, split, weights)
@@ -246,7 +246,7 @@ class CaptioningTask(Task):
     # Memories of captions
 
     def prepare(self, captioner: Captioner, generation: GenerationConfig | None = None) -> Captioner:
-        """The captioner that ranks what it writes by a memory.
+        """Adds the memory of `generation.memory`, which ranks the captions, to a captioner.
 
         Args:
             captioner: a `Captioner` with its trained or loaded weights.
@@ -256,7 +256,7 @@ class CaptioningTask(Task):
             `Captioner`; the same one if `generation.memory` is empty.
 
         Raises:
-            RetrievalError: there is no such memory, or it does not go with the captioner.
+            RetrievalError: there is no such memory, or it was made with another image encoder.
         """
         path = (generation or self.config.generation).memory
         if not path:
@@ -276,7 +276,7 @@ class CaptioningTask(Task):
         return self._memories[path]
 
     def check_not_recalled(self, split: str, generation: GenerationConfig) -> None:
-        """Raises `RetrievalError` if the memory holds references of a split, which it would then find."""
+        """Raises `RetrievalError` if the memory holds captions of a split that is to be evaluated."""
         from vl_keras.tasks.writing.recall import check_not_recalled
 
         check_not_recalled(self, split, generation)

@@ -1,26 +1,28 @@
-"""Settings in words, for signatures of measures and titles of sheets."""
+"""Settings in words, for signatures of metrics and titles of sheets."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from vl_keras.config import GenerationConfig
+from vl_keras.config import DataConfig, GenerationConfig
 
-# What matters to each way of generating; the rest of `GenerationConfig` is named where it is not at its default.
-_ALWAYS_NAMED = {"greedy": (), "beam": ("beam_size", "length_penalty"), "sample": ("seed",)}
+# Settings that are always named for a method; the other ones are named if they differ from their defaults.
+_ALWAYS_NAMED: dict[str, tuple[str, ...]] = {"greedy": (), "beam": ("beam_size", "length_penalty"), "sample": ("seed",)}
 _ONLY_BEAM, _ONLY_SAMPLE = ("beam_size", "length_penalty", "num_captions"), ("temperature", "top_k", "top_p", "seed")
 
 
-def dataset_name(data):
-    """Name of the data of a `DataConfig`: the manifest's, or the dataset's."""
+def dataset_name(data: DataConfig) -> str:
+    """The name of a config's data: that of the manifest, or of the dataset."""
     return Path(data.manifest).stem if data.manifest else data.dataset
 
 
-def describe_data(data, split):
-    """Dict of what a `DataConfig` says of measures of a split, for their signature."""
+def describe_data(data: DataConfig, split: str) -> dict[str, Any]:
+    """The part of a signature that describes the data: `dataset`, `split` and `image_size`."""
     return {"dataset": dataset_name(data), "split": split, "image_size": "x".join(map(str, data.image_size))}
 
 
-def describe_generation(generation):
+def describe_generation(generation: GenerationConfig) -> str:
     """A `GenerationConfig` in words, e.g. "beam 3, length penalty 0.7, max length 28"."""
     default = GenerationConfig()
     words = [generation.method]
@@ -42,8 +44,8 @@ def describe_generation(generation):
     return ", ".join(words)
 
 
-def describe_signature(signature):
-    """The dict of a task's `signature` in words, e.g. "easy_vqa dev at 64x64, 399 images, 3897 questions, …"."""
+def describe_signature(signature: Mapping[str, Any]) -> str:
+    """The signature of metrics in words, e.g. "easy_vqa dev at 64x64, 399 images, 3897 questions, …"."""
     words = [f"{signature['dataset']} {signature['split']} at {signature['image_size']}"]
     for name, value in signature.items():
         if name in ("images", "pairs", "texts", "questions", "folds", "annotators", "candidates"):

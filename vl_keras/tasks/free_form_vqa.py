@@ -29,8 +29,9 @@ _ANSWER_VOCABULARY = "answer_vocabulary.txt"
 class FreeFormVqaTask(AnswerMixin, TextPairTask):
     """Question answering by a caption decoder that reads the image and the question; see `TextPairTask`.
 
-    It is trained on each question's most agreed answer, written with a vocabulary of the training answers' own, and
-    answers what `generate` finds. An answer's confidence is its probability, word by word.
+    It is trained on the answer of each question that most annotators agree on, with a vocabulary learned from the
+    training answers. `generate` writes the answers. The confidence of an answer is the product of its words'
+    probabilities.
     """
 
     sections = {"vqa": VqaSettings}
@@ -139,17 +140,17 @@ class FreeFormVqaTask(AnswerMixin, TextPairTask):
         return score_answers(self, model, split, limit, progress, fit)
 
     def signature(self, answers: list[Answer], split: str, weights: str) -> dict[str, Any]:
-        """Dict that says how metrics were taken."""
+        """Dict that describes how metrics were computed."""
         from vl_keras.tasks.pairing.answers import answers_signature
 
         return answers_signature(self.config, answers, split, weights, "written")
 
     def fitted(self) -> tuple[dict[str, float], str]:
-        """Dict of what was fitted to the development split: `threshold`; and a line about confidence."""
+        """Dict of the value fitted to the development split, `threshold`; and a line about confidence."""
         return {"threshold": self.threshold}, "confidence is the probability of the written answer"
 
     def check_overrides(self, trained: Config) -> None:
-        # The decoder's table of positions is as long as the longest answer it was made for.
+        # The decoder's table of positions has a row for each token of the longest answer.
         known, wanted = trained.generation.max_length, self.config.generation.max_length
         if self.config.model.decoder == "transformer" and wanted != known:
             raise RunError(
@@ -163,10 +164,11 @@ class FreeFormVqaTask(AnswerMixin, TextPairTask):
         return AnswerExplainer(self, model)
 
     def outputs(self, model: AnswerWriter, regions: tf.Tensor, text_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The outputs of `answer`, the serving signature, for `(P, R, Dv)` and questions `(P, T)`, in graph.
+        """The outputs of the serving signature `answer`, in graph; see `TextPairTask.outputs`.
 
-        Dict: `answer` `(P,)`, the best one, empty if its confidence is below the threshold; `score` `(P,)`, its
-        probability; `answers` and `scores` `(P, C)`, all that the search keeps.
+        Returns:
+            Dict: `answer` `(P,)`, the best one, empty if its confidence is below the threshold; `score` `(P,)`, its
+            probability; `answers` and `scores` `(P, C)`, all that the search keeps.
         """
         import tensorflow as tf
 
@@ -179,7 +181,7 @@ class FreeFormVqaTask(AnswerMixin, TextPairTask):
         return answer_outputs(answers, tf.exp(written.log_probs), self.threshold)
 
     def writer(self, model: AnswerWriter) -> Callable[..., dict[str, tf.Tensor]]:
-        """The compiled function of `(image tokens, rows, ids)` to `outputs`; the last model's is kept."""
+        """The compiled function that maps `(image tokens, rows, ids)` to `outputs`; kept for the last model."""
         if self._writer is None or self._writer[0] is not model:
             import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The image encoder of a config, and the cache of what a frozen one computes."""
+"""Builds the image encoder of a config, and caches the features of a frozen one."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def build_encoder(config: Config, load_weights: bool = True) -> keras.Model:
 
     Args:
         config: `Config`.
-        load_weights: false: random weights in place of those that `image_encoder.weights` names.
+        load_weights: false: random weights instead of those that `image_encoder.weights` names.
     """
     encoder = config.image_encoder
-    # One cache serves runs of every precision.
+    # In float32, so that runs of every precision can share one cache.
     with built_in("float32") if encoder.cache_features else contextlib.nullcontext():
         return build_image_encoder(
             encoder.backbone,
@@ -42,11 +42,11 @@ def build_encoder(config: Config, load_weights: bool = True) -> keras.Model:
 
 
 def image_features(task: Task, model: Any, split: str) -> FeatureCache:
-    """Opens the `FeatureCache` of a split, first computing what is missing.
+    """Opens the `FeatureCache` of a split; features that are missing are computed first.
 
     Args:
-        task: whose source and settings are used.
-        model: its `image_encoder` is frozen.
+        task: supplies the source and the settings.
+        model: what the task built; its `image_encoder` is frozen.
         split: name.
     """
     config, source = task.config, task.source(split)
@@ -63,7 +63,7 @@ def image_features(task: Task, model: Any, split: str) -> FeatureCache:
 
 
 def describe_image_encoder(config: Config, image_encoder: keras.Model) -> dict[str, Any]:
-    """Dict that is equal for encoders that read the same tokens from an image."""
+    """A description that is equal for two encoders if they compute the same tokens from an image."""
     digest = hashlib.sha256()
     for weight in image_encoder.weights:
         digest.update(weight.numpy().astype("float32").tobytes())

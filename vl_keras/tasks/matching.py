@@ -1,4 +1,4 @@
-"""Image-text matching: whether a text is about an image."""
+"""Image-text matching: whether a text describes an image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MatchingSettings:
 
 
 class MatchingTask(PairTask):
-    """Binary classification of image-text pairs; the negatives are chosen as `matching.negatives` says."""
+    """Binary classification of image-text pairs; `matching.negatives` sets how negatives are chosen."""
 
     sections = {"matching": MatchingSettings}
     monitor = "balanced_accuracy"
@@ -75,8 +75,8 @@ class MatchingTask(PairTask):
     ) -> tf.data.Dataset:
         """Endless dataset of `(x, y, weight)`, y `(B, K, 1)` float32; see `text_dataset`.
 
-        K is `data.captions_per_image` of an image's own texts, and with `random` and `nearest` as many of others'.
-        With `batch` and `hardest`, y is 1 if there is a text and its image can be read.
+        K counts `data.captions_per_image` texts of the image and, with `random` and `nearest`, as many texts of other
+        images. With `batch` and `hardest`, y is 1 if there is a text and its image can be read.
         """
         import tensorflow as tf
 
@@ -89,7 +89,7 @@ class MatchingTask(PairTask):
             model, lambda rows: match_labels(self, rows), first_step, num_workers, worker, drawn, self._neighbours
         )
         if self.all_pairs:
-            # What does not count must not be a negative of the rest either.
+            # A pair that does not count must not be a negative of the others either.
             batches = batches.map(lambda x, y, weight: (x, y * tf.cast(weight > 0, y.dtype)[..., tf.newaxis], weight))
         return batches
 
@@ -109,8 +109,10 @@ class MatchingTask(PairTask):
         limit: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[dict[str, float], list[Match]]:
-        """Scores the pairs of a split: with `given` its own; otherwise every caption, once with its image and once in
-        place of a caption of another image, drawn uniformly, the same ones each time.
+        """Scores the pairs of a split.
+
+        With `matching.negatives` `given`, the pairs are those of the data. Otherwise every image is paired with each of
+        its captions and with as many captions of other images, drawn uniformly, the same ones in every call.
 
         Args:
             model: a `PairClassifier`.
@@ -119,7 +121,7 @@ class MatchingTask(PairTask):
             progress: called with the number of images that are done.
 
         Returns:
-            Dict of metrics, those of `match_scores` at probability 0.5 and `best_threshold`; and list of `Match`.
+            Dict of metrics: those of `match_scores` at probability 0.5, and `best_threshold`; and list of `Match`.
         """
         from vl_keras.tasks.pairing.match_pairs import score_pairs
 
@@ -137,7 +139,7 @@ class MatchingTask(PairTask):
         return metrics, self.signature(matches, split, weights)
 
     def signature(self, matches: list[Match], split: str, weights: str) -> dict[str, Any]:
-        """Dict that says how metrics were taken."""
+        """Dict that describes how metrics were computed."""
         return {
             **describe_data(self.config.data, split),
             "images": len({match.index for match in matches}),
@@ -152,9 +154,10 @@ class MatchingTask(PairTask):
         return evaluate_matches(self, model, request)
 
     def outputs(self, model: PairClassifier, regions: tf.Tensor, text_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The outputs of `match`, the serving signature, for regions `(P, R, D)` and texts `(P, T)`, in graph.
+        """The outputs of the serving signature `match`, in graph; see `TextPairTask.outputs`.
 
-        Dict: `probability` `(P,)` that they match.
+        Returns:
+            Dict: `probability` `(P,)` that image and text match.
         """
         import tensorflow as tf
 

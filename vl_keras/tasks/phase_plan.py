@@ -1,4 +1,4 @@
-"""What a task says of a phase of training: a loss, a schedule, and the data, in order."""
+"""A task's description of a phase of training: its loss, its schedule and its data."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 class PhasePlan(NamedTuple):
-    """A stretch of training with a loss, an optimizer and a schedule of its own.
+    """A phase of training with its own loss, optimizer and schedule.
 
     Attributes:
-        name: of its rows in `history.csv` and of its folder in `checkpoints/`.
-        epochs: epochs.
-        steps_per_epoch: steps, each of `accumulate_steps` batches.
-        learning_rate: the highest, after the warm-up.
-        warmup_steps: steps of linear warm-up; cosine decay follows.
-        weight_decay: of AdamW.
-        make_model: makes the model that `fit` trains, not compiled, under the strategy's scope.
-        loss: that it is compiled with.
-        data: `(first_batch, num_workers, worker)` to a dataset of `(x, y, weight)`.
-        accumulate_steps: batches whose gradients are added before the weights move.
-        jit_compile: the step may be compiled with XLA.
-        from_best: it starts from the weights of the best epoch so far.
+        name: names its rows in `history.csv` and its folder in `checkpoints/`.
+        epochs: number of epochs.
+        steps_per_epoch: number of steps in an epoch, each of `accumulate_steps` batches.
+        learning_rate: the highest learning rate, after the warm-up.
+        warmup_steps: number of steps of linear warm-up; cosine decay follows.
+        weight_decay: weight decay of AdamW.
+        make_model: makes the model that `fit` trains, not compiled; called under the strategy's scope.
+        loss: the loss to compile the model with.
+        data: maps `(first_batch, num_workers, worker)` to a dataset of `(x, y, weight)`.
+        accumulate_steps: number of batches whose gradients are added before the weights are updated.
+        jit_compile: whether the step may be compiled with XLA.
+        from_best: whether it starts from the weights of the best epoch so far.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The evaluation of a task that defines metrics and nothing more: its metrics on a whole split."""
+"""The evaluation of a task that defines no evaluation of its own: its metrics on a whole split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def plain_evaluation(task: Task, model: Any, request: Evaluation) -> dict[str, Any]:
-    """`Task.epoch_metrics` of a whole split, without intervals and files."""
+    """Returns `Task.epoch_metrics` of a whole split, without intervals and files; see `Task.evaluate`."""
     split, start = request.split, time.monotonic()
     with Progress(f"metrics of {split}", len(task.source(split)), "image") as progress:
         metrics, signature = task.epoch_metrics(model, split, progress=progress.to, weights=request.weights)

@@ -1,13 +1,14 @@
-"""Models of one precision inside a training of another."""
+"""Builds a model in one precision while training uses another."""
 
 import contextlib
+from collections.abc import Iterator
 
 import tf_keras as keras
 
 
 @contextlib.contextmanager
-def built_in(policy):
-    """Inside, layers are made with this mixed-precision policy."""
+def built_in(policy: str) -> Iterator[None]:
+    """Inside, layers are made with a mixed-precision policy, given by its name."""
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(policy)
     try:

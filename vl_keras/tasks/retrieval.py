@@ -1,4 +1,4 @@
-"""Retrieval: images and texts in one space, to find either by the other."""
+"""Retrieval: images and texts in one space, to find images by texts and texts by images."""
 
 from __future__ import annotations
 
@@ -127,11 +127,11 @@ class RetrievalTask(TextTask):
     def training_data(
         self, model: DualEncoder, first_step: int = 0, num_workers: int = 1, worker: int = 0
     ) -> tf.data.Dataset:
-        """Endless dataset of `(x, y, weight)`; y is empty of meaning: a text's image follows from its place."""
+        """Endless dataset of `(x, y, weight)`; y is a placeholder: the place of a text says which image is its own."""
         return self._text_dataset(model, lambda rows: _no_labels, first_step, num_workers, worker)
 
     def loss(self) -> Callable[..., Any]:
-        """Function of `CONTRASTIVE_LOSSES`, with its settings."""
+        """The loss that `retrieval.loss` names, with its settings; see `CONTRASTIVE_LOSSES`."""
         from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES
 
         loss = CONTRASTIVE_LOSSES[self.settings.loss]
@@ -156,7 +156,7 @@ class RetrievalTask(TextTask):
         return model.embed_texts(self.encode_texts(strings))
 
     def similarity_scale(self, model: DualEncoder) -> float:
-        """What the cosine of an image and a text is multiplied by in training."""
+        """The factor that training multiplies the cosine of an image and a text by."""
         import numpy as np
         import tensorflow as tf
 
@@ -164,7 +164,7 @@ class RetrievalTask(TextTask):
         return float(np.exp(model.scale(vector)[0]))
 
     def fingerprint(self, model: DualEncoder) -> str:
-        """64 hexadecimal digits that change with everything that vectors follow from."""
+        """64 hexadecimal digits that change with anything that the vectors depend on."""
         from vl_keras.tasks.embedding.embedder import model_fingerprint
 
         return model_fingerprint(self, model)
@@ -187,8 +187,9 @@ class RetrievalTask(TextTask):
             captions_each: only the first so many captions of an image; None: all.
 
         Returns:
-            Image vectors `(N, E)`, text vectors `(M, E)`, the `(M,)` places of the texts' images among the N, and the
-            `(N,)` indices of these in the source: images that cannot be read or have no caption are left out.
+            Image vectors `(N, E)`; text vectors `(M, E)`; for each text the place of its image among the N, `(M,)`; and
+            the indices of the N images in the source, `(N,)`. Images that cannot be read or have no caption are left
+            out.
         """
         return self._embedder(model).embed_split(split, limit, progress, captions_each)
 
@@ -207,13 +208,16 @@ class RetrievalTask(TextTask):
     def score_split(
         self, model: DualEncoder, split: str, limit: int = 0, progress: Callable[[int], None] | None = None
     ) -> tuple[dict[str, float], dict[str, Any]]:
-        """Recall, median and mean reciprocal rank both ways, as means over folds of 1,000 images if there are more.
+        """Scores the search of images by texts and of texts by images.
 
-        Arguments as of `embed_split`.
+        If there are more than 1,000 images, the metrics are means over folds of 1,000.
+
+        Args:
+            model, split, limit, progress: see `embed_split`.
 
         Returns:
-            Dict of metrics: `image_to_text R@1` and so on, and `mean_recall`, the mean of the six recalls, in percent;
-            and what `retrieval_scores` returns.
+            Dict of metrics: `image_to_text R@1` and so on, in percent; `mean_recall`, the mean of the six recalls; and
+            ranks; and what `retrieval_scores` returns.
         """
         from vl_keras.metrics.retrieval_scores import retrieval_scores
         from vl_keras.tasks.embedding.recall_metrics import PROTOCOL, recall_metrics
@@ -234,7 +238,7 @@ class RetrievalTask(TextTask):
         return metrics, self.signature(scores, split, weights)
 
     def signature(self, scores: dict[str, Any], split: str, weights: str) -> dict[str, Any]:
-        """Dict that says how metrics were taken."""
+        """Dict that describes how metrics were computed."""
         return {
             **describe_data(self.config.data, split),
             **{name: scores[name] for name in ("images", "texts", "folds")},
@@ -266,7 +270,7 @@ class RetrievalTask(TextTask):
 
 
 def _no_labels(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Placeholder labels, and whether there is a text, of text numbers `(B, K)`."""
+    """Placeholder labels for text numbers `(B, K)`, and whether there is a text."""
     import tensorflow as tf
 
     return tf.zeros_like(number, tf.int32), number >= 0

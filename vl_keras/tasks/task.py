@@ -1,8 +1,8 @@
-"""The contract of a task: all that one job knows, in one place.
+"""The contract of a task: everything that belongs to one job, in one place.
 
-Training, evaluation, prediction, run directories, export and the command line ask a task and know none by its name.
-Everything above `__init__` can be read without TensorFlow, and task modules import TensorFlow inside their methods, so
-that the command line can list tasks and check a config quickly.
+Training, evaluation, prediction, run directories, export and the command line call the methods of a task and know no
+task by its name. Task modules import TensorFlow inside their methods, so that the command line can list tasks and check
+a config quickly, from the class attributes alone.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _VOCABULARY = "vocabulary.txt"
 
 
 class TextInput(NamedTuple):
-    """A text that a trained run reads beside the images it predicts for.
+    """A text that a trained run reads beside images.
 
     Attributes:
-        name: of the input, also the name of the command line's option.
-        help: what it is.
-        many: several may be given, and each is combined with every image.
-        required: a prediction is impossible without it.
+        name: name of the input and of the command line's option.
+        help: description for the command line.
+        many: whether there may be several texts; each is combined with every image.
+        required: whether a prediction needs it.
     """
 
     name: str
@@ -46,14 +46,15 @@ class TextInput(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What `Task.evaluate` is asked for.
+    """The arguments of `Task.evaluate`.
 
     Attributes:
-        split: name of the split of the data.
-        folder: where the task writes its files.
+        split: name of the split.
+        folder: folder for the files that the task writes.
         which: the weights in words, for titles.
-        weights: `best`, `last`, `ema`, …, for signatures.
-        load_run: `(run_dir, overrides=…)` to `(config, task, model, which)` of another run that the evaluation needs.
+        weights: `best`, `last` or `ema`, for signatures.
+        load_run: loads another run that the evaluation needs: maps `(run_dir, overrides=…)` to
+            `(config, task, model, which)`.
         with_java: also compute the metrics that need Java.
     """
 
@@ -66,25 +67,25 @@ class Evaluation(NamedTuple):
 
 
 class Task:
-    """One job, made from one `Config`.
+    """One job with the settings of one `Config`.
 
     A subclass sets the class attributes that differ from the defaults and implements `training_texts`, `build`,
     `parts`, `loss`, `training_data`, `epoch_metrics`, `predictor` and `serving_signatures`.
 
     Args:
         config: `Config`.
-        tokenizer: of the texts; None: the one of `text.vocabulary`, or one learned from the training texts.
-        load_weights: false: the image encoder starts with random weights, because a run's own weights follow.
-        jit_compile: the model's functions will be compiled with XLA.
+        tokenizer: for the texts; None: the one of `text.vocabulary`, or one learned from the training texts.
+        load_weights: false: the image encoder starts with random weights, because a run's weights are loaded later.
+        jit_compile: whether the model's functions will be compiled with XLA.
     """
 
     sections: ClassVar[Mapping[str, type]] = {}  # the task's own settings: name of the section -> dataclass
     min_layers: ClassVar[int] = 1  # smallest `model.num_layers`
     unused_settings: ClassVar[tuple[str, ...]] = ()  # settings that have no effect; a name ending in "." is a prefix
     run_settings: ClassVar[tuple[str, ...]] = ("data.",)  # prefixes of settings that may be set for a trained run
-    inputs: ClassVar[tuple[TextInput, ...]] = ()  # texts that a prediction reads beside an image
+    inputs: ClassVar[tuple[TextInput, ...]] = ()  # texts that the task reads beside an image
     monitor: ClassVar[str] = ""  # metric of the development split that selects the best epoch; higher is better
-    reads: ClassVar[str] = "captions"  # what it learns from beside images, for messages
+    reads: ClassVar[str] = "captions"  # what training reads beside images, for messages
     vocabulary_files: ClassVar[tuple[str, ...]] = (_VOCABULARY,)  # that `save_vocabularies` may write
     phase_names: ClassVar[tuple[str, ...]] = ("cross_entropy",)  # folders of `checkpoints/`, in order of training
     has_java_metrics: ClassVar[bool] = False  # `evaluate --java` adds metrics
@@ -108,7 +109,7 @@ class Task:
 
     @classmethod
     def check_settings(cls, config: Config) -> None:
-        """Raises `ConfigError` if settings do not go together for this task; called whenever a config is read."""
+        """Raises `ConfigError` if settings contradict each other for this task; called whenever a config is read."""
         if config.model.num_layers < cls.min_layers:
             raise ConfigError(
                 f"`model.num_layers` must be at least {cls.min_layers} for the task {config.task}; got "
@@ -126,17 +127,17 @@ class Task:
         return self._sources[split]
 
     def has_examples(self, split: str) -> bool:
-        """Whether a split has any of what the task `reads` beside images."""
+        """Whether a split has anything that the task `reads`."""
         return any(self.source(split).captions)
 
     def check_data(self) -> None:
-        """Raises `DataError` if a split that training reads has nothing to learn from or to be measured with."""
+        """Raises `DataError` if a split has nothing to learn from or to evaluate with."""
         data = self.config.data
         for split in (data.train_split, data.dev_split):
             if not self.has_examples(split):
                 raise DataError(
                     f"Split `{split}` of {dataset_name(data)} has no {self.reads}; the task {self.config.task} is "
-                    "trained and measured with them. Add some, or choose another task."
+                    "trained and evaluated with them. Add some, or choose another task."
                 )
 
     def steps_per_epoch(self) -> int:
@@ -151,7 +152,7 @@ class Task:
 
     @contextlib.contextmanager
     def quarantine_errors(self) -> Iterator[None]:
-        """Inside, a `QuarantineError` that an input pipeline raises is raised as itself: TensorFlow wraps it."""
+        """Inside, a `QuarantineError` of an input pipeline is raised as itself; TensorFlow would wrap it."""
         import tensorflow as tf
 
         try:
@@ -162,7 +163,7 @@ class Task:
             raise
 
     def features(self, model: Any, split: str) -> FeatureCache | None:
-        """The `FeatureCache` of a split, made on first use; None if images are read themselves."""
+        """The `FeatureCache` of a split, made on first use; None if the model reads images directly."""
         if not self.config.image_encoder.cache_features:
             return None
         if split not in self._features:
@@ -174,12 +175,12 @@ class Task:
     # Vocabularies
 
     def training_texts(self) -> list[str]:
-        """Strings that a vocabulary is learned from."""
+        """The strings that the vocabulary is learned from."""
         raise self._lacks("training_texts")
 
     @functools.cached_property
     def tokenizer(self) -> Any:
-        """Strings to ids; learned from `training_texts` unless `text.vocabulary` names a file."""
+        """Converts strings to ids; learned from `training_texts` unless `text.vocabulary` names a file."""
         from vl_keras.data.text_ops import CaptionTokenizer
 
         text = self.config.text
@@ -188,7 +189,7 @@ class Task:
         return CaptionTokenizer.learn(self.training_texts(), text.vocab_size)
 
     def save_vocabularies(self, folder: str | Path) -> None:
-        """Writes what was learned from the training texts before any step."""
+        """Writes the vocabularies to a folder; called before the first step."""
         self.tokenizer.save(Path(folder) / _VOCABULARY)
 
     def load_vocabularies(self, folder: str | Path) -> None:
@@ -198,15 +199,15 @@ class Task:
         self.tokenizer = CaptionTokenizer.load(Path(folder) / _VOCABULARY)
 
     def take_vocabularies(self, task: Task, log: Callable[[str], None]) -> None:
-        """Takes over and extends what the task of a trained run learned, its tokenizer aside.
+        """Takes over and extends the vocabularies of a trained run, except its tokenizer. Default: does nothing.
 
         Args:
-            task: of the run; of any class.
+            task: the task of the run; of any class.
             log: called with a line about what was done.
         """
 
     def vocabulary_sizes(self) -> list[int]:
-        """Lengths that axes of weights have from vocabularies; all of them may grow."""
+        """Sizes of the vocabularies; axes of weights with these lengths may grow when a vocabulary does."""
         return [self.tokenizer.vocab_size]
 
     # Model and training
@@ -220,11 +221,11 @@ class Task:
         raise self._lacks("build")
 
     def parts(self, model: Any) -> dict[str, keras.Model]:
-        """Dict of name -> keras.Model: everything that has weights. Checkpoints and `--init-from` go by these names."""
+        """Dict of name -> keras.Model with all weights; checkpoints and `--init-from` use these names."""
         raise self._lacks("parts")
 
     def weights(self, model: Any) -> dict[str, list[tf.Variable]]:
-        """What training changes: dict of part -> list of variables; frozen encoders are left out."""
+        """The variables that training changes: dict of part -> list of variables, without frozen encoders."""
         frozen = []
         if not self.config.image_encoder.trainable_from:
             frozen += model.image_encoder.weights
@@ -235,7 +236,7 @@ class Task:
         return {name: variables for name, variables in kept.items() if variables}
 
     def start_fresh(self, model: Any, log: Callable[[str], None]) -> None:
-        """Initialises a model that starts from no trained run. Default: does nothing.
+        """Hook for initialising a new run. Default: does nothing.
 
         Args:
             model: what `build` made.
@@ -253,7 +254,7 @@ class Task:
         return TrainingModel(model.training_model.input, model.training_model.output, accumulate_steps)
 
     def phases(self, model: Any, log: Callable[[str], None]) -> Sequence[PhasePlan]:
-        """The phases of training, in order; their names are `phase_names`, without those that are switched off."""
+        """The phases of training, in order: those of `phase_names` that are switched on."""
         from vl_keras.tasks.phase_plan import first_phase
 
         return (first_phase(self, model, log),)
@@ -278,44 +279,44 @@ class Task:
             weights: which weights these are, in a word, for the signature.
 
         Returns:
-            Dict of metrics, `monitor` among them; and a dict that says how they were taken.
+            Dict of metrics, with `monitor` among them; and the signature, a dict that describes how they were computed.
         """
         raise self._lacks("epoch_metrics")
 
     def use_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Takes over what was fitted to the development split when a run's weights were measured."""
+        """Takes over the values that were fitted to the development split when a run was evaluated in training."""
 
     def evaluate(self, model: Any, request: Evaluation) -> dict[str, Any]:
-        """Scores a trained model on a split and writes files that show how it does. Default: `epoch_metrics` alone.
+        """Evaluates a trained model on a split and writes files with its predictions. Default: `epoch_metrics` only.
 
         Returns:
-            Dict with `signature`, `signature_text`, `measures` (name -> `score`, `low`, `high`), `notes`, `files`,
-            `seconds`, and what the task adds.
+            Dict with `signature`, `signature_text`, `measures` (the metrics: name -> `score`, `low`, `high`), `notes`,
+            `files`, `seconds`, and what the task adds.
         """
         from vl_keras.tasks.plain_evaluation import plain_evaluation
 
         return plain_evaluation(self, model, request)
 
     def predictor(self, model: Any, texts: Sequence[str], explains: bool) -> Callable[[tf.Tensor], list]:
-        """What predicts for batches of images.
+        """Makes a predictor for batches of images.
 
         Args:
             model: of a trained run.
-            texts: of the task's input; empty if it has none or none was given.
-            explains: also draw where the model looked.
+            texts: for the task's input; empty if it has no input or none was given.
+            explains: also draw attention weights.
 
         Returns:
-            Callable of `(n, height, width, 3)` uint8 images with an attribute `count`, the predictions for each image.
-            It returns for each image a list of `(line, output, draw)`: a line for a terminal, a dict by the names of
-            the serving signature, and None or `draw(image, title)`, which returns a `PIL.Image`.
+            Callable of `(n, height, width, 3)` uint8 images, with an attribute `count`: the number of predictions for
+            each image. It returns for each image a list of `(line, output, draw)`: a line for a terminal, a dict with
+            the names of the serving signature, and None or `draw(image, title)`, which returns a `PIL.Image`.
         """
         raise RunError(f"A run of the task {self.config.task} makes no predictions for images.")
 
     def sample_images(self, model: Any, split: str) -> Callable[[], tuple[list, list[str]]] | None:
-        """What draws a few images of a split with the model's predictions at each epoch's end; None: nothing does.
+        """Makes a function that draws a few images of a split with predictions, called at the end of each epoch.
 
         Returns:
-            Callable that returns uint8 images `(height, width, 3)` and a line of text for each.
+            Callable that returns uint8 images `(height, width, 3)` and a line of text for each; None: draws nothing.
         """
         return None
 
@@ -325,21 +326,21 @@ class Task:
         """Raises `RunError` if this config does not fit weights that were trained with the config `trained`."""
 
     def prepare(self, model: Any) -> Any:
-        """The model as it predicts with all that the settings name beside its weights. Default: the model itself."""
+        """Adds to the model what the settings name for prediction besides its weights. Default: returns the model."""
         return model
 
     def describe_image_encoder(self, model: Any) -> dict[str, Any]:
-        """Dict that is equal for tasks whose models read the same tokens from an image."""
+        """A description that is equal for two tasks if their models read the same tokens from an image."""
         from vl_keras.tasks.image_features import describe_image_encoder
 
         return describe_image_encoder(self.config, model.image_encoder)
 
     def serving_signatures(self, model: Any) -> dict[str, ServingSignature]:
-        """What the trained model answers when it is served; the first one is the default."""
+        """The signatures of the exported model; the first one is the default."""
         raise self._lacks("serving_signatures")
 
     def join_settings(self, count: int) -> list[str]:
-        """Overrides that make the config of one member that of an ensemble of `count`; see `join`."""
+        """Overrides that turn the config of a member into that of an ensemble of `count` members; see `join`."""
         raise RunError(f"Runs of the task {self.config.task} cannot be joined into an ensemble.")
 
     def join(self, model: Any, members: Sequence[tuple[Task, Any]]) -> None:
@@ -354,7 +355,7 @@ class Task:
         return build_encoder(self.config, self._load_weights)
 
     def _load_text_encoder(self) -> Any:
-        """The hub BERT that the settings name, kept in `text_encoder`; None if they name none."""
+        """Loads the hub BERT that the settings name into `text_encoder`; None if they name none."""
         text = self.config.text_encoder
         if text.encoder:
             from vl_keras.encoders.text_encoder import load_text_encoder

@@ -34,10 +34,11 @@ def training_batches(
     """`text_dataset` of a task's training split.
 
     Args:
-        task, model: the task and what its `build` made.
-        label: called with the `BatchRows`; returns the function of text numbers that `text_dataset` takes.
-        first_step, num_workers, worker: as of `text_dataset`.
-        negatives, neighbours: texts of other images, as of `BatchRows`.
+        task: supplies the source and the settings.
+        model: what the task built.
+        label: maps the `BatchRows` to the function of text numbers that `text_dataset` takes.
+        first_step, num_workers, worker: see `text_dataset`.
+        negatives, neighbours: how texts of other images are chosen; see `BatchRows`.
     """
     config = task.config
     split = config.data.train_split
@@ -58,7 +59,7 @@ def training_batches(
 
 
 def image_batches(task: TextTask, model: Any, split: str) -> Iterator[tuple[dict[str, tf.Tensor], np.ndarray]]:
-    """Yields `(inputs, indices)` of a split, in order: "image" or "image_tokens" for a few images each."""
+    """Yields `(inputs, indices)` of a split, in order; `inputs` has "image" or "image_tokens" of a few images."""
     batches = evaluation_batches(
         task.config, task.source(split), features=task.features(model, split), batch_size=_ENCODED_AT_ONCE
     )

@@ -1,4 +1,4 @@
-"""What the tasks share that read texts beside images: questions, sentences, captions."""
+"""The base class of tasks that read texts beside images: questions, sentences, captions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class TextTask(Task):
     """A task whose models read images and texts; see `Task`.
 
-    A subclass also has `texts(split)`: a list of strings for each image of a split.
+    A subclass also implements `texts`.
     """
 
-    # Texts beside images are the task's input; there is no context besides.
+    # Texts beside images are the task's input; the task reads no context.
     unused_settings: ClassVar[tuple[str, ...]] = (
         "data.context",
         "data.context_dropout",
@@ -36,7 +36,7 @@ class TextTask(Task):
     )
 
     def texts(self, split: str) -> list[list[str]]:
-        """For each image of a split, the texts that are read beside it."""
+        """The texts of a split: a list of strings for each image."""
         raise self._lacks("texts")
 
     @functools.cached_property
@@ -45,7 +45,7 @@ class TextTask(Task):
             from vl_keras.encoders.hub_tokenizer import HubTokenizer
 
             return HubTokenizer(self.text_encoder or self._load_text_encoder())
-        return Task.tokenizer.func(self)  # type: ignore[attr-defined]  # a cached_property
+        return super().tokenizer  # type: ignore[attr-defined]  # a cached_property
 
     def save_vocabularies(self, folder: str | Path) -> None:
         if self.tokenizer.is_learned:
@@ -63,7 +63,7 @@ class TextTask(Task):
 
     @property
     def max_text_length(self) -> int:
-        """Tokens of the longest text that is read whole."""
+        """Number of tokens at which texts are cut."""
         return self.tokenizer.max_length or self.config.text.max_length
 
     def encode_texts(self, strings: tf.Tensor) -> tf.Tensor:
@@ -105,13 +105,13 @@ class TextTask(Task):
         negatives: int = 0,
         neighbours: np.ndarray | None = None,
     ) -> tf.data.Dataset:
-        """`text_dataset` of the training split; `label` is called with its `BatchRows` and returns the function."""
+        """`text_dataset` of the training split; see `training_batches`."""
         from vl_keras.tasks.text_batches import training_batches
 
         return training_batches(self, model, label, first_step, num_workers, worker, negatives, neighbours)
 
     def _image_batches(self, model: Any, split: str) -> Iterator[tuple[dict[str, tf.Tensor], np.ndarray]]:
-        """Yields `(inputs, indices)` of a split, in order: "image" or "image_tokens" for a few images each."""
+        """Yields `(inputs, indices)` of a split, in order; see `image_batches`."""
         from vl_keras.tasks.text_batches import image_batches
 
         return image_batches(self, model, split)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vl_keras.tasks.pairing.answers import Answer
 
 _ANSWERS = "answers.txt"
-_LISTED = 5  # most answers that are served with their probabilities
+_LISTED = 5  # most answers that the served model returns with their probabilities
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class VqaSettings:
 class VqaTask(AnswerMixin, PairTask):
     """Question answering as classification (Antol et al., 2015): softmax over the most frequent training answers.
 
-    It is trained on the annotators' soft targets; a training question without a candidate among its answers does not
-    count.
+    It is trained on the annotators' soft targets; training questions without a candidate among their answers are
+    skipped.
     """
 
     sections = {"vqa": VqaSettings}
@@ -75,7 +75,9 @@ class VqaTask(AnswerMixin, PairTask):
     def load_vocabularies(self, folder: str | Path) -> None:
         super().load_vocabularies(folder)
         content = (Path(folder) / _ANSWERS).read_bytes().decode("utf-8")
-        self._candidates = content.removesuffix("\n").split("\n")  # an answer may hold other characters that end lines
+        self._candidates = content.removesuffix("\n").split(
+            "\n"
+        )  # not `splitlines`: an answer may hold other line breaks
 
     def take_vocabularies(self, task: Task, log: Callable[[str], None]) -> None:
         if not isinstance(task, VqaTask):
@@ -120,12 +122,12 @@ class VqaTask(AnswerMixin, PairTask):
             split: name.
             limit: only the questions of the first so many images; 0: all.
             progress: called with the number of images that are done.
-            fit: fit the temperature (and, for `vqa.target_accuracy`, the threshold) to this split, and use them.
+            fit: fit the temperature and, for `vqa.target_accuracy`, the threshold to this split, and use them.
 
         Returns:
-            Dict of metrics, and list of `Answer`. `accuracy` is the official VQA accuracy, which with one annotator is
-            equality; `accuracy KIND` that of a broadest kind of question; `calibration_error` of the confidence (15
-            bins); `in_candidates` the share of questions that some candidate answers fully or in part; if fitted,
+            Dict of metrics, and list of `Answer`. Metrics: `accuracy`, the official VQA accuracy (with one annotator:
+            equality); `accuracy KIND` for each broadest kind of question; `calibration_error` of the confidence (15
+            bins); `in_candidates`, the share of questions that some candidate answers fully or in part; if fitted,
             `temperature`, and `threshold` with its `coverage`.
         """
         from vl_keras.tasks.pairing.score_answers import score_answers
@@ -133,21 +135,22 @@ class VqaTask(AnswerMixin, PairTask):
         return score_answers(self, model, split, limit, progress, fit)
 
     def signature(self, answers: list[Answer], split: str, weights: str) -> dict[str, Any]:
-        """Dict that says how metrics were taken."""
+        """Dict that describes how metrics were computed."""
         from vl_keras.tasks.pairing.answers import answers_signature
 
         return answers_signature(self.config, answers, split, weights, self.num_outputs)
 
     def fitted(self) -> tuple[dict[str, float], str]:
-        """Dict of what was fitted to the development split: `temperature` and `threshold`; and a line about them."""
+        """Dict of the values fitted to the development split, `temperature` and `threshold`; and a line about them."""
         line = f"confidence is softmax(logits / {self.temperature:.3f}), a temperature fitted to"
         return {"temperature": self.temperature, "threshold": self.threshold}, f"{line} {self.config.data.dev_split}"
 
     def outputs(self, model: PairClassifier, regions: tf.Tensor, text_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The outputs of `answer`, the serving signature, for regions `(P, R, D)` and questions `(P, T)`, in graph.
+        """The outputs of the serving signature `answer`, in graph; see `TextPairTask.outputs`.
 
-        Dict: `answer` `(P,)`, the best one, empty if its confidence is below the threshold; `score` `(P,)`, its
-        calibrated probability; `answers` and `scores` `(P, C)`, the most probable ones.
+        Returns:
+            Dict: `answer` `(P,)`, the best one, empty if its confidence is below the threshold; `score` `(P,)`, its
+            calibrated probability; `answers` and `scores` `(P, C)`, the most probable ones.
         """
         import tensorflow as tf
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from vl_keras.tasks.retrieval import RetrievalTask
 
 _TEXTS_AT_ONCE = 128
-# What the image head of a dual encoder is built from, besides its widths.
+# Settings that the image head of a dual encoder is built from, besides its widths.
 _HEAD_SETTINGS = ("hidden_dim", "num_heads", "image_layers", "intermediate_dim", "dropout", "image_dropout")
 
 
 class Embedder:
-    """A dual encoder at work on a source; its graphs are built once.
+    """Embeds images and captions of splits with a dual encoder; its graphs are built once.
 
     Args:
         task: `RetrievalTask`.
@@ -91,7 +91,8 @@ def caption_memory(
     """`CaptionMemory` of the training split's captions.
 
     Args:
-        task, model: the task and its trained model.
+        task: supplies the data and the settings.
+        model: its trained model.
         progress: called with the number of captions that are done.
     """
     source = task.source(task.config.data.train_split)
@@ -116,7 +117,7 @@ def caption_memory(
 
 
 def model_fingerprint(task: RetrievalTask, model: DualEncoder) -> str:
-    """64 hexadecimal digits that change with everything that vectors follow from."""
+    """64 hexadecimal digits that change with anything that the vectors depend on."""
     digest = hashlib.sha256(encoder_fingerprint(model.image_encoder).encode())
     tokens = task.tokenizer.vocab if task.tokenizer.is_learned else task._ids(["a quick brown fox's 12 tails"])
     digest.update(repr((tokens, task.config.data.image_size, task.max_text_length)).encode())

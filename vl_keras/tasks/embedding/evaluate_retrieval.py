@@ -1,6 +1,10 @@
-"""Images and captions of a split found by each other, scored, some searches drawn."""
+"""Evaluates retrieval: scores the search between the images and captions of a split, and draws some searches."""
+
+from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,18 +22,24 @@ from vl_keras.tasks.described import dataset_name, describe_signature
 from vl_keras.tasks.embedding.recall_metrics import PROTOCOL, recall_metrics
 from vl_keras.tasks.embedding.reranker import Reranker
 
+if TYPE_CHECKING:
+    from vl_keras.data.source import Source
+    from vl_keras.models.dual_encoder import DualEncoder
+    from vl_keras.tasks.retrieval import RetrievalTask
+    from vl_keras.tasks.task import Evaluation
+
 _TOP = 6
 _DRAWN_TEXTS, _DRAWN_IMAGES = 8, 12
 _SIDE = 180
 
 
-def evaluate_retrieval(task, model, request):
-    """Has every image of a split search its captions, and every caption its image.
+def evaluate_retrieval(task: RetrievalTask, model: DualEncoder, request: Evaluation) -> dict[str, Any]:
+    """Evaluates the search of captions by images and of images by captions on a split.
 
-    Scores are cosines, or those of a `Querybank` where `retrieval.querybank` is set.
-    Where `retrieval.rerank_with` names a matching run, it orders the first `retrieval.rerank_candidates` of every query
-    anew. Writes `SPLIT_ranks.jsonl`, a line a query: the rank of the right answer and what came first; and `SPLIT.png`:
-    some queries, spread evenly over the split, with what came first, the right answers framed or green.
+    Scores are cosines, or those of a `Querybank` if `retrieval.querybank` is set. If `retrieval.rerank_with` names a
+    matching run, it reranks the first `retrieval.rerank_candidates` results of every query. Writes `SPLIT_ranks.jsonl`,
+    one query per line: the rank of the right result and the first results; and `SPLIT.png`: some queries, spread evenly
+    over the split, with their first results; the right ones are framed or green.
 
     Args:
         task: the task of the run.
@@ -37,8 +47,8 @@ def evaluate_retrieval(task, model, request):
         request: `Evaluation`.
 
     Returns:
-        Dict, its part of what `evaluate` returns. Intervals are over images that ask, with all their captions; what is
-        searched stays. `measures` has after those of the dual encoder, where they were taken, those after reranking.
+        Dict; see `Task.evaluate`. The intervals resample the images that are queries, with all their captions; what is
+        searched stays the same. After the metrics of the dual encoder, `measures` has those after reranking, if any.
     """
     split, folder = request.split, request.folder
     source, data = task.source(split), task.config.data
@@ -53,7 +63,8 @@ def evaluate_retrieval(task, model, request):
     captions = [caption for index in kept for caption in source.captions[index]]
     names = [source.image_ids[index] for index in kept]
     retrieval = task.settings
-    scale, measured_with, bank = task.similarity_scale(model), {}, None
+    scale, bank = task.similarity_scale(model), None
+    measured_with: dict[str, Any] = {}
     if retrieval.querybank:
         bank = _querybank(task, model, scale)
         image, text = bank.of_images(image), bank.of_texts(text)
@@ -64,18 +75,22 @@ def evaluate_retrieval(task, model, request):
     notes = [f"searched: {len(folds[0].images)} images, {len(folds[0].texts)} captions of this split{each}"]
     if bank is not None and bank.images is None:
         missing = f"there is no split `{data.train_split}` here"
-        notes.append(f"{missing}: querybank of the run's captions, for texts that ask")
+        notes.append(
+            f"{missing}: the querybank has only the captions that the run keeps, and corrects only searches by text"
+        )
     if retrieval.rerank_with:
         reranker = Reranker(retrieval.rerank_with, task, split, request.load_run)
 
-        def score(images, texts):
-            """Both models' log-odds, added: on their own the matching model's find less than the dual encoder's."""
+        def score(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+            """The sum of both models' log-odds: alone, the matching model ranks worse than the dual encoder."""
             match = reranker.scores(kept[images], [captions[number] for number in texts])
             return match + scale * np.sum(image[images] * text[texts], axis=1)
 
         for fold in folds:
             fold.rerank(score)
-        notes.append(f"reranked: the first {count} answers, by scaled similarity and, added, {reranker.which}")
+        notes.append(
+            f"reranked: the first {count} results, by the scaled similarity plus the scores of {reranker.which}"
+        )
     queries = [image for fold in folds for image in (*fold.images, *fold.images[fold.owner])]
     metrics = {name: float(value) for name, (value,) in _metrics(folds, np.ones((1, len(queries)))).items()}
     rows = metric_rows(metrics, bootstrap_intervals(queries, lambda weights: _metrics(folds, weights)))
@@ -97,36 +112,51 @@ def evaluate_retrieval(task, model, request):
     }
 
 
-def _querybank(task, model, scale):
-    """The `Querybank` of the training split; of the captions alone that the run keeps, where there is no such split."""
+def _querybank(task: RetrievalTask, model: DualEncoder, scale: float) -> Querybank:
+    """The `Querybank` of the training split; without that split, one of only the captions that the run keeps."""
     split, count = task.config.data.train_split, task.settings.querybank
     try:
         task.source(split)
     except DataError:
-        texts = task.querybank_texts  # raises it again where the run keeps none
+        texts = task.querybank_texts  # raises it again if the run keeps none
         with Progress("querybank", len(texts), "text") as progress:
             return Querybank(None, task.embed_captions(model, texts, progress.to), scale)
     with Progress("querybank", count, "image") as progress:
-        images, texts, _, _ = task.embed_split(model, split, count, progress.to, captions_each=1)
-    return Querybank(images, texts, scale)
+        images, vectors, _, _ = task.embed_split(model, split, count, progress.to, captions_each=1)
+    return Querybank(images, vectors, scale)
 
 
 class _Fold:
-    """Images and texts that search among themselves: places among all, and each query's rank and first answers."""
+    """Images and texts that are searched together, with the rank and the first results of each query.
 
-    def __init__(self, image, text, images, texts, owner, count):
+    Args:
+        image, text: vectors of all images and of all texts of the split.
+        images, texts: places of the fold's images and texts among all.
+        owner: for each text of the fold, the place of its image in the fold.
+        count: first results to keep.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        text: np.ndarray,
+        images: np.ndarray,
+        texts: np.ndarray,
+        owner: np.ndarray,
+        count: int,
+    ) -> None:
         self.images, self.texts, self.owner = images, texts, owner
         self.stages = [retrieval_ranks(image[images], text[texts], owner)]
         self.of_image = top_candidates(image[images], text[texts], count)
         self.of_text = top_candidates(text[texts], image[images], count)
 
     @property
-    def ranks(self):
-        """Ranks of the images' queries and of the texts', after the last stage."""
+    def ranks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ranks of the right results for the images and for the texts, after the last stage."""
         return self.stages[-1]
 
-    def rerank(self, score):
-        """Orders the first answers anew; `score` is a function of the places of images and of texts of P pairs."""
+    def rerank(self, score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+        """Reranks the first results; `score` maps the places of the images and of the texts of P pairs to scores."""
         number = np.arange(len(self.images))
         image_pairs = np.repeat(number, self.of_image.shape[1]), self.of_image.reshape(-1)
         text_pairs = self.of_text.reshape(-1), np.repeat(np.arange(len(self.texts)), self.of_text.shape[1])
@@ -144,8 +174,8 @@ class _Fold:
         self.of_image = np.take_along_axis(self.of_image, np.argsort(-to_text, axis=1, kind="stable"), axis=1)
         self.of_text = np.take_along_axis(self.of_text, np.argsort(-to_image, axis=1, kind="stable"), axis=1)
 
-    def rows(self, names, captions):
-        """A dict for each query."""
+    def rows(self, names: Sequence[str], captions: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yields a row of `SPLIT_ranks.jsonl` for each query."""
         for place, image in enumerate(self.images):
             first = [captions[self.texts[number]] for number in self.of_image[place, :_TOP]]
             yield {"query": "image", "image": names[image], "rank": int(self.ranks[0][place]), "first": first}
@@ -155,9 +185,9 @@ class _Fold:
             yield {**row, "rank": int(self.ranks[1][place]), "first": first}
 
 
-def _metrics(folds, weights):
-    """Measures of every stage under `(n, queries)` weights, means over the folds."""
-    metrics = {}
+def _metrics(folds: Sequence[_Fold], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The metrics of every stage under `(n, queries)` weights, as means over the folds, `(n,)` each."""
+    metrics: dict[str, np.ndarray] = {}
     for stage, prefix in enumerate(("", "reranked ")[: len(folds[0].stages)]):
         parts, start = [], 0
         for fold in folds:
@@ -170,8 +200,8 @@ def _metrics(folds, weights):
     return metrics
 
 
-def _sections(fold, source, kept, captions):
-    def image(place):
+def _sections(fold: _Fold, source: Source, kept: np.ndarray, captions: Sequence[str]) -> list[tuple[str, list[Tile]]]:
+    def image(place: int) -> np.ndarray:
         return source_image(source, kept[fold.images[place]])
 
     sections = []
@@ -191,5 +221,5 @@ def _sections(fold, source, kept, captions):
     return [*sections, ("captions found for images, the best first; green: its own", tiles)]
 
 
-def _spread(count, wanted):
+def _spread(count: int, wanted: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(int))

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-PROTOCOL = 1000  # images of a fold
+PROTOCOL = 1000  # images in a fold of the evaluation
 
 
 def recall_metrics(scores: dict[str, Any]) -> dict[str, Any]:
-    """What `retrieval_scores` returns, as one flat dict, with the mean of the six recalls.
+    """The result of `retrieval_scores` as one flat dict, with the mean of the six recalls.
 
     Returns:
         Dict: `mean_recall`; `image_to_text R@1` and so on, in percent; `image_to_text median_rank`, ….

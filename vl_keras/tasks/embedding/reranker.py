@@ -14,7 +14,8 @@ from vl_keras.progress import Progress
 if TYPE_CHECKING:
     from vl_keras.tasks.retrieval import RetrievalTask
 
-# What makes one run read an image that the other refuses is among them: a pair without a score cannot be ranked.
+# They include the limits by which an image is refused: both runs must read the same images, because a pair without a
+# score cannot be ranked.
 _SAME_DATA = ("dataset", "manifest", "manual_dir", "data_dir", "max_examples", "max_pixels", "max_bad_share")
 
 
@@ -31,7 +32,7 @@ class Reranker:
         which: the run and its weights, in words.
 
     Raises:
-        RunError: there is no such run, or its task does not match images with texts, or it sees other images.
+        RunError: there is no such run, its task does not match images with texts, or its data differs.
     """
 
     def __init__(self, run_dir: str, task: RetrievalTask, split: str, load_run: Callable[..., tuple]) -> None:
@@ -45,12 +46,12 @@ class Reranker:
                 f"{config.task} run."
             )
         if self._task.source(split).fingerprint != task.source(split).fingerprint:
-            raise RunError(f"The run `{run_dir}` of `retrieval.rerank_with` sees another split `{split}`.")
+            raise RunError(f"The run `{run_dir}` of `retrieval.rerank_with` has different data in split `{split}`.")
         self.which = f"{run_dir}, {which}"
         self._split = split
 
     def scores(self, images: Sequence[int], texts: Sequence[str]) -> np.ndarray:
-        """Logits that pairs match, `(P,)`.
+        """The logits that image-text pairs match, `(P,)`.
 
         Args:
             images: `(P,)` indices in the source.

@@ -1,4 +1,4 @@
-"""What the tasks share that answer questions about images."""
+"""What the tasks that answer questions about images share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vl_keras.tasks.task import Evaluation, TextInput
 
 
 class AnswerMixin:
-    """Reads questions, is scored by their answers. A task that uses it has `score_split`, `signature` and `fitted`."""
+    """Reads questions and scores answers. A task that uses it also has `score_split`, `signature` and `fitted`."""
 
     monitor = "accuracy"
     reads = "questions with answers"
@@ -17,7 +17,7 @@ class AnswerMixin:
     inputs: ClassVar[tuple[TextInput, ...]] = (
         TextInput("question", "question about every image", many=True, required=True),
     )
-    threshold = 0.0  # an answer of less confidence is withheld
+    threshold = 0.0  # an answer with a lower confidence is withheld
 
     # What the task has that uses this class.
     source: Callable[[str], Any]

@@ -1,7 +1,10 @@
-"""Answers to questions about images, however they are found: what is asked, and how well it was answered."""
+"""Questions of a split with their answers, and metrics of predicted answers, however they are found."""
+
+from __future__ import annotations
 
 import collections
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,39 +14,46 @@ from vl_keras.metrics.calibration import abstention_threshold, expected_calibrat
 from vl_keras.metrics.vqa_accuracy import soft_target
 from vl_keras.tasks.described import dataset_name, describe_data
 
+if TYPE_CHECKING:
+    from vl_keras.config import Config, DataConfig
+    from vl_keras.data.source import Source
+
 
 class Answer(NamedTuple):
-    """What was answered to one question.
+    """The predicted answer to one question.
 
     Attributes:
-        index: of the image in the source.
-        image_id: its name.
-        question: as asked.
-        kinds: list of the question's, the broadest first, e.g. yes_no alone.
-        answer: the most probable one.
-        confidence: its probability.
-        truth: list of the annotators' answers.
+        index: place of the image in the source.
+        image_id: name of the image.
+        question: the question.
+        kinds: kinds of the question, the broadest first, e.g. only yes_no.
+        answer: the most probable answer.
+        confidence: the probability of the answer.
+        truth: the annotators' answers.
         accuracy: `vqa_accuracy` of the answer, 0 to 1; with one annotator 1 or 0.
-        answerable: whether some candidate is right, fully or in part; None where there are no candidates.
+        answerable: whether some candidate is right, fully or in part; None if there are no candidates.
     """
 
     index: int
     image_id: str
     question: str
-    kinds: list
+    kinds: list[str]
     answer: str
     confidence: float
-    truth: list
+    truth: list[str]
     accuracy: float
     answerable: bool | None = None
 
 
-def asked_questions(source, limit=0):
-    """List of (image's index, question, the annotators' answers): every question of a `Source` that has an answer.
+def asked_questions(source: Source, limit: int = 0) -> list[tuple[int, dict[str, str], list[str]]]:
+    """Lists the questions of a source that have an answer.
 
     Args:
-        source: a `Source`; a question is a dict as in its `questions`.
-        limit: only those of the first so many images; 0: all.
+        source: of the split.
+        limit: only the questions of the first so many images; 0: all.
+
+    Returns:
+        List of `(index of the image, question, the annotators' answers)`; the question is a dict of `source.questions`.
     """
     return [
         (index, question, annotators(question["answer"]))
@@ -53,16 +63,16 @@ def asked_questions(source, limit=0):
     ]
 
 
-def answer_metrics(answers, target_accuracy=0.0):
-    """Measures of a list of `Answer`.
+def answer_metrics(answers: Sequence[Answer], target_accuracy: float = 0.0) -> dict[str, float]:
+    """The metrics of a list of answers.
 
     Args:
-        answers: list of `Answer`.
-        target_accuracy: above 0: also the lowest confidence from which answers reach it, `threshold`, and the share
-            that does, `coverage`.
+        answers: predicted answers.
+        target_accuracy: above 0: also return `threshold`, the lowest confidence from which on answers reach this
+            accuracy, and `coverage`, the share of answers with at least that confidence.
 
     Returns:
-        Dict: `accuracy`; `accuracy KIND` of each broadest kind of question, where there are several;
+        Dict: `accuracy`; `accuracy KIND` for each broadest kind of question, if there are several;
         `calibration_error` of the confidence (15 bins); `in_candidates`, the share of questions that some candidate
         answers fully or in part.
     """
@@ -81,26 +91,36 @@ def answer_metrics(answers, target_accuracy=0.0):
     return metrics
 
 
-def answers_of_kinds(answers, levels=None):
-    """Dict from each kind of question to its rows in a list of `Answer`, `(n,)`; without a kind that all have.
+def answers_of_kinds(answers: Sequence[Answer], levels: int | None = None) -> dict[str, np.ndarray]:
+    """Dict of each kind of question -> its rows in a list of answers, `(n,)`; without a kind that all questions have.
 
     Args:
-        answers: list of `Answer`.
+        answers: predicted answers.
         levels: how many of a question's kinds count, from the broadest on; None: all.
     """
-    rows = collections.defaultdict(list)
+    rows: dict[tuple[int, str], list[int]] = collections.defaultdict(list)
     for row, answer in enumerate(answers):
         for level, kind in enumerate(answer.kinds[:levels]):
             rows[level, kind].append(row)
-    kinds = {}
+    kinds: dict[str, np.ndarray] = {}
     for (_, kind), of in sorted(rows.items()):
         if kind and len(of) < len(answers):
-            kinds.setdefault(kind, np.array(of))  # a name that is both broad and narrow is the broad one
+            kinds.setdefault(kind, np.array(of))  # if a broad and a narrow kind share a name, the broad one counts
     return kinds
 
 
-def answers_signature(config, answers, split, weights, candidates):
-    """Dict that says what measures of a list of `Answer` were taken with; `candidates`: what was chosen among."""
+def answers_signature(
+    config: Config, answers: Sequence[Answer], split: str, weights: str, candidates: int | str
+) -> dict[str, Any]:
+    """The signature of metrics of answers.
+
+    Args:
+        config: of the run.
+        answers: predicted answers.
+        split: name.
+        weights: which weights predicted them, in a word.
+        candidates: how many answers the model chooses from, or a word.
+    """
     counts = {len(answer.truth) for answer in answers} or {0}
     return {
         **describe_data(config.data, split),
@@ -112,17 +132,17 @@ def answers_signature(config, answers, split, weights, candidates):
     }
 
 
-def training_answers(source):
-    """For each question of a `Source`, its most agreed answer; an empty string where no answer counts."""
+def training_answers(source: Source) -> list[str]:
+    """For each question of a source, the answer that most annotators agree on; empty if no answer counts."""
     answers = []
     for questions in source.questions:
         for question in questions:
             target = soft_target(annotators(question["answer"]))
-            answers.append(max(target, key=target.get) if target else "")
+            answers.append(max(target, key=lambda answer: target[answer]) if target else "")
     return answers
 
 
-def check_training_answers(answers, data):
-    """Raises `DataError` where a training split has nothing to learn answers from."""
+def check_training_answers(answers: Sequence[str], data: DataConfig) -> None:
+    """Raises `DataError` if a training split has no answers to learn from."""
     if not any(answers):
         raise DataError(f"Split `{data.train_split}` of {dataset_name(data)} has no questions with answers.")

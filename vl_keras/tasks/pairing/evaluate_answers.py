@@ -1,7 +1,12 @@
-"""Answers to the questions of a split, scored, the wrong ones listed and drawn."""
+"""Evaluates question answering: scores the answers to a split, and lists and draws the wrong ones."""
+
+from __future__ import annotations
 
 import collections
 import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,29 +20,36 @@ from vl_keras.metrics.bootstrap import bootstrap_intervals
 from vl_keras.metrics.weighted_scores import weighted_calibration_error, weighted_mean
 from vl_keras.progress import Progress
 from vl_keras.tasks.described import dataset_name, describe_signature
-from vl_keras.tasks.pairing.answers import answers_of_kinds
+from vl_keras.tasks.pairing.answers import Answer, answers_of_kinds
+
+if TYPE_CHECKING:
+    from vl_keras.data.source import Source
+    from vl_keras.tasks.task import Evaluation
 
 _LISTED = 20
 _DRAWN_WRONG, _DRAWN_DOUBTFUL = 24, 12
 
 
-def evaluate_answers(task, model, request):
-    """Asks every question of a split and scores the answers.
+def evaluate_answers(task: Any, model: Any, request: Evaluation) -> dict[str, Any]:
+    """Answers every question of a split and scores the answers.
 
-    Writes `SPLIT_answers.jsonl`, a line a question, the worst answers first, of equally bad ones the most confident
-    first; and `SPLIT.png`: the wrong answers, then right ones of little confidence, and how far confidence can be
-    trusted.
+    Writes `SPLIT_answers.jsonl`, one question per line, from the worst answer to the best and, if equal, from the most
+    confident to the least; and `SPLIT.png`: the wrong answers, the right ones with the lowest confidence, and a
+    reliability diagram of the confidence.
 
     Args:
-        task: the task of the run.
+        task: a task with `AnswerMixin`.
         model: its trained model.
         request: `Evaluation`.
 
     Returns:
-        Dict, its part of what `evaluate` returns, with `wrong`, the number of answers that no annotator gave, and what
-        the run fitted to its development split, e.g. `threshold`. `measures` has besides those of the task's `measure`
-        the accuracy of every kind of question, narrow ones too, and where the run withholds answers under a threshold,
-        `coverage`, the share that is given, and `accuracy answered`, of these.
+        Dict; see `Task.evaluate`. It has also `wrong`, the number of answers that no annotator gave, and the values
+        that the run fitted to its development split, e.g. `threshold`. Besides the metrics of `score_split`, `measures`
+        has the accuracy of every kind of question, narrow ones too. If the run withholds answers below a threshold, it
+        has `coverage`, the share of answers that are not withheld, and `accuracy answered`, the accuracy of these.
+
+    Raises:
+        RunError: the split has no questions with answers, or none of its images can be read.
     """
     split, folder = request.split, request.folder
     source, data = task.source(split), task.config.data
@@ -65,7 +77,9 @@ def evaluate_answers(task, model, request):
     reached = whole.get("accuracy answered" if task.threshold else "accuracy", 1.0)
     if reached < target:
         notes.append(f"`vqa.target_accuracy` {target:g} is not reached: {reached:.4f} of the answers given are right")
-    narrow = answers_of_kinds(answers).keys() - answers_of_kinds(answers, 1).keys()  # VQA v2 has 65: too many to draw
+    narrow = (
+        answers_of_kinds(answers).keys() - answers_of_kinds(answers, 1).keys()
+    )  # VQA v2 has 65 kinds: too many to draw
     shown = [name for name in rows if name.removeprefix("accuracy ") not in narrow]
     _draw(source, answers, wrong, describe_signature(signature), [*describe_metrics(rows, shown), *notes], files)
     return {
@@ -80,14 +94,14 @@ def evaluate_answers(task, model, request):
     }
 
 
-def _scores(answers, threshold):
-    """Function of `(n, answers)` weights to the measures, `(n,)` each."""
+def _scores(answers: Sequence[Answer], threshold: float) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """The function that maps `(n, answers)` weights to the metrics, `(n,)` each."""
     accuracy = np.array([answer.accuracy for answer in answers])
     confidence = np.array([answer.confidence for answer in answers])
     kinds = answers_of_kinds(answers)
     given = confidence >= threshold
 
-    def score(weights):
+    def score(weights: np.ndarray) -> dict[str, np.ndarray]:
         scores = {"accuracy": weighted_mean(accuracy, weights)}
         for kind, of_kind in kinds.items():
             scores[f"accuracy {kind}"] = weighted_mean(accuracy[of_kind], weights[:, of_kind])
@@ -103,7 +117,7 @@ def _scores(answers, threshold):
     return score
 
 
-def _row(answer):
+def _row(answer: Answer) -> dict[str, Any]:
     return {
         "image": answer.image_id,
         "question": answer.question,
@@ -115,7 +129,7 @@ def _row(answer):
     }
 
 
-def _wrong_lines(wrong, count):
+def _wrong_lines(wrong: Sequence[Answer], count: int) -> list[str]:
     if not wrong:
         return [f"none of {count} answers is wrong"]
     shown = ", the most confident first" if len(wrong) <= _LISTED else f"; the {_LISTED} most confident ones"
@@ -126,24 +140,31 @@ def _wrong_lines(wrong, count):
     ]
 
 
-def _truth(answer):
+def _truth(answer: Answer) -> str:
     counts = collections.Counter(answer.truth).most_common()
     return ", ".join(text if len(answer.truth) == 1 else f"{text} ({count})" for text, count in counts)
 
 
-def _draw(source, answers, wrong, title, notes, files):
+def _draw(
+    source: Source,
+    answers: Sequence[Answer],
+    wrong: Sequence[Answer],
+    title: str,
+    notes: Sequence[str],
+    files: Mapping[str, Path],
+) -> None:
     doubtful = sorted((answer for answer in answers if answer.accuracy > 0), key=lambda answer: answer.confidence)
     shown = "" if len(wrong) <= _DRAWN_WRONG else f", here {_DRAWN_WRONG}"
     sections = [
         (f"{len(wrong)} wrong answers{shown}, the most confident first", wrong[:_DRAWN_WRONG]),
         ("the least confident of the others", doubtful[:_DRAWN_DOUBTFUL]),
     ]
-    sections = [(heading, [_tile(source, answer) for answer in chosen]) for heading, chosen in sections if chosen]
+    tiles = [(heading, [_tile(source, answer) for answer in chosen]) for heading, chosen in sections if chosen]
     figure = reliability_figure([a.confidence for a in answers], [a.accuracy for a in answers])
-    draw_contact_sheet(files["contact_sheet"], title, sections, notes, figure)
+    draw_contact_sheet(files["contact_sheet"], title, tiles, notes, figure)
 
 
-def _tile(source, answer):
+def _tile(source: Source, answer: Answer) -> Tile:
     color = RIGHT if answer.accuracy > 0 else WRONG
     lines = [(answer.question, "black"), (f"{answer.answer}  {answer.confidence:.3f}", color)]
     if answer.accuracy < 1:

@@ -1,6 +1,11 @@
-"""Pairs of a split told apart, scored, the worst ones listed and drawn."""
+"""Evaluates matching: scores the pairs of a split, and lists and draws the worst predictions."""
+
+from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,14 +19,21 @@ from vl_keras.metrics.weighted_scores import weighted_match_scores
 from vl_keras.progress import Progress
 from vl_keras.tasks.described import dataset_name, describe_signature
 
+if TYPE_CHECKING:
+    from vl_keras.data.source import Source
+    from vl_keras.models.pair_classifier import PairClassifier
+    from vl_keras.tasks.matching import MatchingTask
+    from vl_keras.tasks.pairing.match_pairs import Match
+    from vl_keras.tasks.task import Evaluation
+
 _DRAWN = 12
 
 
-def evaluate_matches(task, model, request):
-    """Asks of every pair of a split whether it matches.
+def evaluate_matches(task: MatchingTask, model: PairClassifier, request: Evaluation) -> dict[str, Any]:
+    """Predicts for every pair of a split whether it matches, and scores the predictions.
 
-    Writes `SPLIT_pairs.jsonl`, a line a pair, the most wrong ones first; and `SPLIT.png`: the pairs that match least
-    by the data and most by the model, and the other way round.
+    Writes `SPLIT_pairs.jsonl`, one pair per line, the worst predictions first; and `SPLIT.png`: the pairs that do not
+    match with the highest probabilities, and the pairs that match with the lowest ones.
 
     Args:
         task: the task of the run.
@@ -29,8 +41,11 @@ def evaluate_matches(task, model, request):
         request: `Evaluation`.
 
     Returns:
-        Dict, its part of what `evaluate` returns, with `best_threshold`, where the balanced accuracy on this split
-        would be best; the measures are taken at 0.5.
+        Dict; see `Task.evaluate`. It has also `best_threshold`, the threshold with the best balanced accuracy on this
+        split; the metrics are computed at 0.5.
+
+    Raises:
+        RunError: the split has no texts.
     """
     split, folder = request.split, request.folder
     source, data = task.source(split), task.config.data
@@ -64,7 +79,7 @@ def evaluate_matches(task, model, request):
     }
 
 
-def _row(match):
+def _row(match: Match) -> dict[str, Any]:
     return {
         "image": match.image_id,
         "text": match.text,
@@ -73,19 +88,21 @@ def _row(match):
     }
 
 
-def _draw(source, matches, title, notes, files):
+def _draw(
+    source: Source, matches: Sequence[Match], title: str, notes: Sequence[str], files: Mapping[str, Path]
+) -> None:
     others, own = ([match for match in matches if match.match == truth] for truth in (False, True))
     false_matches = sum(match.probability >= 0.5 for match in others)
     misses = sum(match.probability < 0.5 for match in own)
     sections = [
-        (f"{false_matches} of {len(others)} pairs that do not match are taken for matches; the worst", others),
-        (f"{misses} of {len(own)} pairs that match are missed; the worst", own),
+        (f"{false_matches} of {len(others)} pairs that do not match are predicted to match; the worst", others),
+        (f"{misses} of {len(own)} pairs that match are predicted not to; the worst", own),
     ]
-    sections = [(heading, [_tile(source, match) for match in chosen[:_DRAWN]]) for heading, chosen in sections]
-    draw_contact_sheet(files["contact_sheet"], title, sections, notes)
+    tiles = [(heading, [_tile(source, match) for match in chosen[:_DRAWN]]) for heading, chosen in sections]
+    draw_contact_sheet(files["contact_sheet"], title, tiles, notes)
 
 
-def _tile(source, match):
+def _tile(source: Source, match: Match) -> Tile:
     color = RIGHT if (match.probability >= 0.5) == match.match else WRONG
     lines = [(match.text, "black"), (f"probability {match.probability:.3f}", color), (match.image_id, "gray")]
     return Tile(source_image(source, match.index), lines)

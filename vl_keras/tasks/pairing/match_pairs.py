@@ -1,4 +1,4 @@
-"""The pairs of image-text matching: which ones are trained on, which ones a split is scored with."""
+"""The pairs of image-text matching: for training, and for the evaluation of a split."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from vl_keras.models.pair_classifier import PairClassifier
     from vl_keras.tasks.matching import MatchingTask
 
-_PAIR_SEED = 20201  # of the negatives that a split is measured with; fixed, so that runs are compared on the same pairs
+_PAIR_SEED = 20201  # of the negatives that splits are evaluated with; fixed, so that all runs are scored on equal pairs
 
 
 class Match(NamedTuple):
-    """What was predicted for one pair.
+    """The prediction for one pair.
 
     Attributes:
-        index: of the image in the source.
-        image_id: its name.
-        text: that it was paired with.
-        probability: that they match, as predicted.
-        match: whether they do.
+        index: place of the image in the source.
+        image_id: name of the image.
+        text: the text.
+        probability: predicted probability that they match.
+        match: whether they match.
     """
 
     index: int
@@ -66,7 +66,7 @@ def score_pairs(
 
 
 def pairs_of_split(task: MatchingTask, split: str, limit: int = 0) -> tuple[list[int], list[str], list[bool]]:
-    """Images, texts and labels of the pairs that a split is measured with."""
+    """Images, texts and labels of the pairs that a split is evaluated with."""
     if task.negatives == "given":
         rows = [(i, pair) for i, pairs in enumerate(given_pairs(task, split)[: limit or None]) for pair in pairs]
         images, pairs = [i for i, _ in rows], [pair for _, pair in rows]
@@ -86,11 +86,11 @@ def pairs_of_split(task: MatchingTask, split: str, limit: int = 0) -> tuple[list
 
 
 def match_labels(task: MatchingTask, rows: BatchRows) -> Callable:
-    """Function of text numbers to labels, and to whether there is a text."""
+    """The function that maps text numbers to labels, and to whether there is a text."""
     own = task.config.data.captions_per_image
     if task.negatives != "given":
 
-        def by_place(number):
+        def by_place(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             label = tf.cast(tf.range(tf.shape(number)[1]) < own, tf.float32)
             return tf.broadcast_to(label[None, :, None], (*number.shape, 1)), number >= 0
 
@@ -98,18 +98,18 @@ def match_labels(task: MatchingTask, rows: BatchRows) -> Callable:
     labels = [pair["answer"] == "match" for pairs in given_pairs(task, task.config.data.train_split) for pair in pairs]
     labels = tf.constant(labels * (len(rows.texts) // max(len(labels), 1)), tf.float32)
 
-    def by_number(number):
+    def by_number(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.gather(labels, tf.maximum(number, 0))[..., None], number >= 0
 
     return by_number
 
 
 def nearest_images(task: MatchingTask, model: PairClassifier) -> np.ndarray:
-    """`(images, n)`: the training images whose mean image token is most alike, by cosine, the nearest first."""
+    """The n most similar training images of each, by the cosine of mean image tokens, nearest first: `(images, n)`."""
     split = task.config.data.train_split
 
     @tf.function
-    def pooled(inputs):
+    def pooled(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         image = image_tokens(model.image_encoder, inputs)
         return masked_mean(tf.cast(image.tokens, tf.float32), image.mask)
 
@@ -125,7 +125,7 @@ def nearest_images(task: MatchingTask, model: PairClassifier) -> np.ndarray:
 
 
 def given_pairs(task: MatchingTask, split: str) -> list[list[dict[str, str]]]:
-    """For each image of a split, its labelled texts."""
+    """The labelled texts of each image of a split."""
     pairs = [[q for q in questions if q["kind"] == "pair"] for questions in task.source(split).questions]
     if not any(pairs):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Logits of pairs of a split's images with texts, each image and each text encoded once."""
+"""Logits of image-text pairs of a split; each image and each text is encoded once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAIRS_AT_ONCE = 256
 
 
 class PairLogits:
-    """A pair classifier at work on the images of a source; its graphs are built once.
+    """Computes the logits of pairs of a split; its graphs are built once.
 
     Args:
         task: a `PairTask`.
@@ -29,11 +29,11 @@ class PairLogits:
         self.model = model
         self._task = task
 
-        def from_tokens(regions, rows, tokens, mask):
+        def from_tokens(regions: MaskedTokens, rows: tf.Tensor, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
             inputs = pair_inputs(regions.rows(rows), MaskedTokens(tokens, mask))
             return model.pair_reader(inputs, training=False)["logits"]
 
-        def from_ids(regions, rows, ids):
+        def from_ids(regions: MaskedTokens, rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
             return model.answer(regions.rows(rows), ids)["logits"]
 
         self._read_images, self._from_tokens, self._from_ids = (
@@ -52,9 +52,9 @@ class PairLogits:
 
         Args:
             split: name.
-            owners: `(P,)` ints, each pair's image.
+            owners: `(P,)` ints, the index of each pair's image in the source.
             texts: P strings.
-            progress: called with the number of images read, of those that occur.
+            progress: called with the number of images that were read.
 
         Returns:
             `(P, A)` float32; NaN if the image cannot be read.
@@ -72,7 +72,7 @@ class PairLogits:
         for inputs, indices in task._image_batches(self.model, split):
             pairs = order[np.searchsorted(ranked, indices[0]) : np.searchsorted(ranked, indices[-1], side="right")]
             regions = self._read_images(inputs) if len(pairs) else None
-            # Pairs of like length together, so that little is padded.
+            # Texts of similar length together, so that little is padded.
             pairs = pairs[np.argsort(lengths[numbers[pairs]], kind="stable")]
             for start in range(0, len(pairs), _PAIRS_AT_ONCE):
                 chosen = pairs[start : start + _PAIRS_AT_ONCE]
@@ -90,12 +90,12 @@ class PairLogits:
         return logits
 
     def _text_reader(self, texts: list[str]) -> tuple[Callable, Callable, np.ndarray]:
-        """What reads texts by number, the function of `(regions, rows, *texts)` to logits, and the texts' lengths."""
+        """A function that reads texts by number, one of `(regions, rows, *texts)` to logits, and the texts' lengths."""
         task = self._task
         if task.config.text_encoder.cache_features:
             features = task.text_features(self.model, texts)
 
-            def read_tokens(numbers):
+            def read_tokens(numbers: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
                 tokens, mask = features.read(numbers)
                 return tf.constant(tokens), tf.constant(mask)
 
@@ -103,7 +103,7 @@ class PairLogits:
         ids = task._ids(texts)
         lengths = np.array([len(text) for text in ids], np.int64)
 
-        def read_ids(numbers):
+        def read_ids(numbers: np.ndarray) -> tuple[tf.Tensor]:
             padded = np.zeros((len(numbers), max(int(lengths[numbers].max()), 1)), np.int32)
             for row, number in enumerate(numbers):
                 padded[row, : lengths[number]] = ids[number]

@@ -1,4 +1,4 @@
-"""What the tasks share that a classifier of image-text pairs does."""
+"""The base class of tasks that classify image-text pairs."""
 
 from __future__ import annotations
 

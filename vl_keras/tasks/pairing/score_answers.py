@@ -1,4 +1,4 @@
-"""The candidates of question answering as classification: what is learned of them, and how they score."""
+"""Question answering as classification: training targets, and the scoring of a split."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from vl_keras.data.batch_rows import BatchRows
     from vl_keras.tasks.vqa import VqaTask
 
-_MOST_ANNOTATED = 10  # different answers of one question that training knows
+_MOST_ANNOTATED = 10  # most different answers of one question that training uses
 
 
 def answer_labels(task: VqaTask, rows: BatchRows) -> Callable:
-    """Function of question numbers to soft targets `(…, A)`, and to whether they have one, in graph."""
+    """The function that maps question numbers to soft targets `(…, A)`, and to whether they have one, in graph."""
     known = {answer: number for number, answer in enumerate(task.answers)}
     questions = [question for row in task.source(task.config.data.train_split).questions for question in row]
     places = np.zeros((len(rows.texts), _MOST_ANNOTATED), np.int32)
@@ -36,11 +36,11 @@ def answer_labels(task: VqaTask, rows: BatchRows) -> Callable:
         for place, (candidate, score) in enumerate(candidates):
             places[number, place], scores[number, place] = candidate, score / total
 
-    def look_up(number):
+    def look_up(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         there = number >= 0
         return places[number], np.where(there[..., None], scores[number], 0).astype(np.float32)
 
-    def label(number):
+    def label(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         candidate, score = tf.numpy_function(look_up, [number], [tf.int32, tf.float32])
         candidate.set_shape((*number.shape, _MOST_ANNOTATED))
         score.set_shape((*number.shape, _MOST_ANNOTATED))
@@ -64,7 +64,7 @@ def score_answers(
     owners = [index for index, _, _ in rows]
     logits = task.pair_logits(model, split, owners, [question["question"] for _, question, _ in rows], progress)
     readable = ~np.isnan(logits[:, 0])
-    if not readable.all():  # no copy without need: the logits of VQA v2's development split take gigabytes
+    if not readable.all():  # copied only if needed: the logits of VQA v2's development split take gigabytes
         rows, logits = [row for row, good in zip(rows, readable, strict=True) if good], logits[readable]
     known = {answer: number for number, answer in enumerate(task.answers)}
     targets = [soft_target(truth) for _, _, truth in rows]
@@ -92,6 +92,6 @@ def score_answers(
     return metrics, answers
 
 
-def _softmax(logits):
+def _softmax(logits: np.ndarray) -> np.ndarray:
     weights = np.exp(logits - logits.max())
     return weights / weights.sum()

@@ -1,4 +1,4 @@
-"""What the tasks share that predict something for an image with a text: an answer, a match."""
+"""The base class of tasks that predict something for an image with a text: an answer, a match."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 class TextPairTask(TextTask):
-    """A task whose prediction is of an image with a text; see `TextTask`.
+    """A task that predicts something for an image with a text; see `TextTask`.
 
-    A subclass also has `outputs` and `describe`, the text it reads in `inputs`, and `signature_name`. Its model has
-    `read_images` and `image_encoder`.
+    A subclass also implements `outputs` and `describe`, and sets `signature_name` and, in `inputs`, the text it reads.
+    Its model has `read_images` and `image_encoder`.
     """
 
-    signature_name: ClassVar[str] = ""  # of the default serving signature
+    signature_name: ClassVar[str] = ""  # name of the default serving signature
 
     def outputs(self, model: Any, regions: tf.Tensor, text_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """The outputs of the serving signature for regions `(P, R, D)` and texts `(P, T)`, in graph."""
         raise self._lacks("outputs")
 
     def describe(self, output: Mapping[str, Any]) -> str:
-        """One row of `outputs` in words, for a terminal and for titles."""
+        """A prediction, one row of `outputs`, in words, for a terminal and for titles."""
         raise self._lacks("describe")
 
     @property
     def text_input(self) -> TextInput:
-        """The text that is read beside an image."""
+        """The text that the task reads beside an image."""
         return self.inputs[0]
 
     def predictor(self, model: Any, texts: Sequence[str], explains: bool) -> Callable[[tf.Tensor], list]:
@@ -42,7 +42,7 @@ class TextPairTask(TextTask):
         return PairPredictor(self, model, texts, explains)
 
     def explainer(self, model: Any) -> Any:
-        """What says where each word of a text looked in an image; see `PairExplainer`."""
+        """Explains predictions by the attention weights of each word; see `PairExplainer`."""
         from vl_keras.tasks.pairing.explain_pairs import PairExplainer
 
         return PairExplainer(self, model)

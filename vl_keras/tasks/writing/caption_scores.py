@@ -1,4 +1,4 @@
-"""Captions of a split, written and scored."""
+"""Writes the captions of a split and scores them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 class Caption(NamedTuple):
-    """What was written for one image.
+    """The prediction for one image.
 
     Attributes:
-        image_id: of the source.
-        caption: the best one.
-        score: its length-normalised log-probability, with `generation.memory` its weighted consensus added.
-        captions: all `generation.num_captions`, best first.
-        references: people's captions that it is scored against.
-        context: what the model was shown beside the image.
-        index: place in the source.
+        image_id: name of the image.
+        caption: the best caption.
+        score: its length-normalised log-probability; with `generation.memory` plus its weighted consensus.
+        captions: all `generation.num_captions` captions, best first.
+        references: human captions that it is scored against.
+        context: text that the model read beside the image.
+        index: place of the image in the source.
     """
 
     image_id: str
     caption: str
     score: float
-    captions: list
-    references: list
+    captions: list[str]
+    references: list[str]
     context: str
     index: int
 
@@ -102,8 +102,8 @@ def captions_signature(
     """`ScoreSignature` of what `score_split` returned.
 
     Args:
-        task, captions, scores, split: as there.
-        weights: which they were, in a word.
+        task, captions, scores, split: arguments and results of `score_split`.
+        weights: which weights wrote the captions, in a word.
     """
     data, generation = task.config.data, task.config.generation
     context = "" if data.context == "none" else data.context.replace("_", " ")

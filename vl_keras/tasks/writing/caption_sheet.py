@@ -51,7 +51,7 @@ def draw_run_sheet(
 def _explanations(
     task: CaptioningTask, explainer: Explainer, captions: Sequence[Caption], split: str
 ) -> list[Explanation]:
-    """Writes each caption again, with attention."""
+    """Writes each caption again, with attention weights."""
     wanted = {caption.index for caption in captions}
     rows: dict[int, dict[str, tf.Tensor]] = {}
     for inputs, indices in task.evaluation_data(explainer.captioner, split, explainer.batch_size):
@@ -73,7 +73,8 @@ def _band(image: np.ndarray, caption: Caption, explanation: Explanation) -> Band
     if caption.context:
         lines.append((f"context: {caption.context}", "steelblue", 13))
     tile = fit(image, _TILE)
-    attention: Any = explanation.attention if explanation.attention is not None else []  # of tokens without places
+    # Tokens that have no place in the image have no maps.
+    attention: Any = explanation.attention if explanation.attention is not None else []
     strip = [
         (word, overlay(tile, weights, mark=False))
         for word, weights in zip(explanation.words, attention, strict=len(attention) > 0)

@@ -1,6 +1,10 @@
-"""Captions of a split, scored."""
+"""Evaluates captioning: writes the captions of a split, scores them, and draws some."""
+
+from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,13 +17,18 @@ from vl_keras.tasks.writing.caption_sheet import draw_run_sheet
 from vl_keras.tasks.writing.explain_captions import Explainer
 from vl_keras.tasks.writing.pointing import play_pointing_game
 
+if TYPE_CHECKING:
+    from vl_keras.models.captioner import Captioner
+    from vl_keras.tasks.captioning import CaptioningTask
+    from vl_keras.tasks.task import Evaluation
+
 _SHEET_IMAGES = 12
 _POINTING_IMAGES = 200
 _EXPLAINED_AT_ONCE = 16
 
 
-def evaluate_captions(task, captioner, request):
-    """Captions every image of a split and scores the captions.
+def evaluate_captions(task: CaptioningTask, captioner: Captioner, request: Evaluation) -> dict[str, Any]:
+    """Writes a caption for every image of a split and scores the captions.
 
     Writes `SPLIT_captions.json` (a COCO result file) and `SPLIT.png` (a contact sheet of some images).
 
@@ -29,7 +38,10 @@ def evaluate_captions(task, captioner, request):
         request: `Evaluation`; `with_java` adds METEOR and SPICE.
 
     Returns:
-        Dict, its part of what `evaluate` returns, with `pointing_game` where the data has objects with boxes.
+        Dict; see `Task.evaluate`. It has also `pointing_game`, if the data has objects with boxes.
+
+    Raises:
+        RunError: the split has no captions.
     """
     split, folder = request.split, request.folder
     source, data = task.source(split), task.config.data
@@ -58,7 +70,7 @@ def evaluate_captions(task, captioner, request):
     }
 
 
-def _notes(game):
+def _notes(game: Mapping[str, Any]) -> list[str]:
     if not game:
         return []
     return [
@@ -67,7 +79,7 @@ def _notes(game):
     ]
 
 
-def _pointing(task, explainer, split):
+def _pointing(task: CaptioningTask, explainer: Explainer, split: str) -> dict[str, Any]:
     source = task.source(split)
     if not any(source.objects) or not explainer.layout.is_grid:
         return {}

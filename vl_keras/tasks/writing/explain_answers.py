@@ -1,4 +1,8 @@
-"""Where a writer of answers looked in the image for each word of its answer."""
+"""Explains written answers by the attention weights of each word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -6,31 +10,35 @@ from vl_keras.encoders.token_layout import token_layout
 from vl_keras.tasks.captioning import writing_settings
 from vl_keras.tasks.writing.explain_captions import Explanation, by_word, words_of_tokens
 
+if TYPE_CHECKING:
+    from vl_keras.models.answer_writer import AnswerWriter
+    from vl_keras.tasks.free_form_vqa import FreeFormVqaTask
+
 
 class AnswerExplainer:
-    """Says where each word of a written answer looked; used as `PairExplainer` is.
+    """Returns the attention weights of each word of a written answer; has the interface of `PairExplainer`.
 
     Args:
         task: a `FreeFormVqaTask`.
         model: its `AnswerWriter`.
     """
 
-    note = "bright: where the answer's word looked\ncross: the peak"
+    note = "bright: high attention of the answer's word\ncross: largest weight"
 
-    def __init__(self, task, model):
+    def __init__(self, task: FreeFormVqaTask, model: AnswerWriter) -> None:
         self._task = task
         self._layout = token_layout(model.image_encoder, task.config.data.image_size)
         settings = {**writing_settings(task.config.generation), "num_captions": 1, "return_attention": True}
 
         @tf.function(reduce_retracing=True)
-        def write(image, ids):
-            written = model.write(model.read_images({"image": image}), ids, **settings)
+        def write(image: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            written: Any = model.write(model.read_images({"image": image}), ids, **settings)
             return written.tokens[0, 0], written.attention[0, 0]
 
         self._write = write
 
-    def __call__(self, image, text, said, caption):
-        """`Explanation` of what is written to a question `text` about an image `(1, height, width, 3)`."""
+    def __call__(self, image: tf.Tensor, text: str, prediction: str, caption: str) -> Explanation:
+        """Explains the answer to a question `text` about an image `(1, height, width, 3)`; see `PairExplainer`."""
         tokenizer = self._task.answer_tokenizer
         tokens, attention = (value.numpy() for value in self._write(image, self._task.encode_texts([text])))
         tokens = tokens[tokens > tokenizer.END]

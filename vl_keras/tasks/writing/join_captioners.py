@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def join_captioners(task: CaptioningTask, captioner: Captioner, members: Sequence[tuple[Task, Captioner]]) -> None:
-    """Fills a captioner of several members, whose encoders are the first member's.
+    """Fills a captioner of several members with their weights; the encoders' weights are those of the first member.
 
     Args:
         task: of the ensemble.
-        captioner: that its `build` made.
+        captioner: what this task built.
         members: the task and the captioner of each member, with equal encoders.
     """
     first_task, first = members[0]

@@ -1,12 +1,26 @@
-"""The pointing game on a trained captioner: for the words that name objects, did it look at them?"""
+"""The pointing game on a trained captioner: is the attention of a word for an object highest inside the object?"""
+
+from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from vl_keras.metrics.pointing_game import boxes_of_word, pointing_game
 
+if TYPE_CHECKING:
+    from vl_keras.tasks.captioning import CaptioningTask
+    from vl_keras.tasks.writing.explain_captions import Explainer
 
-def play_pointing_game(task, explainer, split, limit=0, progress=None):
-    """Writes captions and compares where the model looked with the boxes of the objects that it named.
+
+def play_pointing_game(
+    task: CaptioningTask,
+    explainer: Explainer,
+    split: str,
+    limit: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Writes captions, and compares the attention of the words for objects with the boxes of these objects.
 
     Args:
         task: a `CaptioningTask` whose data has objects with boxes.
@@ -16,7 +30,7 @@ def play_pointing_game(task, explainer, split, limit=0, progress=None):
         progress: called with the number of images that are done.
 
     Returns:
-        What `pointing_game` returns. A word that names nothing in the image (the caption is wrong) is no trial.
+        The result of `pointing_game`. A word that names nothing in the image (the caption is wrong) does not count.
     """
     source = task.source(split)
     count = min(limit, len(source)) if limit else len(source)
@@ -28,7 +42,7 @@ def play_pointing_game(task, explainer, split, limit=0, progress=None):
         for index, explanation in zip(indices.numpy()[: count - done], explanations, strict=False):
             for place in range(len(explanation.words)):
                 boxes = boxes_of_word(explanation.words, place, source.objects[index])
-                if boxes:
+                if boxes and explanation.attention is not None:
                     trials.append((explanation.attention[place], boxes))
         done = min(done + len(explanations), count)
         if progress is not None:

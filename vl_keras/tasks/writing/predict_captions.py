@@ -1,12 +1,19 @@
-"""Captions for batches of anybody's images."""
+"""Captions for batches of images."""
+
+from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from vl_keras.drawing.attention_drawing import NOTE, explanation_sheet
 from vl_keras.tasks.writing.caption_writer import CaptionWriter
 from vl_keras.tasks.writing.explain_captions import Explainer
+
+if TYPE_CHECKING:
+    from vl_keras.models.captioner import Captioner
+    from vl_keras.tasks.captioning import CaptioningTask
 
 
 class CaptionPredictor:
@@ -15,18 +22,18 @@ class CaptionPredictor:
     Args:
         task: a `CaptioningTask`.
         model: its trained `Captioner`.
-        context: text shown to the model beside every image; only for models with a text encoder.
-        explains: also draws where the model looked.
+        context: text that the model reads beside every image; only for models with a text encoder.
+        explains: also draw attention weights.
     """
 
-    count = 1  # predictions an image
+    count = 1  # predictions for each image
 
-    def __init__(self, task, model, context, explains):
+    def __init__(self, task: CaptioningTask, model: Captioner, context: str, explains: bool) -> None:
         self._task, self._model, self._context, self._explains = task, model, context, explains
-        self._write = None
+        self._write: Any = None
         self._note = f"{NOTE}\ncontext: {context}" if context else NOTE
 
-    def __call__(self, image):
+    def __call__(self, image: tf.Tensor) -> list[list[tuple]]:
         """Predicts for `(n, height, width, 3)` uint8 images; no batch is larger than the first.
 
         Returns:
@@ -53,7 +60,7 @@ class CaptionPredictor:
             rows.append([(texts[0], output, draw)])
         return rows
 
-    def _writer(self, batch_size):
+    def _writer(self, batch_size: int) -> Explainer | CaptionWriter:
         task, model = self._task, self._model
         if self._explains:
             return Explainer(task, model, batch_size)

@@ -1,4 +1,4 @@
-"""Captioners that rank what they write by a memory of captions."""
+"""Ranks the captions that a captioner writes by a memory of captions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def consensus_of(task: CaptioningTask, captioner: Captioner, path: str) -> Conse
     """The `Consensus` with the memory in the folder `path`.
 
     Raises:
-        RetrievalError: there is no such memory, or it does not go with the captioner.
+        RetrievalError: there is no such memory, or it was made with another image encoder.
     """
     memory = task.memory(path)
     known, own = memory.image_encoder, task.describe_image_encoder(captioner)
@@ -35,7 +35,7 @@ def consensus_of(task: CaptioningTask, captioner: Captioner, path: str) -> Conse
 
 
 def check_not_recalled(task: CaptioningTask, split: str, generation: GenerationConfig) -> None:
-    """Raises `RetrievalError` if the memory holds references of a split, which it would then find."""
+    """Raises `RetrievalError` if the memory holds captions of a split that is to be evaluated."""
     if not generation.memory:
         return
     source, memory = task.source(split), task.memory(generation.memory)

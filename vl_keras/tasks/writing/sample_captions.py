@@ -1,4 +1,8 @@
-"""A few development images with what the model writes about them, and where it looks for each word."""
+"""Draws a few images of a split with their captions and the attention weights of each word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -10,13 +14,17 @@ from vl_keras.drawing.sheet_text import sheet_font
 from vl_keras.encoders.token_layout import token_layout
 from vl_keras.tasks.writing.caption_writer import CaptionWriter
 
+if TYPE_CHECKING:
+    from vl_keras.models.captioner import Captioner
+    from vl_keras.tasks.captioning import CaptioningTask
+
 _IMAGES = 4
 _TILE = 112  # pixels of a word's image
 _TEXT = 18  # pixels of a line of text
 
 
 class SampleCaptions:
-    """Draws the first readable images of a split, with captions and attention, as often as asked.
+    """Draws the first images of a split with captions and attention; can be called again while training goes on.
 
     Args:
         task: a `CaptioningTask`.
@@ -24,7 +32,7 @@ class SampleCaptions:
         split: name.
     """
 
-    def __init__(self, task, captioner, split):
+    def __init__(self, task: CaptioningTask, captioner: Captioner, split: str) -> None:
         source = task.source(split)
         self._tokenizer = task.tokenizer
         self._layout = token_layout(captioner.image_encoder, task.config.data.image_size)
@@ -35,8 +43,8 @@ class SampleCaptions:
         settings = {**task.generation_settings(), "return_attention": True}
         self._write = CaptionWriter(task.prepare(captioner), task.tokenizer, settings, batch_size)
 
-    def __call__(self):
-        """List of uint8 images `(height, width, 3)`, and list of their captions."""
+    def __call__(self) -> tuple[list[np.ndarray], list[str]]:
+        """Returns uint8 images `(height, width, 3)`, and the caption of each."""
         captions, written = self._write(dict(self._inputs))
         texts = [row[0] for row in captions]
         drawn = [
@@ -47,8 +55,8 @@ class SampleCaptions:
         ]
         return drawn, texts
 
-    def _draw(self, image, text, tokens, attention):
-        """One sheet: the image over its caption, then a tile per token with the attention `(L, R)` laid over it."""
+    def _draw(self, image: np.ndarray, text: str, tokens: np.ndarray, attention: np.ndarray) -> np.ndarray:
+        """One sheet: the image above its caption, then a tile per token with its attention over the image, `(L, R)`."""
         # Attention to tokens without a place in the image cannot be drawn.
         count = int(np.sum(tokens > self._tokenizer.END)) if self._layout.is_grid else 0
         tile = Image.fromarray(image).resize((_TILE, _TILE))
@@ -68,8 +76,8 @@ class SampleCaptions:
         return np.asarray(sheet)
 
 
-def _image(content, image_size):
-    """uint8 `(height, width, 3)` of an image's bytes; grey where they cannot be read."""
+def _image(content: bytes, image_size: tuple[int, int]) -> np.ndarray:
+    """The uint8 image `(height, width, 3)` of an image file's bytes; grey if they cannot be read."""
     try:
         return resize_uint8(decode_image(tf.constant(content)), image_size).numpy()
     except tf.errors.OpError:

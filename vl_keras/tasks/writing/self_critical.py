@@ -24,8 +24,8 @@ def self_critical_phase(task: CaptioningTask, captioner: Captioner, log: Callabl
     """The phase that follows cross-entropy, from the best weights so far; see `SelfCriticalModel`.
 
     Args:
-        task: whose settings and training captions are used.
-        captioner: what its `build` made.
+        task: supplies the settings and the training captions.
+        captioner: what the task built.
         log: called with a line when the phase begins.
     """
     training, settings = task.config.training, task.config.training.self_critical
@@ -62,8 +62,7 @@ def self_critical_phase(task: CaptioningTask, captioner: Captioner, log: Callabl
 
 
 def _reference_ids(task: CaptioningTask) -> Iterator[list[np.ndarray]]:
-    """For each training image with captions, these as the batches have them: ids with the end token, cut at the
-    limit."""
+    """Yields the captions of each training image that has any, as in batches: ids with the end token, cut to length."""
     config = task.config
     for captions in filter(None, task.source(config.data.train_split).captions):
         ids = task.tokenizer.encode(tidy_caption(tf.constant(captions)), config.text.max_length).numpy()

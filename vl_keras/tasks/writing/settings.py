@@ -1,11 +1,11 @@
-"""The settings that a decoder is built from, and those that it writes with."""
+"""The settings that a decoder is built from, and those that it generates with."""
 
 import dataclasses
 from typing import Any
 
 from vl_keras.config import GenerationConfig
 
-DECODER_SETTINGS = (  # keys of `model` that the decoder and what stands before it are built from
+DECODER_SETTINGS = (  # keys of `model` that the decoder and the reader before it are built from
     "decoder",
     "hidden_dim",
     "num_heads",

@@ -1,4 +1,4 @@
-"""Word vectors of a caption vocabulary that start from a BERT's reading of each word."""
+"""Initialises the word vectors of a caption vocabulary from a BERT."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vl_keras.models.captioner import Captioner
     from vl_keras.tasks.captioning import CaptioningTask
 
-_WORD_PIECES = 16  # of a word that a BERT reads alone
+_WORD_PIECES = 16  # most word pieces of a word
 
 
 def start_word_vectors(task: CaptioningTask, captioner: Captioner, log: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""Written answers: what is learned of the training answers, and how the answers to a split score."""
+"""Question answering by a decoder: training targets, and the scoring of a split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WRITTEN_AT_ONCE = 64  # answers
 
 
 def answer_ids(task: FreeFormVqaTask, rows: BatchRows) -> Callable:
-    """Function of question numbers to the ids of their answers, and to whether they have one, in graph."""
+    """The function that maps question numbers to the ids of their answers, and to whether they have one, in graph."""
     answers = training_answers(task.source(task.config.data.train_split))
     if len(rows.texts) > len(answers):
         answers += [swap_sides(answer) for answer in answers]
@@ -40,12 +40,12 @@ def answer_ids(task: FreeFormVqaTask, rows: BatchRows) -> Callable:
 
 
 def with_answer_ids(x: dict, y: tf.Tensor, weight: tf.Tensor) -> tuple[dict, tf.Tensor, tf.Tensor]:
-    """Adds what the decoder reads to a batch of `text_dataset`.
+    """Adds the decoder's input to a batch of `text_dataset`.
 
     Returns:
         `(x, y, weight)`: x with "answer_ids" `(B, K, L)` int32, start token and answer; y `(B, K, L)` int32, answer and
-        end token; weight `(B, K, L)` float32, which makes the mean over a batch the mean over its answers of each one's
-        mean over its tokens.
+        end token; weight `(B, K, L)` float32, such that the mean over a batch is the mean over its answers of the mean
+        over each answer's tokens.
     """
     start, end, pad = CaptionTokenizer.START, CaptionTokenizer.END, CaptionTokenizer.PAD
     before = tf.where(y == end, pad, y)[..., :-1]
@@ -92,7 +92,7 @@ def write_answers(
     questions: Sequence[str],
     progress: Callable[[int], None] | None = None,
 ) -> list[tuple[str, float]]:
-    """List of (answer, its probability) for questions about a split's images, their `owners` in rising order."""
+    """List of `(answer, probability)` for questions about images of a split; `owners` must be in rising order."""
     answer = task.writer(model)
     ids = task.encode_texts(tf.constant(questions, tf.string))
     written: list[tuple[str, float]] = []
