@@ -65,7 +65,7 @@ def build_bert(settings: BertSettings) -> keras.Model:
             output_bias=True,
             attention_dropout=settings.dropout,
             name=f"transformer_layer_{index}",
-            dtype=float32["dtype"],
+            dtype="float32",
         )(x, real)
         outputs.append(x)
     pooled = layers.Dense(settings.hidden_dim, activation="tanh", name="pooled_dense", **float32)(x[:, 0, :])
