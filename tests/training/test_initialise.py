@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vl_keras.data.text_ops import CaptionTokenizer
-from vl_keras.encoders.small_cnn import small_cnn
+from vl_keras.encoders.networks.small_cnn import small_cnn
 from vl_keras.errors import RunError
 from vl_keras.runs.load_run import load_run
 from vl_keras.tasks import TASKS
