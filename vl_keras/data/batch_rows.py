@@ -1,13 +1,18 @@
 """What is in each batch, before any image is read: indices, caption ids, contexts, seeds."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from vl_keras.config import Config
 from vl_keras.data.caption_words import content_words, set_aside_caption, swap_sides
 from vl_keras.data.epoch_plan import EpochPlan, PlanRules, caption_lengths, plan_epoch
+from vl_keras.data.feature_cache import FeatureCache
+from vl_keras.data.source import Source
 
 _TOKENIZED_AT_ONCE = 8192
 _TYPES = {
@@ -34,17 +39,29 @@ class BatchRows:
         negatives, neighbours: texts of other images, as in `PlanRules`.
     """
 
-    def __init__(self, config, source, tokenizer, training, features=None, texts=None, negatives=0, neighbours=None):
+    def __init__(
+        self,
+        config: Config,
+        source: Source,
+        tokenizer: Any,
+        training: bool,
+        features: FeatureCache | None = None,
+        texts: Sequence[Sequence[str]] | None = None,
+        negatives: int = 0,
+        neighbours: np.ndarray | None = None,
+    ) -> None:
         data = config.data
         self._config, self._source, self._tokenizer, self._training = config, source, tokenizer, training
         texts = source.captions if texts is None else texts
         self._counts = np.array([len(own) for own in texts], np.int64)
         self._captions = _object_array([text.encode("utf-8") for own in texts for text in own])
         mirrors = features.flipped.any() if features is not None else data.augment.flip
-        texts, self._mirrored = _with_mirrored(self._captions) if training and mirrors else (self._captions, None)
-        self.texts = texts
+        self.texts = self._captions
+        self._mirrored: np.ndarray | None = None
+        if training and mirrors:
+            self.texts, self._mirrored = _with_mirrored(self._captions)
         # Tokenizing is a good part of what a small image's decoding costs, so captions are tokenized once.
-        self._tokens, self._first, self._size = _tokenize(tokenizer, texts)
+        self._tokens, self._first, self._size = _tokenize(tokenizer, self.texts)
         self._rules = PlanRules(
             seed=config.training.seed,
             batch_size=data.batch_size,
@@ -63,7 +80,7 @@ class BatchRows:
         self._epoch = functools.lru_cache(maxsize=2)(lambda epoch: plan_epoch(self._rules, self._counts, sizes, epoch))
         self._in_order = None if training else self._plan_in_order(sizes)
 
-    def at(self, step, mine=slice(None)):
+    def at(self, step: tf.Tensor, mine: slice = slice(None)) -> dict[str, tf.Tensor]:
         """The rows of `step`, in the graph.
 
         Args:
@@ -84,12 +101,14 @@ class BatchRows:
             value.set_shape(shapes.get(name, (size,)))
         return {name: value if name in ("target", "number") else value[mine] for name, value in rows.items()}
 
-    def _rows(self, step):
-        if self._training:
+    def _rows(self, step: int) -> tuple[np.ndarray, ...]:
+        epoch: int = 0
+        part: int | slice
+        if self._in_order is None:
             epoch, part = divmod(int(step), len(self._source) // self._rules.batch_size)
             plan = self._epoch(epoch)
         else:
-            epoch, part = 0, slice(step * self._rules.batch_size, (step + 1) * self._rules.batch_size)
+            part = slice(step * self._rules.batch_size, (step + 1) * self._rules.batch_size)
             plan = self._in_order
         index, flip = plan.images[part], plan.flips[part]
         chosen = plan.captions[part]
@@ -98,7 +117,7 @@ class BatchRows:
             chosen = np.where((chosen >= 0) & flip[:, np.newaxis], self._mirrored[chosen], chosen)
         return index, plan.views[part], flip, plan.seeds[part], self._contexts(plan, part), target, chosen
 
-    def _target(self, chosen, flip, length, epoch, step):
+    def _target(self, chosen: np.ndarray, flip: np.ndarray, length: int, epoch: int, step: Any) -> np.ndarray:
         """`(B, K)` caption numbers -> `(B, K, length)` ids."""
         augment = self._config.data.augment
         chances = {"synonym": augment.synonym, "word_deletion": augment.word_deletion, "word_swap": augment.word_swap}
@@ -120,14 +139,14 @@ class BatchRows:
         target[there] = self._pad(self._tokens, self._first[numbers], self._size[numbers], length)
         return target
 
-    def _pad(self, tokens, first, size, length):
+    def _pad(self, tokens: np.ndarray, first: np.ndarray, size: np.ndarray, length: int) -> np.ndarray:
         """`(n, length)` ids of n captions, each with its end token; one made too long (mirrored, augmented) is cut."""
         size = np.minimum(size, length - 1)[:, np.newaxis]
         place = np.arange(length)
         ids = np.take(tokens, first[:, np.newaxis] + place, mode="clip")
         return np.where(place < size, ids, np.where(place == size, self._tokenizer.END, self._tokenizer.PAD))
 
-    def _contexts(self, plan, part):
+    def _contexts(self, plan: EpochPlan, part: int | slice) -> np.ndarray:
         data, index = self._config.data, plan.images[part]
         if data.context == "none" or not data.show_context:
             return _object_array([b""] * len(index))
@@ -141,7 +160,7 @@ class BatchRows:
         contexts[plan.dropped[part]] = b""
         return contexts
 
-    def _plan_in_order(self, sizes):
+    def _plan_in_order(self, sizes: np.ndarray) -> EpochPlan:
         count, rules = len(self._source), self._rules
         first = np.cumsum(self._counts) - self._counts
         captions = np.full((count, rules.captions_per_image), -1, np.int64)
@@ -167,13 +186,13 @@ class BatchRows:
         )
 
 
-def _with_mirrored(captions):
+def _with_mirrored(captions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Captions followed by the mirrored ones, with their sides swapped, and `(captions,)` numbers of the mirrored."""
     swapped = (_on_text(swap_sides, text) for text in captions)
     return _object_array([*captions, *swapped]), len(captions) + np.arange(len(captions))
 
 
-def _tokenize(tokenizer, captions):
+def _tokenize(tokenizer: Any, captions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ids of all captions in one array, where each begins there, and how many it has."""
     tokens, sizes = [np.zeros(1, np.int32)], []
     starts = range(0, len(captions), _TOKENIZED_AT_ONCE)
@@ -186,11 +205,11 @@ def _tokenize(tokenizer, captions):
     return np.concatenate(tokens), 1 + np.cumsum(size) - size, size
 
 
-def _on_text(function, content):
+def _on_text(function: Callable[[str], str], content: bytes) -> bytes:
     return function(content.decode("utf-8")).encode("utf-8")
 
 
-def _object_array(values):
+def _object_array(values: Sequence[Any]) -> np.ndarray:
     array = np.empty(len(values), object)
     array[:] = values
     return array

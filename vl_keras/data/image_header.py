@@ -6,7 +6,7 @@ _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start 
 _JPEG_BARE_MARKERS = frozenset(range(0xD0, 0xD8)) | {0x01}  # restart markers and TEM carry no length
 
 
-def stored_size(data):
+def stored_size(data: bytes) -> tuple[int, int] | None:
     """`(height, width)` in stored pixels from the header of a JPEG, PNG, GIF, BMP or WebP file.
 
     Args:
@@ -33,7 +33,7 @@ def stored_size(data):
     return abs(height), abs(width)
 
 
-def is_cut_short(data):
+def is_cut_short(data: bytes) -> bool:
     """True for the bytes of a JPEG whose end is missing, which a decoder that reads only a crop would not notice."""
     if data[:3] != b"\xff\xd8\xff":
         return False
@@ -44,7 +44,7 @@ def is_cut_short(data):
     return start is not None and data.rfind(b"\xff\xd9") < start  # a thumbnail's own end lies before the frame
 
 
-def has_color_table(data):
+def has_color_table(data: bytes) -> bool:
     """True for the bytes of a BMP whose pixels are places in a table of colours, which TensorFlow takes for greys."""
     if data[:2] != b"BM" or data[28:30] != b"\x08\x00":  # it refuses those of fewer bits a pixel
         return False
@@ -53,7 +53,7 @@ def has_color_table(data):
     return any(table[4 * i : 4 * i + 3] != bytes((i, i, i)) for i in range(len(table) // 4))
 
 
-def find_fault(data, size, max_pixels):
+def find_fault(data: bytes, size: tuple[int, int] | None, max_pixels: int) -> str | None:
     """Why `data`, whose header gives `size`, must not be decoded, or None."""
     if size is None:
         return "no JPEG, PNG, BMP, GIF or WebP image, or its header is cut short"
@@ -66,17 +66,20 @@ def find_fault(data, size, max_pixels):
     return None
 
 
-def has_exif(data):
+def has_exif(data: bytes) -> bool:
     """True for a JPEG that begins with an EXIF block, straight away or after a JFIF segment."""
     return b"Exif\x00\x00" in (data[6:12], data[24:30])
 
 
-def _jpeg_size(data):
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     start = _jpeg_frame(data)
-    return None if start is None else struct.unpack_from(">HH", data, start + 5)
+    if start is None:
+        return None
+    height, width = struct.unpack_from(">HH", data, start + 5)
+    return height, width
 
 
-def _jpeg_frame(data):
+def _jpeg_frame(data: bytes) -> int | None:
     """Where the frame header starts, which gives the size; None where the markers make no sense."""
     position = 2
     while True:
@@ -93,7 +96,7 @@ def _jpeg_frame(data):
             position += 2 + struct.unpack_from(">H", data, position + 2)[0]
 
 
-def _webp_size(data):
+def _webp_size(data: bytes) -> tuple[int, int] | None:
     kind = data[12:16]
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)

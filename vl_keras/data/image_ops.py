@@ -5,6 +5,7 @@ stateless seed.
 """
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -13,7 +14,7 @@ _EXIF_REACH = 1024  # bytes at the start of a JPEG that are searched for its ori
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
 
-def decode_image(data):
+def decode_image(data: tf.Tensor) -> tf.Tensor:
     """Bytes of a JPEG (grey, colour, CMYK), PNG (palette, alpha, 16 bit), BMP, GIF or WebP file -> `(h, w, 3)` uint8.
 
     A JPEG is turned as its EXIF orientation says. Alpha is dropped, 16 bit is cut to 8, a GIF gives its first frame.
@@ -27,12 +28,12 @@ def decode_image(data):
     return orient(_decode(data), exif_orientation(data))
 
 
-def decode_stored(data, size):
+def decode_stored(data: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     """`decode_image` of an image known to be upright and of `size` (height, width) as stored, and so ready for use."""
     return tf.ensure_shape(_decode(data), (*size, 3))
 
 
-def decode_and_crop(data, seed, min_area):
+def decode_and_crop(data: tf.Tensor, seed: tf.Tensor, min_area: float) -> tf.Tensor:
     """Decodes a random part of an image; of a JPEG, only that part is decompressed.
 
     The part keeps `min_area` to 1 of the area at an aspect ratio of 3:4 to 4:3 (the random resized crop of Szegedy et
@@ -51,11 +52,11 @@ def decode_and_crop(data, seed, min_area):
     if min_area >= 1:
         return decode_image(data)
 
-    def jpeg():
+    def jpeg() -> tf.Tensor:
         window = _random_window(tf.image.extract_jpeg_shape(data), seed, min_area)
         return tf.io.decode_and_crop_jpeg(data, window, channels=3)
 
-    def other():
+    def other() -> tf.Tensor:
         image = _decode(data)
         top, left, height, width = tf.unstack(_random_window(tf.shape(image), seed, min_area))
         return image[top : top + height, left : left + width]
@@ -65,7 +66,7 @@ def decode_and_crop(data, seed, min_area):
     return orient(image, exif_orientation(data))
 
 
-def resize(image, size):
+def resize(image: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     """`(h, w, 3)` or `(B, h, w, 3)` of 0..255 -> the same rank, `size` (height, width), float32 of 0..255.
 
     Bilinear with antialiasing (each output pixel averages all the input it covers), aspect ratio not kept. Values are
@@ -74,10 +75,10 @@ def resize(image, size):
     return tf.cast(resize_uint8(image, size), tf.float32)
 
 
-def resize_uint8(image, size):
+def resize_uint8(image: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     """`resize` with the result still as uint8, a quarter of the memory."""
 
-    def scaled():
+    def scaled() -> tf.Tensor:
         return tf.cast(tf.image.resize(image, size, method="bilinear", antialias=True) + 0.5, tf.uint8)
 
     same = tf.reduce_all(tf.equal(tf.shape(image)[-3:-1], size))
@@ -85,7 +86,9 @@ def resize_uint8(image, size):
     return tf.ensure_shape(result, (*image.shape[:-3], *size, 3))
 
 
-def augment(image, seed, flip, rotation=0.0, color=0.0):
+def augment(
+    image: tf.Tensor, seed: tf.Tensor, flip: tf.Tensor | bool, rotation: float = 0.0, color: float = 0.0
+) -> tf.Tensor:
     """Randomly changed image of the same size.
 
     Args:
@@ -99,7 +102,8 @@ def augment(image, seed, flip, rotation=0.0, color=0.0):
         `(h, w, 3)` uint8.
     """
     image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
-    draws = tf.random.stateless_uniform((4,), seed, -1.0, 1.0) if rotation or color else None
+    if rotation or color:
+        draws = tf.random.stateless_uniform((4,), seed, -1.0, 1.0)
     if rotation:
         image = rotate(tf.cast(image, tf.float32), draws[0] * (rotation * math.pi / 180))
     if color:
@@ -109,7 +113,7 @@ def augment(image, seed, flip, rotation=0.0, color=0.0):
     return image
 
 
-def rotate(image, angle):
+def rotate(image: tf.Tensor, angle: tf.Tensor | float) -> tf.Tensor:
     """`(h, w, 3)` float32 turned about its centre by `angle` radians, counter-clockwise; bilinear, edges reflected."""
     size = tf.shape(image)[:2]
     y, x = tf.unstack((tf.cast(size, tf.float32) - 1.0) / 2.0)
@@ -127,7 +131,9 @@ def rotate(image, angle):
     return tf.ensure_shape(turned, image.shape)
 
 
-def change_color(image, brightness, contrast, saturation):
+def change_color(
+    image: tf.Tensor, brightness: tf.Tensor | float, contrast: tf.Tensor | float, saturation: tf.Tensor | float
+) -> tf.Tensor:
     """`(h, w, 3)` float32 with its saturation, then its contrast (about its mean grey), then its brightness scaled.
 
     All three are linear, so they are one 3x3 matrix and an offset per image; the result is not clipped.
@@ -138,17 +144,17 @@ def change_color(image, brightness, contrast, saturation):
     return tf.tensordot(image, brightness * contrast * mix, 1) + brightness * (1.0 - contrast) * mean
 
 
-def exif_orientation(data):
+def exif_orientation(data: tf.Tensor) -> tf.Tensor:
     """EXIF orientation of a JPEG's bytes, int32 of 1 to 8; 1 (upright) where it has none or the bytes are no JPEG."""
     # \C is any byte: the segment's marker and length follow the file's first two bytes, or a JFIF segment of eighteen.
     has_exif = tf.strings.regex_full_match(tf.strings.substr(data, 0, 30), r"\C{6}(\C{18})?Exif\x00\x00\C*")
     return tf.cond(has_exif, lambda: _parse_orientation(data), lambda: tf.constant(1, tf.int32))
 
 
-def orient(image, orientation):
+def orient(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Turns `(h, w, 3)` as stored into `(h', w', 3)` as seen, by its EXIF `orientation` (int32 scalar, 1 to 8)."""
 
-    def turned():
+    def turned() -> tf.Tensor:
         quarter = orientation >= 5  # stored on its side: rows are columns
         seen = tf.cond(quarter, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
         upside_down = tf.reduce_any(orientation == [3, 4, 7, 8])
@@ -161,13 +167,13 @@ def orient(image, orientation):
     return result
 
 
-def _decode(data):
+def _decode(data: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_image(data, channels=3, expand_animations=False)
     image.set_shape((None, None, 3))
     return image
 
 
-def _random_window(shape, seed, min_area):
+def _random_window(shape: tf.Tensor, seed: tf.Tensor, min_area: float) -> tf.Tensor:
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
@@ -180,7 +186,7 @@ def _random_window(shape, seed, min_area):
     return tf.concat([begin[:2], size[:2]], axis=0)
 
 
-def _parse_orientation(data):
+def _parse_orientation(data: tf.Tensor) -> tf.Tensor:
     # The TIFF block after "Exif\0\0" (EXIF 2.3, section 4.5), as 16-bit words: byte order, 42, where the first
     # directory is (two words, of which only the low one counts so near the start); there, how many entries of six
     # words: tag, type, count (two words), value (two words). Reads past the end find zeros, which are no orientation.

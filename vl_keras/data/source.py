@@ -275,7 +275,7 @@ def _read_texts(records: RecordReader) -> tuple[dict[str, np.ndarray], dict[str,
         texts["captions"].append(_texts(features, "captions"))
         texts["contexts"].append((_texts(features, "context") or [""])[0])
     arrays: dict[str, np.ndarray] = {"digests": digests}
-    for key in counts or ("image",):
+    for key in sorted(counts) or ("image",):  # features have no order of their own
         name = key.removeprefix(CONTENTS) if key != "image" else ""
         arrays[f"spans-{name}" if name else "spans"] = np.array(spans.get(key, ()), np.int64).reshape(-1, 2)
         if name:

@@ -51,7 +51,7 @@ def training_batches(
         label(rows),
         first_step=first_step,
         features=features,
-        read_tokens=_token_reader(task, model, rows.texts),
+        read_tokens=_token_reader(task, model, list(rows.texts)),
         inputs=model.training_model.input_names,
         num_workers=num_workers,
         worker=worker,

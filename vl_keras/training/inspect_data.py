@@ -126,12 +126,12 @@ def _mark_images(source: Source, max_pixels: int) -> list[ImageMark | None]:
             return None  # the reader has put it in the quarantine
         size = stored_size(content)
         reason = find_fault(content, size, max_pixels)
-        if reason is None:
+        if size is not None and reason is None:
             try:
                 return mark_image(content, size)
             except Exception as error:  # Pillow's decoders raise many kinds; the other images are still read
                 reason = undecodable(error)
-        source.quarantine.add(source.image_ids[index], reason)
+        source.quarantine.add(source.image_ids[index], str(reason))
         return None
 
     with ThreadPoolExecutor() as pool:
