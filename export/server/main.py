@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+from export.errors import ExportError
 from export.server.options import ServeOptions, add_serve_arguments
 from vl_keras.cli.errors import run_command
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="export.server", description="Serves SavedModels like TensorFlow Serving.")
     add_serve_arguments(parser)
     options = parser.parse_args(arguments)
-    return run_command("export.server", lambda: serve(options), failed=1)
+    return run_command("export.server", lambda: serve(options), failed=1, errors=ExportError)
 
 
 def import_tensorflow() -> None:

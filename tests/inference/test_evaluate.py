@@ -15,6 +15,7 @@ from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.metrics.coco_results import read_coco_results
 from vl_keras.runs.load_run import load_run, weights_name
 from vl_keras.tasks.described import describe_generation
+from vl_keras.tasks.writing.evaluate_captions import evaluate_captions
 
 LONGER = ["generation.min_length=5", "generation.no_repeat_ngram=2"]
 
@@ -91,6 +92,7 @@ def test_images_without_captions_cannot_be_scored(run, monkeypatch):
     bare = SimpleNamespace(captions=[[], []], __len__=lambda self: 2)
     config = SimpleNamespace(task="captioning", data=SimpleNamespace(manifest="mine.jsonl"))
     task = SimpleNamespace(source=lambda split: bare, config=config, quarantine_errors=contextlib.nullcontext)
+    task.evaluate = lambda model, request: evaluate_captions(task, model, request)
     loaded = (config, task, None, "best: these")
     monkeypatch.setattr("vl_keras.inference.evaluate.load_run", lambda *args: loaded)
     with pytest.raises(RunError, match="`dev` of mine has no captions to score against"):

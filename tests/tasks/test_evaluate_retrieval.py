@@ -152,7 +152,7 @@ def test_a_split_by_itself_is_scored_with_the_captions_that_the_run_keeps(run, r
     (copy / "querybank.jsonl").write_text("".join(json.dumps(text) + "\n" for text in kept))
     scored = evaluate(copy, "test", alone)
     assert scored["signature"]["querybank"] == 9
-    assert "no split `train` here: querybank of the run's captions" in format_evaluation(scored)
+    assert "no split `train` here: the querybank has only the captions that the run keeps" in format_evaluation(scored)
     ours = {(row["query"], row["image"], row.get("text")): row["rank"] for row in _rows(copy)}
     evaluate(copy, "test", ["retrieval.querybank=9"])
     for row in _rows(copy):

@@ -120,7 +120,9 @@ def test_cached_texts_are_the_encoded_ones(task_config, hub_bert):
         for ours, theirs in zip(cached.parts(from_cache)[name].weights, part.weights, strict=True):
             ours.assign(theirs)
     assert plain.fingerprint(model) == cached.fingerprint(from_cache)
-    (x, *_), (features, *_) = (next(iter(each.training_data(model))) for each in (plain, cached))
+    (x, *_), (features, *_) = (
+        next(iter(each.training_data(own))) for each, own in ((plain, model), (cached, from_cache))
+    )
     _, ours, *_ = from_cache.training_model(features, training=False)
     _, theirs, *_ = model.training_model(x, training=False)
     np.testing.assert_allclose(ours, theirs, atol=5e-3)

@@ -191,7 +191,7 @@ def test_cached_texts_are_the_encoded_ones(task_config, hub_bert):
     np.testing.assert_allclose(
         cached.pair_logits(model, "dev", *pairs), plain.pair_logits(model, "dev", *pairs), atol=5e-3
     )
-    ours, theirs = (next(iter(task.training_data(model))) for task in (cached, plain))
+    ours, theirs = next(iter(cached.training_data(cached.build()))), next(iter(plain.training_data(model)))
     mask = ours[0]["text_mask"].numpy()
     ids = theirs[0]["text_ids"].numpy()[..., : mask.shape[-1]]
     np.testing.assert_array_equal(ids != 0, mask)
