@@ -86,6 +86,7 @@ def test_folds_search_among_themselves(run, result, monkeypatch, tmp_path):
     assert folded["measures"]["text_to_image mean_reciprocal_rank"]["score"] == pytest.approx(wanted)
 
 
+@pytest.mark.slow  # trains a matching run and scores a split twice, 40 s
 def test_a_matching_run_orders_the_first_candidates_anew(run, result, task_run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     matching = task_run("matching")

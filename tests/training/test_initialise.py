@@ -81,6 +81,7 @@ def test_a_model_without_a_part_that_fits_is_refused(start, small_config):
         start.fill(task, model, print)
 
 
+@pytest.mark.slow  # trains and loads a run of each of four tasks, 20 s each
 @pytest.mark.parametrize("name", ["vqa", "free_form_vqa", "matching", "retrieval"])
 def test_every_task_starts_from_its_run(task_run, task_config, name):
     start = Start(task_run(name))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from vl_keras.encoders.token_layout import token_layout
-from vl_keras.tasks.captioning import writing_settings
 from vl_keras.tasks.writing.explain_captions import Explanation, by_word, words_of_tokens
+from vl_keras.tasks.writing.settings import writing_settings
 
 if TYPE_CHECKING:
     from vl_keras.models.answer_writer import AnswerWriter
