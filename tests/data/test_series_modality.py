@@ -143,7 +143,7 @@ def test_a_bad_series_has_no_tokens_in_the_cache_and_stays_known(tmp_path):
 def test_cached_series_and_images_are_fused_with_their_masks(tmp_path, tokenizer):
     source = several_source()
     features = {"image": MemoryFeatures(len(source), unreadable=(2,)), "series": cache_of(tmp_path, source, views=2)}
-    fusion = MultiStreamFusion(hidden_dim=5, num_streams=2)
+    fusion = MultiStreamFusion(hidden_dim=5)
 
     def batches(first_step, count):
         stream = caption_dataset(

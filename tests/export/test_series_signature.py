@@ -34,7 +34,7 @@ def registered(monkeypatch):
 def served(tmp_path):
     """Folder of a SavedModel, its signatures, and what it was made from."""
     module = tf.Module()
-    module.fusion = MultiStreamFusion(hidden_dim=4, num_streams=2)
+    module.fusion = MultiStreamFusion(hidden_dim=4)
 
     def fuse(inputs):
         image = tf.reshape(inputs["image"] / 255, (-1, 8, 12 * 3))

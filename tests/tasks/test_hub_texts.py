@@ -40,7 +40,7 @@ def test_a_run_does_not_depend_on_where_its_modules_came_from(task_config, hub_b
         moved.append(f"{key}={tmp_path / 'modules' / key}")
     config = task_config("matching", *moved, *hub_bert[2:], "training.epochs=1")
     train(config, tmp_path / "run")
-    question = {"images": [tmp_path / "0.png"], "texts": ["the blue circle"]}
+    question = {"images": [tmp_path / "0.png"], "inputs": {"text": ["the blue circle"]}}
     before = predict(tmp_path / "run", **question)[0].output
     shutil.rmtree(tmp_path / "modules")
     (tmp_path / "run").rename(tmp_path / "elsewhere")
