@@ -165,8 +165,8 @@ def _read(
 
 def _quarantine(source: Examples, modality: Modality, data: DataConfig, numbers: Sequence[int]) -> np.bool_:
     """Says of each content that gave nothing why; raises above the share that is allowed."""
-    known, names = {name for name, _ in source.quarantine.rows}, source.names(modality.name)
-    numbers = [number for number in numbers if names[number] not in known]
+    names = source.names(modality.name)
+    numbers = [number for number in numbers if names[number] not in source.quarantine]
     for number, content in zip(numbers, source.read(modality.name, numbers), strict=True):
         _, reason = load_content(content, modality, data)
         source.quarantine.add(names[number], reason or "decoded once but not another time")

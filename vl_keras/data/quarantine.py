@@ -18,6 +18,8 @@ class Quarantine:
         rows: `(name, reason)` pairs to begin with.
         uncounted: pairs that are listed before them, and are no part of any share: what belongs to no split.
 
+    `name in quarantine` says whether an input cannot be used.
+
     Attributes:
         rows: `(name, reason)` pairs in the order they came.
         counted: those of them that shares are made of.
@@ -32,6 +34,9 @@ class Quarantine:
 
     def __len__(self) -> int:
         return len(self._reasons)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._reasons
 
     @property
     def rows(self) -> list[tuple[str, str]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vl_keras.errors import RunError
-
 if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras as keras
@@ -52,18 +50,14 @@ def first_phase(task: Task, model: Any, log: Callable[[str], None]) -> PhasePlan
     Args:
         task: `Task`.
         model: what its `build` made.
-        log: called with a line if the warm-up is shortened.
+        log: called with a line if fewer batches are accumulated or the warm-up is shortened.
 
-    Raises:
-        RunError: an epoch has fewer batches than `training.accumulate_steps`.
     """
-    training = task.config.training
-    group = training.accumulate_steps
-    steps = task.steps_per_epoch() // group
-    if not steps:
-        raise RunError(
-            f"`training.accumulate_steps` is {group}, but an epoch has only {task.steps_per_epoch()} batches; lower it."
-        )
+    training, batches = task.config.training, task.steps_per_epoch()
+    group = min(training.accumulate_steps, batches)
+    if group < training.accumulate_steps:
+        log(f"`training.accumulate_steps` is {group}, the batches of an epoch, not {training.accumulate_steps}.")
+    steps = batches // group
     total = steps * training.epochs
     warmup = min(training.warmup_steps, total // 2)
     if warmup < training.warmup_steps and total:

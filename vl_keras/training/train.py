@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,9 @@ def _train(
     # A run keeps the weights of its image encoder, so the file that they were read from is not needed again.
     kept = resume or (start is not None and start.has_image_encoder_of(config))
     task = TASKS[config.task](config, load_weights=not kept, jit_compile=jit_compile)
+    fitting = fitting_batch_size(config, task, strategy.num_replicas_in_sync, run.log)
+    if fitting is not config:
+        config, task = fitting, TASKS[config.task](fitting, load_weights=not kept, jit_compile=jit_compile)
     if resume:
         check_same_run(run, task)
         task.load_vocabularies(run.path)
@@ -83,6 +87,24 @@ def _train(
             task.start_fresh(model, run.log)
     with task.quarantine_errors():
         return _fit(task, model, strategy, run, resume, init_from, jit_compile)
+
+
+def fitting_batch_size(config: Config, task: Task, replicas: int, log: Callable[[str], None]) -> Config:
+    """The config with a batch size that the training split can fill: at most its number of images.
+
+    Args:
+        config: `Config`.
+        task: `Task` of the config.
+        replicas: number of replicas that share a batch evenly.
+        log: called with a line if the batch size is lowered.
+    """
+    split, size = config.data.train_split, config.data.batch_size
+    images = len(task.source(split))
+    lowered = images // replicas * replicas
+    if size <= images or not lowered:
+        return config
+    log(f"`data.batch_size` is {lowered}, since split `{split}` has only {images} images, not {size}.")
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=lowered))
 
 
 def _fit(

@@ -56,8 +56,7 @@ class Embedder:
             if progress is not None:
                 progress(min(done, count))
         image = np.concatenate(vectors)[:count]
-        unreadable = {name for name, _ in source.quarantine.rows}
-        kept = [i for i in range(count) if source.image_ids[i] not in unreadable and source.captions[i]]
+        kept = [i for i in range(count) if source.image_ids[i] not in source.quarantine and source.captions[i]]
         captions = [source.captions[index][:captions_each] for index in kept]
         owner = np.repeat(np.arange(len(kept)), [len(own) for own in captions])
         captions = [caption for own in captions for caption in own]

@@ -76,7 +76,8 @@ def evaluate_answers(task: Any, model: Any, request: Evaluation) -> dict[str, An
     target = task.settings.target_accuracy
     reached = whole.get("accuracy answered" if task.threshold else "accuracy", 1.0)
     if reached < target:
-        notes.append(f"`vqa.target_accuracy` {target:g} is not reached: {reached:.4f} of the answers given are right")
+        key = f"{next(iter(task.sections))}.target_accuracy"
+        notes.append(f"`{key}` {target:g} is not reached: {reached:.4f} of the answers given are right")
     narrow = (
         answers_of_kinds(answers).keys() - answers_of_kinds(answers, 1).keys()
     )  # VQA v2 has 65 kinds: too many to draw

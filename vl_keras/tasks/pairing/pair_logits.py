@@ -84,8 +84,7 @@ class PairLogits:
             if indices[-1] >= last:
                 break
         source = task.source(split)
-        unreadable = {name for name, _ in source.quarantine.rows}
-        bad = [index for index, name in enumerate(source.image_ids) if name in unreadable]
+        bad = [index for index, name in enumerate(source.image_ids) if name in source.quarantine]
         logits[np.isin(owners, bad)] = np.nan
         return logits
 

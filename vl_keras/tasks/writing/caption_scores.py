@@ -65,11 +65,10 @@ def caption_split(
     batches = task.evaluation_data(captioner, split)
     rows = task.writer(captioner, generation).write_all(batches, count, progress)
     known, contexts = references(task.config, source)
-    unreadable = {name for name, _ in source.quarantine.rows}
     captions = []
     for index, texts, scores in rows:
         name = source.image_ids[index]
-        if name in unreadable:
+        if name in source.quarantine:
             continue
         captions.append(Caption(name, texts[0], float(scores[0]), texts, known[name], contexts[index], index))
     return captions

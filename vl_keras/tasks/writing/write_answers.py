@@ -68,7 +68,6 @@ def score_answers(
     rows = asked_questions(source, limit)
     owners = np.array([index for index, _, _ in rows], np.int64)
     written = write_answers(task, model, split, owners, [question["question"] for _, question, _ in rows], progress)
-    unreadable = {name for name, _ in source.quarantine.rows}
     comparable = _as_written([truth for _, _, truth in rows])
     answers = [
         Answer(
@@ -76,7 +75,7 @@ def score_answers(
             truth, vqa_accuracy(answer, annotated),
         )
         for (index, question, truth), annotated, (answer, confidence) in zip(rows, comparable, written, strict=True)
-        if source.image_ids[index] not in unreadable
+        if source.image_ids[index] not in source.quarantine
     ]  # fmt: skip
     metrics = answer_metrics(answers, task.settings.target_accuracy if fit else 0)
     if fit:
