@@ -94,6 +94,7 @@ setup(
         "pycocoevalcap==1.2",
         "pyyaml>=6,<7",
         "safetensors>=0.4,<1",
+        "shtab>=1.7,<2",
         "scikit-learn>=1.6,<2",
         "tqdm>=4.66,<5",
     ],

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import vl_keras
 from export.cli import app, batch, deploy, inspect, request, savedmodel, serve
 from export.errors import ExportError
+from vl_keras.cli import completion
 from vl_keras.cli.errors import run_command
 
 _COMMANDS = (savedmodel, inspect, serve, request, deploy, batch, app)
@@ -33,5 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add(commands)
+    completion.add(commands, parser)
     options = parser.parse_args(arguments)
     return run_command(f"vl-export {options.command}", lambda: options.execute(options), failed=1, errors=ExportError)

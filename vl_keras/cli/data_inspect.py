@@ -7,10 +7,9 @@ from vl_keras.cli.arguments import Commands, add_command, add_config_arguments
 
 
 def add(commands: Commands) -> None:
-    """Describes the command, and `data`, which holds it."""
-    data = commands.add_parser("data", help="look at data", description="Looks at the data of an experiment.")
+    """Describes the command."""
     command = add_command(
-        data.add_subparsers(title="commands", metavar="COMMAND", required=True),
+        commands,
         "inspect",
         run,
         "counts, captions, images, leaks, unreadable files",

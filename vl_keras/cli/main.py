@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import vl_keras
 from vl_keras.cli import (
+    completion,
     config,
     configs,
-    data_inspect,
+    data,
     ensemble,
     evaluate,
     extract,
@@ -33,7 +34,7 @@ _COMMANDS = (
     ensemble,
     make_memory,
     extract,
-    data_inspect,
+    data,
     index,
     search,
     make_bert,
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add(commands)
+    completion.add(commands, parser)
     return parser
 
 
