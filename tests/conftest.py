@@ -1,8 +1,10 @@
 """Sizes and folders that the tests share. Sizes are pairwise different, so that a swapped axis cannot hide."""
 
+import fcntl
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,8 +32,33 @@ def shared_dir():
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
+def all_workers_dir(tmp_path_factory):
+    """Folder that all processes of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "all_workers"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir(all_workers_dir):
+    return all_workers_dir / "data"
+
+
+@pytest.fixture(scope="session")
+def made_once(all_workers_dir, tmp_path_factory):
+    """Function of a name and of what makes a folder: this process's copy of the folder, which one process makes."""
+
+    def copy_of(name, make):
+        original = all_workers_dir / name
+        with open(all_workers_dir / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not original.exists():
+                make(part := all_workers_dir / f"{name}.{os.getpid()}")
+                part.rename(original)
+        return shutil.copytree(original, tmp_path_factory.mktemp(name) / name)
+
+    return copy_of
 
 
 @pytest.fixture(scope="session")
@@ -43,21 +70,29 @@ def small_config(data_dir):
 
 
 @pytest.fixture(scope="session")
-def trained_run(small_config, tmp_path_factory):
+def trained_run(small_config, made_once):
     """Folder of a finished run of `small_config()`."""
-    run_dir = tmp_path_factory.mktemp("runs") / "trained"
     from vl_keras.training.train import train
 
-    train(small_config(), run_dir)
-    return run_dir
+    return made_once("trained", lambda run_dir: train(small_config(), run_dir))
 
 
 @pytest.fixture(scope="session")
-def hub_bert(tmp_path_factory):
+def hub_bert(made_once):
     """Overrides that read texts with a small frozen BERT of random weights, made from a config alone."""
+    folder = made_once("hub_bert", _make_hub_bert)
+    return (
+        f"text_encoder.encoder={folder / 'module' / 'encoder'}",
+        f"text_encoder.preprocessor={folder / 'module' / 'preprocessor'}",
+        "text_encoder.max_length=13",
+        "data.augment.word_swap=0",  # cached texts are as they were written
+    )
+
+
+def _make_hub_bert(folder):
     from vl_keras.encoders.bert_module import make_bert
 
-    folder = tmp_path_factory.mktemp("hub_bert")
+    folder.mkdir()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_HUB_WORDS.split()]
     config = {
         "model_type": "bert",
@@ -72,46 +107,42 @@ def hub_bert(tmp_path_factory):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
     with pytest.warns(UserWarning):
-        made = make_bert(folder, folder / "module")
-    return (
-        f"text_encoder.encoder={made['encoder']}",
-        f"text_encoder.preprocessor={made['preprocessor']}",
-        "text_encoder.max_length=13",
-        "data.augment.word_swap=0",  # cached texts are as they were written
-    )
+        make_bert(folder, folder / "module")
 
 
 @pytest.fixture(scope="session")
-def member_runs(small_config, tmp_path_factory):
+def member_runs(small_config, made_once):
     """Folders of two runs with one frozen image encoder; the second went on from the first."""
     from vl_keras.training.train import train
 
-    folder, frozen = tmp_path_factory.mktemp("members"), "image_encoder.trainable_from="
-    train(small_config(frozen, "training.epochs=1"), folder / "one")
-    train(small_config(frozen, "training.seed=5"), folder / "two", init_from=folder / "one")
+    def make(folder):
+        frozen = "image_encoder.trainable_from="
+        train(small_config(frozen, "training.epochs=1"), folder / "one")
+        train(small_config(frozen, "training.seed=5"), folder / "two", init_from=folder / "one")
+
+    folder = made_once("members", make)
     return [folder / "one", folder / "two"]
 
 
 @pytest.fixture(scope="session")
-def ensemble_run(member_runs, tmp_path_factory):
+def ensemble_run(member_runs, made_once):
     """Folder of the run that joins `member_runs`."""
     from vl_keras.training.ensemble import ensemble
 
-    run_dir = tmp_path_factory.mktemp("runs") / "ensemble"
-    ensemble(member_runs, run_dir)
-    return run_dir
+    return made_once("ensemble", lambda run_dir: ensemble(member_runs, run_dir))
 
 
 @pytest.fixture(scope="session")
-def memory_folder(task_config, tmp_path_factory):
+def memory_folder(task_config, made_once):
     """Folder of the captions that a retrieval run keeps; its frozen encoder is of the seed of `member_runs`' first."""
     from vl_keras.search.make_memory import make_memory
     from vl_keras.training.train import train
 
-    folder = tmp_path_factory.mktemp("memory")
-    train(task_config("retrieval", "image_encoder.trainable_from="), folder / "run")
-    make_memory(folder / "run", folder / "memory")
-    return folder / "memory"
+    def make(folder):
+        train(task_config("retrieval", "image_encoder.trainable_from="), folder / "run")
+        make_memory(folder / "run", folder / "memory")
+
+    return made_once("memory", make) / "memory"
 
 
 @pytest.fixture(scope="session")
@@ -128,17 +159,11 @@ def task_config(data_dir):
 
 
 @pytest.fixture(scope="session")
-def task_run(task_config, tmp_path_factory):
+def task_run(task_config, made_once):
     """Function of a task's name to the folder of a finished run of its `task_config`; who writes there copies it."""
     from vl_keras.training.train import train
 
-    @functools.cache
-    def run(task):
-        run_dir = tmp_path_factory.mktemp("runs") / task
-        train(task_config(task), run_dir)
-        return run_dir
-
-    return run
+    return functools.cache(lambda task: made_once(task, lambda run_dir: train(task_config(task), run_dir)))
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,13 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from tqdm import tqdm
 
 _LOG_SECONDS = 30
+Item = TypeVar("Item")
 
 
 class Progress:
@@ -62,3 +64,11 @@ class Progress:
         left = (self.total - self.done) / max(rate, 1e-9)
         parts = [f"{self.unit} {self.done}/{self.total}", note, f"{rate:.3g} {self.unit}s/s", f"{left:.0f} s left"]
         print(f"{self.name}: {', '.join(part for part in parts if part)}", file=sys.stderr, flush=True)
+
+
+def shown(items: Sequence[Item], name: str, unit: str = "batch") -> Iterator[Item]:
+    """Yields the items and shows how many are done, under the name of the work."""
+    with Progress(name, len(items), unit) as progress:
+        for done, item in enumerate(items, 1):
+            yield item
+            progress.to(done)

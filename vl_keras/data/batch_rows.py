@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from vl_keras.config import Config
 from vl_keras.data.caption_words import content_words, set_aside_caption, swap_sides
 from vl_keras.data.epoch_plan import EpochPlan, PlanRules, caption_lengths, plan_epoch
 from vl_keras.data.feature_cache import FeatureCache
 from vl_keras.data.source import Source
+from vl_keras.progress import shown
 
 _TOKENIZED_AT_ONCE = 8192
 _TYPES = {
@@ -196,7 +196,7 @@ def _tokenize(tokenizer: Any, captions: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Ids of all captions in one array, where each begins there, and how many it has."""
     tokens, sizes = [np.zeros(1, np.int32)], []
     starts = range(0, len(captions), _TOKENIZED_AT_ONCE)
-    for start in tqdm(starts, desc="tokenizing captions", delay=2, leave=False):
+    for start in shown(starts, "tokenizing captions"):
         texts = tf.constant(captions[start : start + _TOKENIZED_AT_ONCE], tf.string)
         ids = tokenizer.tokenize(tokenizer.tidy(texts))
         tokens.append(ids.flat_values.numpy())

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
+
+from vl_keras.progress import shown
 
 _BATCH = 64
 
@@ -95,7 +96,7 @@ def _write(
     first = np.cumsum(lengths) - lengths
     part, tokens = folder / "tokens.part", None
     order = np.argsort(lengths, kind="stable")  # batches of texts of similar length need little padding
-    for start in tqdm(range(0, len(order), _BATCH), desc="encoding texts", unit="batch"):
+    for start in shown(range(0, len(order), _BATCH), "encoding texts"):
         batch = order[start : start + _BATCH]
         padded = np.zeros((len(batch), max(int(lengths[batch].max()), 1)), np.int32)
         for row, number in enumerate(batch):

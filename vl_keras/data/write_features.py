@@ -11,13 +11,13 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from vl_keras.config import AugmentConfig, DataConfig
 from vl_keras.data.examples import Examples
 from vl_keras.data.load_contents import load_contents
 from vl_keras.data.modalities import Modality
 from vl_keras.errors import FeatureCacheError
+from vl_keras.progress import Progress
 
 Encode = Callable[..., Any]  # of `FeatureCache.build_or_open`
 
@@ -115,7 +115,7 @@ def write_missing(
         return
     wanted, total = sum(sizes[shard] for _, shard in missing), contents * views
     _check_space(folder, wanted, description["token_shape"])
-    with tqdm(total=total, initial=total - wanted, unit=modality.name, desc=f"encoding {modality.units}") as progress:
+    with Progress(f"encoding {modality.units}", total, modality.name, total - wanted) as progress:
         for augment in (None, data.augment):
             shards = [(view, shard) for view, shard in missing if (view > 0) == (augment is not None)]
             if shards:
@@ -153,7 +153,7 @@ class _ShardWriter:
     data: DataConfig
     batch_size: int
 
-    def write(self, shards: Sequence[tuple[int, int]], augment: AugmentConfig | None, progress: tqdm) -> None:
+    def write(self, shards: Sequence[tuple[int, int]], augment: AugmentConfig | None, progress: Progress) -> None:
         """Writes the `(view, shard)`s in turn, from one stream of contents."""
         plan, batches = self._plan(shards)
         rows = tf.data.Dataset.from_tensor_slices(batches)
@@ -182,7 +182,7 @@ class _ShardWriter:
                 _write_aside(lengths_path(path), functools.partial(_dump, notes))
                 _write_aside(path, functools.partial(_save, np.concatenate(parts)))
                 parts, lengths, unreadable = [], [], {}
-            progress.update(count)
+            progress.to(progress.done + count)
 
     def _plan(self, shards: Sequence[tuple[int, int]]) -> tuple[list["_Batch"], dict[str, np.ndarray]]:
         """The batches of these shards, and the rows of all of them."""

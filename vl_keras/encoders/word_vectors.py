@@ -1,9 +1,9 @@
 """Vectors of a vocabulary's words by what a BERT knows of them."""
 
 import numpy as np
-from tqdm import tqdm
 
 from vl_keras.encoders.text_encoder import TextEncoder
+from vl_keras.progress import shown
 
 _BATCH = 64
 _BEYOND_WORDS = "\ue000"  # a private-use character, in no vocabulary
@@ -26,7 +26,7 @@ def word_vectors(words: list[str], text_encoder: TextEncoder, width: int) -> tup
     """
     means, complete = [], []
     unknown = text_encoder.preprocess([_BEYOND_WORDS])["input_word_ids"].numpy()[0, 1]
-    for start in tqdm(range(0, len(words), _BATCH), desc="reading the vocabulary", unit="batch"):
+    for start in shown(range(0, len(words), _BATCH), "reading the vocabulary"):
         inputs = text_encoder.preprocess(words[start : start + _BATCH])
         states = np.asarray(text_encoder.model(inputs, training=False)["text_tokens"], np.float64)
         mask = inputs["input_mask"].numpy()[..., None]
