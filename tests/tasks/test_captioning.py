@@ -1,5 +1,6 @@
 """The captioning job, trained for real on the tiny config."""
 
+import collections
 import dataclasses
 import shutil
 from pathlib import Path
@@ -49,6 +50,21 @@ def test_every_image_gets_a_caption_whatever_the_batch(task, captioner):
     assert [caption.caption for caption in few] == [caption.caption for caption in captions[:7]]
     assert few[0].references == task.source("dev").captions[0]
     assert few[0].captions[0] == few[0].caption and len(few[0].captions) == 1
+
+
+def test_shipped_settings_write_no_loops(task, captioner):
+    def most_repeated(captions):
+        """How often each caption says the bigram that it says most often."""
+        words = [caption.caption.split() for caption in captions]
+        return [max(collections.Counter(zip(own, own[1:], strict=False)).values(), default=0) for own in words]
+
+    looping = dataclasses.replace(task.config.generation, no_repeat_ngram=0, min_length=12)
+    assert max(most_repeated(task.caption_split(captioner, "dev", looping))) > 3, "fresh weights do not loop"
+    shipped = [load_config(path) for path in TINY.parent.glob("*.yaml")]
+    assert len(shipped) > 5
+    for ngram in {config.generation.no_repeat_ngram for config in shipped}:
+        settings = dataclasses.replace(looping, no_repeat_ngram=ngram)
+        assert max(most_repeated(task.caption_split(captioner, "dev", settings))) < 3
 
 
 def test_progress_counts_images(task, captioner):

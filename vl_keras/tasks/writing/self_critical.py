@@ -37,7 +37,8 @@ def self_critical_phase(task: CaptioningTask, captioner: Captioner, log: Callabl
             captioner,
             CiderReward(_reference_ids(task), task.tokenizer.vocab_size),
             settings.samples,
-            task.generation_settings(),
+            # The gradient is of the plain probabilities, so the samples are drawn from these.
+            {**task.generation_settings(), "no_repeat_ngram": 0, "repetition_penalty": 1.0},
             settings.temperature,
             training.seed,
             task.config.model.image_dropout,
