@@ -166,6 +166,15 @@ def task_run(task_config, made_once):
     return functools.cache(lambda task: made_once(task, lambda run_dir: train(task_config(task), run_dir)))
 
 
+@pytest.fixture
+def no_sample_images(monkeypatch):
+    """Trainings draw no sample images at the end of an epoch, which takes them a quarter of their time."""
+    from vl_keras.tasks import TASKS
+
+    for task in TASKS.values():
+        monkeypatch.setattr(task, "sample_images", lambda *arguments: None)
+
+
 @pytest.fixture(scope="session")
 def checkpoint_values():
     """Function of a run directory to the arrays of its newest checkpoint, by name."""

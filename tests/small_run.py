@@ -36,4 +36,5 @@ SMALL_TASK = (
     "training.warmup_steps=2",
     "training.accumulate_steps=2",
     "training.evaluate_examples=5",
+    "training.checkpoint_steps=2",
 )

@@ -1,6 +1,7 @@
 """The contract that every task in `TASKS` keeps: trained for real, resumed bit for bit, used, exported, served."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from export.server.local_server import LocalServer
 from vl_keras.config import ConfigError
 from vl_keras.data.image_ops import decode_image, resize
 from vl_keras.data.modalities.golden_images import golden_images
-from vl_keras.errors import RunError, TrainingStopped
+from vl_keras.errors import RunError
 from vl_keras.inference.evaluate import evaluate
 from vl_keras.inference.predict import predict
 from vl_keras.runs.load_run import load_run
@@ -55,13 +56,20 @@ def test_it_declares_what_others_ask_it(name, loaded):
     assert all(text.name and text.help for text in task.inputs)
 
 
-def test_a_stopped_run_ends_as_an_unbroken_one(name, run, task_config, tmp_path, signal_at, assert_same_run):
-    signal_at("cross_entropy epoch 1/1", 2)
-    with pytest.raises(TrainingStopped):
-        train(task_config(name), tmp_path)
-    train(task_config(name), tmp_path, resume=True)
-    assert "Resuming cross_entropy at step 2 of 5" in (tmp_path / "train.log").read_text()
-    assert_same_run(tmp_path, run)
+def test_a_killed_run_ends_as_an_unbroken_one(name, run, task_config, tmp_path, assert_same_run):
+    """From the files that a kill after step 2 would have left."""
+    killed = shutil.copytree(run, tmp_path / "run")
+    for written_later in ("best", "measures.json", "history.csv", "curves.png"):
+        path = killed / written_later
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (checkpoints,) = (killed / "checkpoints").iterdir()
+    for path in checkpoints.glob("ckpt-*"):
+        if not path.name.startswith("ckpt-2."):
+            path.unlink()
+    (checkpoints / "checkpoint").write_text('model_checkpoint_path: "ckpt-2"\nall_model_checkpoint_paths: "ckpt-2"\n')
+    train(task_config(name), killed, resume=True)
+    assert "at step 2 of 5" in (killed / "train.log").read_text()
+    assert_same_run(killed, run)
 
 
 def test_the_best_weights_give_the_metrics_that_were_written_down(loaded, run):

@@ -13,6 +13,7 @@ from vl_keras.layers.fusion import FUSIONS
 from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.training.train import train
 
+pytestmark = pytest.mark.usefixtures("no_sample_images")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 MARGIN = 0.1
 HEIGHT, WIDTH = 32, 48

@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import json
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_captioners_that_read_a_context_are_joined(small_config, hub_bert, tmp_p
 
 def test_it_is_measured_and_says_what_it_joins(member_runs, ensemble_run):
     metrics = json.loads((ensemble_run / "measures.json").read_text())
-    assert [member["run"] for member in metrics["members"]] == [str(run) for run in member_runs]
+    assert [Path(member["run"]).name for member in metrics["members"]] == [run.name for run in member_runs]
     best, result = metrics["best"]["measures"], evaluate(ensemble_run)
     assert {name: row["score"] for name, row in result["measures"].items()} == pytest.approx(best)
     assert best["ROUGE-L"] > 0

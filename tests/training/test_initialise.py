@@ -1,17 +1,20 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 
+from vl_keras.config import save_config
 from vl_keras.data.text_ops import CaptionTokenizer
-from vl_keras.encoders.networks.small_cnn import small_cnn
-from vl_keras.errors import RunError
+from vl_keras.errors import RunError, VlKerasError
 from vl_keras.runs.load_run import load_run
 from vl_keras.tasks import TASKS
 from vl_keras.tasks.captioning import CaptioningTask
 from vl_keras.training.initialise import Start
 from vl_keras.training.train import train
+
+pytestmark = pytest.mark.usefixtures("no_sample_images")
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +120,11 @@ def test_another_task_takes_the_parts_that_it_shares(task_run, task_config):
 def test_a_fine_tuned_run_needs_no_weights_file(small_config, tmp_path, trained_run):
     """Its encoder was trained from a file that is gone since: it is used, resumed and started from all the same."""
     weights = tmp_path / "start.h5"
-    small_cnn((24, 32, 3)).save_weights(str(weights))
-    config = small_config(f"image_encoder.weights={weights}", "training.epochs=1")
-    train(config, tmp_path / "run")
-    weights.unlink()
+    config = small_config(f"image_encoder.weights={weights}")
+    with pytest.raises(VlKerasError, match="start.h5"):
+        train(config, tmp_path / "other")
+    shutil.copytree(trained_run, tmp_path / "run")
+    save_config(config, tmp_path / "run" / "config.yaml")
     load_run(tmp_path / "run")
     train(config, tmp_path / "run", resume=True)
     train(
