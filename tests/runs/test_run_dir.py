@@ -231,7 +231,8 @@ def test_a_run_is_resumed_with_another_share_of_bad_images(tmp_path, small_confi
     (tmp_path / "data.json").write_text(
         json.dumps({split: {"images": 0, "fingerprint": "f"} for split in ("train", "dev")})
     )
+    phases = {"phase_names": (), "epoch_settings": (), "renamed_phases": {}}
     for setting, same in (("data.max_bad_share=0.5", True), ("data.batch_size=4", False)):
-        task = SimpleNamespace(config=small_config(setting), source=lambda split: source, phase_names=())
+        task = SimpleNamespace(config=small_config(setting), source=lambda split: source, **phases)
         with contextlib.nullcontext() if same else pytest.raises(RunError, match="data.batch_size: 6 there, 4"):
             check_same_run(RunDir(tmp_path), task)
