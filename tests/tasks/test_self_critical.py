@@ -1,3 +1,4 @@
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -207,7 +208,8 @@ def test_the_phase_follows_cross_entropy_in_one_run_and_begins_with_the_best_wei
     assert rows == [
         ("cross_entropy", 1, 5), ("cross_entropy", 2, 10), ("self_critical", 0, 10), ("self_critical", 1, 20)
     ]  # fmt: skip
-    first = History(trained_run / "history.csv", writes=False).best("CIDEr-D")
+    best = json.loads((trained_run / "measures.json").read_text())["best"]["epoch"]
+    first = History(trained_run / "history.csv", writes=False).rows[best - 1]
     start = history.of("self_critical")[0]
     assert [start[name] for name in ("CIDEr-D", "BLEU-1")] == [first[name] for name in ("CIDEr-D", "BLEU-1")]
     assert start["dev_loss"] == pytest.approx(first["dev_loss"], rel=1e-6)
