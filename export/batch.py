@@ -320,12 +320,16 @@ def _shown(output: str, shards: Mapping[str, tuple[str, ...]]) -> Iterator[None]
     stop = threading.Event()
     total = sum(map(len, shards.values()))
 
+    def count() -> int:
+        found = [*_list(f"{output}/{_PART}*"), *_list(f"{output}/{_QUARANTINE}/{_PART}*")]
+        parts = {path.rpartition("/")[2].partition(".")[0] for path in found}
+        return sum(len(shards[part]) for part in parts if part in shards)
+
     def watch() -> None:
         with Progress("images", total, "image") as progress:
             while not stop.wait(_POLL_S):
-                found = [*_list(f"{output}/{_PART}*"), *_list(f"{output}/{_QUARANTINE}/{_PART}*")]
-                parts = {path.rpartition("/")[2].partition(".")[0] for path in found}
-                progress.to(sum(len(shards[part]) for part in parts if part in shards))
+                progress.to(count())
+            progress.to(count())
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         watching = pool.submit(watch)

@@ -177,12 +177,13 @@ def no_sample_images(monkeypatch):
 
 @pytest.fixture(scope="session")
 def checkpoint_values():
-    """Function of a run directory to the arrays of its newest checkpoint, by name."""
+    """Function of a run directory to the arrays of the newest checkpoint of a phase, by default the only one."""
     import numpy as np
     import tensorflow as tf
 
-    def read(run_dir, phase="cross_entropy"):
-        reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(run_dir / "checkpoints" / phase)))
+    def read(run_dir, phase=None):
+        (folder,) = (run_dir / "checkpoints").glob(phase or "*")
+        reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(folder)))
         # TensorFlow's own: the graph of names, and how often the run was saved.
         names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("_CHECK", "save_counter"))]
         return {name: np.asarray(reader.get_tensor(name)) for name in names}

@@ -1,6 +1,8 @@
 """A few steps of a small model under a strategy, in its own process: `python replicas.py STRATEGY CPUS OUT.npz`."""
 
+import dataclasses
 import sys
+from types import SimpleNamespace
 
 import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
 
@@ -53,7 +55,21 @@ def train(strategy_name):
     values = {f"weight_{i}": v.numpy() for i, v in enumerate(model.trainable_variables)}
     values |= {f"average_{i}": v.numpy() for i, v in enumerate(weight_averages(optimizer, model.trainable_variables))}
     agreed = from_chief(strategy, 3.5 if is_chief(strategy) else -1.0)
+    values["development"] = development_loss(model, strategy, batches, GROUP)
     return {**values, "losses": np.array(losses), "agreed": agreed, "said": "".join(said)}
+
+
+def development_loss(model, strategy, batches, group):
+    """The loss of a task whose development split gives these batches."""
+    from vl_keras.config import Config, DataConfig
+    from vl_keras.training.development_loss import DevelopmentLoss
+
+    task = SimpleNamespace(
+        config=dataclasses.replace(Config(), data=DataConfig(batch_size=B)),
+        source=lambda split: range(4 * GROUP * B),
+        training_data=lambda model, first_step, num_workers, worker: batches(num_workers, worker),
+    )
+    return np.array(DevelopmentLoss(task, None, model, strategy, group, print)())
 
 
 def main(train):

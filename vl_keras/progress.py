@@ -16,7 +16,7 @@ class Progress:
 
     Args:
         name: name of the work, e.g. "epoch 3/20".
-        total: number of units.
+        total: number of units; 0: it is not known.
         unit: name of a unit, e.g. "step".
         initial: units that were done before.
         show: whether to show anything.
@@ -28,7 +28,7 @@ class Progress:
         self._started = self._shown = time.monotonic()
         self._show = show
         terminal = show and sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=initial, desc=name, unit=unit, leave=False) if terminal else None
+        self._bar = tqdm(total=total or None, initial=initial, desc=name, unit=unit, leave=False) if terminal else None
 
     def __enter__(self) -> "Progress":
         return self
@@ -60,9 +60,13 @@ class Progress:
             self._print(note() if note is not None else "")
 
     def _print(self, note: str) -> None:
+        count = f"{self.done}/{self.total}" if self.total else f"{self.done}"
+        parts = [f"{self.unit} {count}", note]
         rate = (self.done - self._initial) / max(self.seconds, 1e-9)
-        left = (self.total - self.done) / max(rate, 1e-9)
-        parts = [f"{self.unit} {self.done}/{self.total}", note, f"{rate:.3g} {self.unit}s/s", f"{left:.0f} s left"]
+        if rate > 0:
+            parts.append(f"{rate:.3g} {self.unit}s/s")
+            if self.total:
+                parts.append(f"{duration((self.total - self.done) / rate)} left")
         print(f"{self.name}: {', '.join(part for part in parts if part)}", file=sys.stderr, flush=True)
 
 
@@ -72,3 +76,11 @@ def shown(items: Sequence[Item], name: str, unit: str = "batch") -> Iterator[Ite
         for done, item in enumerate(items, 1):
             yield item
             progress.to(done)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words, "128 s", "14 min", "2 h 5 min"."""
+    if seconds < 180:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 180 else f"{minutes // 60} h {minutes % 60} min"

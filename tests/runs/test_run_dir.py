@@ -25,7 +25,7 @@ def test_a_run_explains_itself(trained_run, small_config):
     assert start["packages"]["tensorflow"].startswith("2.") and "git_commit" in start and start["devices"]
     rows = History(trained_run / "history.csv").rows
     assert [(row["epoch"], row["step"]) for row in rows] == [(1, 5), (2, 10)]
-    assert all({"loss", "CIDEr-D", "BLEU-4", "learning_rate", "seconds"} <= set(row) for row in rows)
+    assert all({"loss", "dev_loss", "CIDEr-D", "BLEU-4", "learning_rate", "seconds"} <= set(row) for row in rows)
     best = json.loads((trained_run / "measures.json").read_text())["best"]
     assert best["signature"]["weights"] == "ema" and best["signature"]["images"] == 5
     assert best["measures"]["CIDEr-D"] == max(row["CIDEr-D"] for row in rows)
@@ -35,7 +35,9 @@ def test_a_run_explains_itself(trained_run, small_config):
 def test_the_curves_show_losses_metrics_and_images(trained_run):
     events = EventAccumulator(str(trained_run / "tensorboard"), size_guidance={"tensors": 0})
     events.Reload()
-    assert {"loss", "CIDEr-D", "BLEU-4", "learning_rate", "dev", "dev/0", "dev/3"} <= set(events.Tags()["tensors"])
+    assert {"loss", "dev_loss", "CIDEr-D", "BLEU-4", "learning_rate", "dev", "dev/0", "dev/3"} <= set(
+        events.Tags()["tensors"]
+    )
     assert [event.step for event in events.Tensors("dev/0")] == [5, 10]
 
 
@@ -231,7 +233,8 @@ def test_a_run_is_resumed_with_another_share_of_bad_images(tmp_path, small_confi
     (tmp_path / "data.json").write_text(
         json.dumps({split: {"images": 0, "fingerprint": "f"} for split in ("train", "dev")})
     )
+    phases = {"phase_names": (), "epoch_settings": (), "renamed_phases": {}}
     for setting, same in (("data.max_bad_share=0.5", True), ("data.batch_size=4", False)):
-        task = SimpleNamespace(config=small_config(setting), source=lambda split: source, phase_names=())
+        task = SimpleNamespace(config=small_config(setting), source=lambda split: source, **phases)
         with contextlib.nullcontext() if same else pytest.raises(RunError, match="data.batch_size: 6 there, 4"):
             check_same_run(RunDir(tmp_path), task)

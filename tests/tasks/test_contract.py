@@ -1,23 +1,30 @@
 """The contract that every task in `TASKS` keeps: trained for real, resumed bit for bit, used, exported, served."""
 
 import json
+import shlex
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from export.cli import main as export_main
 from export.client import Client
 from export.savedmodel import export_savedmodel
 from export.server.local_server import LocalServer
-from vl_keras.config import ConfigError
+from vl_keras.cli.main import _parser, main
+from vl_keras.config import ConfigError, load_config, values_of
 from vl_keras.data.image_ops import decode_image, resize
 from vl_keras.data.modalities.golden_images import golden_images
+from vl_keras.data.pipeline import evaluation_batches
 from vl_keras.errors import RunError
 from vl_keras.inference.evaluate import evaluate
 from vl_keras.inference.predict import predict
+from vl_keras.runs.history import History
 from vl_keras.runs.load_run import load_run
 from vl_keras.tasks import TASKS
+from vl_keras.tasks.development_view import development_view
+from vl_keras.training.development_loss import DevelopmentLoss
 from vl_keras.training.train import train
 
 IMAGES = list(golden_images().values())[:3]
@@ -52,6 +59,9 @@ def test_it_declares_what_others_ask_it(name, loaded):
     config, task, _, _ = loaded
     assert isinstance(task, TASKS[name]) and config.task == name
     assert task.monitor and task.reads and task.phase_names and task.vocabulary_files
+    settings = values_of(config)
+    assert [type(settings[key]) for key in task.epoch_settings] == [int] * len(task.phase_names)
+    assert set(task.renamed_phases.values()) <= set(task.phase_names)
     assert all(section in config.sections for section in task.sections)
     assert all(text.name and text.help for text in task.inputs)
 
@@ -78,6 +88,44 @@ def test_the_best_weights_give_the_metrics_that_were_written_down(loaded, run):
     again, signature = task.epoch_metrics(model, "dev", limit=config.training.evaluate_examples, weights="ema")
     assert again[task.monitor] == pytest.approx(best[task.monitor], rel=1e-4)
     assert signature["split"] == "dev"
+
+
+def test_the_best_weights_give_the_development_loss_of_their_epoch(loaded, run):
+    config, task, model, _ = loaded
+    steps = config.training.accumulate_steps
+    training_model = task.training_model(model, steps)
+    training_model.compile(loss=task.loss())
+    loss = DevelopmentLoss(task, model, training_model, tf.distribute.get_strategy(), steps, print)
+    row = History(run / "history.csv").best(task.monitor)
+    first = loss()
+    assert first == pytest.approx(row["dev_loss"], rel=1e-4)
+    assert loss() == first, "it draws nothing at random"
+    assert float(training_model.loss_tracker.count) == 0
+
+
+def test_a_batch_of_the_development_loss_is_of_plain_development_images(loaded):
+    config, task, model, _ = loaded
+    view = development_view(task, 4, 1)
+    ((x, _, weight),) = view.training_data(model)
+    images = tf.concat([inputs["image"] for inputs, _ in evaluation_batches(config, task.source("dev"))], axis=0)
+    known = {image.tobytes() for image in images.numpy()}
+    assert {image.tobytes() for image in x["image"].numpy()} <= known and len(x["image"]) == 4
+    assert np.any(weight) and task.config == config and task.end_step is None
+
+
+def test_the_end_of_its_training_names_commands_that_work(name, run, capsys):
+    log = (run / "train.log").read_text()
+    assert f"Best {TASKS[name].monitor}: " in log and f" {TASKS[name].phase_names[0]} epoch 1." in log
+    commands = [line.strip() for line in log.splitlines() if line.startswith("  vl-")]
+    assert len(commands) == 4 and "--resume --set training.epochs=2" in commands[0]
+    assert shlex.split(commands[0])[2].endswith("/config.yaml")  # the run was made in another place
+    assert load_config(run / "config.yaml") == load_config(run / "config.yaml", of_run=True)
+    for program, *words in map(shlex.split, commands):
+        with pytest.raises(SystemExit):  # after the command line has been understood
+            {"vl-keras": main, "vl-export": export_main}[program]([*words, "--help"])
+        assert f"usage: {program} {words[0]}" in capsys.readouterr().out
+        if program == "vl-keras":
+            assert _parser().parse_args(words)
 
 
 def test_an_evaluation_writes_scores_files_and_its_history(name, run):

@@ -14,6 +14,7 @@ from export.cli import main as export_main
 from export.server.local_server import LocalServer
 from vl_keras.cli.main import main
 from vl_keras.errors import TrainingStopped
+from vl_keras.runs.history import History
 from vl_keras.tasks import TASKS
 
 NEW_TASK = Path(__file__).with_name("new_task")
@@ -50,6 +51,7 @@ def run(yes_no, data_dir, tmp_path_factory):
 
 def test_it_trains_and_resumes(run):
     assert "Resuming cross_entropy at step 3 of" in (run / "train.log").read_text()
+    assert all(row["dev_loss"] > 0 for row in History(run / "history.csv").rows)
     assert len((run / "history.csv").read_text().splitlines()) == 3
     assert 0 <= json.loads((run / "measures.json").read_text())["best"]["measures"]["accuracy"] <= 1
 

@@ -1,12 +1,17 @@
 """Retrieval: vectors, their fingerprint, and what is measured of them."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from vl_keras.errors import RunError
 from vl_keras.metrics.retrieval_scores import retrieval_scores
+from vl_keras.runs.load_run import load_run
 from vl_keras.tasks.embedding.recall_metrics import recall_metrics
 from vl_keras.tasks.retrieval import RetrievalTask
+from vl_keras.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +132,18 @@ def test_cached_texts_are_the_encoded_ones(task_config, hub_bert):
     _, theirs, *_ = model.training_model(x, training=False)
     np.testing.assert_allclose(ours, theirs, atol=5e-3)
     assert len(np.unique(np.round(theirs.numpy().reshape(-1, theirs.shape[-1]), 4), axis=0)) > 6
+
+
+def test_a_run_whose_phase_had_another_name_is_used_and_extended(task_run, task_config, tmp_path):
+    """Version 0.1.0 called it cross_entropy."""
+    run = shutil.copytree(task_run("retrieval"), tmp_path / "run")
+    (run / "checkpoints" / "contrastive").rename(run / "checkpoints" / "cross_entropy")
+    history = (run / "history.csv").read_text()
+    (run / "history.csv").write_text(history.replace("contrastive,", "cross_entropy,"))
+    assert load_run(run, "last")[3] == "last weights, cross_entropy step 5"
+    with pytest.raises(RunError, match="other settings"):
+        train(task_config("retrieval", "training.learning_rate=0.5"), run, resume=True)
+    assert (run / "checkpoints" / "cross_entropy").exists(), "a run that is not resumed stays as it is"
+    train(task_config("retrieval"), run, resume=True)
+    assert (run / "history.csv").read_text() == history
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["contrastive"]

@@ -1,10 +1,14 @@
+import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from vl_keras.config import load_config
 from vl_keras.data.text_ops import CaptionTokenizer
+from vl_keras.errors import RunError, TrainingStopped
 from vl_keras.losses.cider_reward import CiderReward
 from vl_keras.runs.history import History
 from vl_keras.tasks import TASKS
@@ -183,8 +187,33 @@ def test_the_phase_follows_cross_entropy_and_raises_the_reward(small_config, tra
         "training.self_critical.learning_rate=2e-3",
     )
     train(config, tmp_path / "run", init_from=trained_run)
-    history = History(tmp_path / "run" / "history.csv", writes=False)
-    assert len(history.of("cross_entropy")) == 1
-    rewards = [float(row["reward"]) for row in history.of("self_critical")]
-    assert len(rewards) == 6
+    rows = History(tmp_path / "run" / "history.csv", writes=False).of("self_critical")
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3, 4, 5, 6]
+    assert all(row["dev_loss"] > 0 for row in rows)  # that of the captions, as before
+    rewards = [float(row["reward"]) for row in rows[1:]]
     assert np.mean(rewards[-2:]) > np.mean(rewards[:2])
+
+
+def test_the_phase_follows_cross_entropy_in_one_run_and_begins_with_the_best_weights(
+    small_config, trained_run, tmp_path, signal_at
+):
+    """The run is extended by the phase, and stopped while its start is evaluated."""
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    config = small_config("training.self_critical.epochs=1")
+    signal_at("metrics of dev", 5)
+    with pytest.raises(TrainingStopped):
+        train(config, run, resume=True)
+    train(config, run, resume=True)
+    history = History(run / "history.csv", writes=False)
+    rows = [(row["phase"], row["epoch"], row["step"]) for row in history.rows]
+    assert rows == [
+        ("cross_entropy", 1, 5), ("cross_entropy", 2, 10), ("self_critical", 0, 10), ("self_critical", 1, 20)
+    ]  # fmt: skip
+    best = json.loads((trained_run / "measures.json").read_text())["best"]["epoch"]
+    first = History(trained_run / "history.csv", writes=False).rows[best - 1]
+    start = history.of("self_critical")[0]
+    assert [start[name] for name in ("CIDEr-D", "BLEU-1")] == [first[name] for name in ("CIDEr-D", "BLEU-1")]
+    assert start["dev_loss"] == pytest.approx(first["dev_loss"], rel=1e-6)
+    assert load_config(run / "config.yaml") == config
+    with pytest.raises(RunError, match="training.epochs` cannot grow from 2 to 3.*self_critical has begun"):
+        train(small_config("training.epochs=3", "training.self_critical.epochs=1"), run, resume=True)

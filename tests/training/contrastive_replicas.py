@@ -8,7 +8,7 @@ import vl_keras  # noqa: F401  selects Keras 2 before TensorFlow is imported
 import numpy as np  # isort: skip
 import tensorflow as tf
 import tf_keras as keras
-from replicas import main
+from replicas import development_loss, main
 
 B, K, P, Q, D = 8, 2, 7, 11, 5  # P, Q: features of an image and of a text
 GROUP = 3  # batches that are one
@@ -53,6 +53,7 @@ def train(strategy, loss, group):
         model.compile(optimizer, loss=CONTRASTIVE_LOSSES[loss], jit_compile=False)
     data = distributed(lambda *worker: accumulated(batches(*worker), group), strategy, B, batch_axis=int(group > 1))
     losses = model.fit(data, steps_per_epoch=2, epochs=2, verbose=0).history["loss"]
+    losses.append(float(development_loss(model, strategy, batches, group)))
     return {"losses": np.array(losses), **{f"weight_{i}": v.numpy() for i, v in enumerate(model.trainable_variables)}}
 
 

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from vl_keras.layers.similarity_scale import SimilarityScale
 from vl_keras.losses.contrastive_losses import CONTRASTIVE_LOSSES
 from vl_keras.models.contrastive_model import ContrastiveModel
 
@@ -46,6 +47,24 @@ def test_an_image_that_cannot_be_read_changes_nothing_for_the_others(name):
     other = image.copy()
     other[2] = -other[2]  # one that can be read does change it
     assert float(loss_and_gradient(*map(tf.constant, (other, text, weight)))[0]) != pytest.approx(float(loss))
+
+
+def test_the_development_loss_of_a_group_is_that_of_one_large_batch():
+    """As in training: the negatives of all."""
+    inputs = {"image": keras.Input((D,), name="image"), "text": keras.Input((None, D), name="text")}
+    given = keras.Input((D,))
+    scale = keras.Model(given, SimilarityScale(0.5, -1.0, name="scale")(given), name="scale")
+    model = ContrastiveModel(inputs, (inputs["image"], inputs["text"], *scale(inputs["image"])), 3)
+    model.compile(loss=CONTRASTIVE_LOSSES["info_nce"])
+    rng = np.random.default_rng(0)
+    x = {"image": rng.normal(size=(3, B, D)), "text": rng.normal(size=(3, B, K, D))}
+    x = {name: tf.constant(value, tf.float32) for name, value in x.items()}
+    weight = tf.ones((3, B, K))
+    large = {"image": tf.reshape(x["image"], (3 * B, D)), "text": tf.reshape(x["text"], (3 * B, K, D))}
+    expected = float(model.development_loss((large, None, tf.reshape(weight, (3 * B, K))), 1))
+    assert float(model.development_loss((x, weight, weight), 3)) == pytest.approx(expected, rel=1e-6)
+    first = {name: value[0] for name, value in x.items()}
+    assert float(model.development_loss((first, None, weight[0]), 1)) < expected
 
 
 @pytest.mark.slow

@@ -13,10 +13,10 @@ def is_over(small_config, tmp_path):
     """Function: is a phase of 9 epochs with a patience of 2 over, given each epoch's CIDEr (None: not measured)?"""
     config = small_config("training.patience=2", "training.epochs=9")
 
-    def ask(*scores, before=(), epochs=9, config=config):
+    def ask(*scores, before=(), epochs=9, config=config, first=1):
         history = History(tmp_path / "history.csv", writes=False)
         for phase, measured in (("cross_entropy", before), ("self_critical", scores)):
-            for epoch, score in enumerate(measured, start=1):
+            for epoch, score in enumerate(measured, start=first if phase == "self_critical" else 1):
                 row = {"phase": phase, "epoch": epoch, "step": epoch}
                 history.append(row if score is None else {**row, "CIDEr-D": score})
         session = SimpleNamespace(history=history, config=config, task=CaptioningTask)
@@ -46,6 +46,13 @@ def test_patience_ends_only_where_it_was_measured(is_over):
 def test_a_phase_that_never_beats_the_one_before(is_over):
     assert not is_over(0.3, before=(0.1, 0.4))
     assert is_over(0.3, 0.2, before=(0.1, 0.4))
+
+
+def test_the_start_of_a_phase_is_none_of_its_epochs(is_over):
+    assert not is_over(*[0.1 * n for n in range(9)], first=0)  # epochs 0 to 8 of 9
+    assert is_over(*[0.1 * n for n in range(10)], first=0)
+    assert not is_over(0.4, 0.3, first=0) and is_over(0.4, 0.3, 0.2, first=0)  # two epochs after the best, epoch 0
+    assert not is_over(0.4, 0.3, before=(0.4,), first=0) and is_over(0.4, 0.3, 0.2, before=(0.4,), first=0)
 
 
 def test_no_patience_no_end(is_over, small_config):

@@ -1,12 +1,17 @@
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from vl_keras.config import Config, DataConfig
 from vl_keras.losses.caption_loss import CaptionLoss
 from vl_keras.models.training_model import TrainingModel
 from vl_keras.runs.strategy import keras_settings
 from vl_keras.training.batches import accumulated
+from vl_keras.training.development_loss import DevelopmentLoss
 from vl_keras.training.optimizer import build_optimizer
 
 B, K, V, D = 4, 2, 11, 5
@@ -52,6 +57,39 @@ def test_accumulated_batches_are_one_large_batch():
     assert abs(float(loss) - float(expected_loss)) < 1e-5
     for ours, theirs in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-6)
+
+
+def test_the_development_loss_of_a_group_is_the_mean_of_its_batches_and_nothing_learns():
+    rng = np.random.default_rng(0)
+    batches = [make_batch(rng, B, 6) for _ in range(3)]
+    group = tf.nest.map_structure(lambda *parts: tf.stack(parts), *batches)
+    model = make_model(3)
+    before = model.get_weights()
+    alone = [float(model.development_loss(tf.nest.map_structure(tf.constant, batch), 1)) for batch in batches]
+    assert float(model.development_loss(group, 3)) == pytest.approx(np.mean(alone), rel=1e-6)
+    assert float(model.loss_tracker.count) == 0
+    for value, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, old)
+
+
+@pytest.mark.parametrize("labelled, replicas, expected", [((0, 1), 1, True), ((), 1, False), ((0, 1), 9, False)])
+def test_batches_without_labels_do_not_count_in_the_development_loss(labelled, replicas, expected):
+    rng = np.random.default_rng(0)
+    batches = [make_batch(rng, B, 6) for _ in range(3)]
+    batches = [(x, y, weight * (place in labelled)) for place, (x, y, weight) in enumerate(batches)]
+    ids = tf.TensorSpec((B, K, None), tf.int32)
+    types = ({"caption_ids": ids}, ids, tf.TensorSpec((B, K, None), tf.float32))
+    task = SimpleNamespace(
+        config=dataclasses.replace(Config(), data=DataConfig(batch_size=B)),
+        source=lambda split: range(3 * B if replicas == 1 else replicas - 1),
+        training_data=lambda *_: tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=types),
+    )
+    model, said = make_model(), []
+    strategy = tf.distribute.get_strategy() if replicas == 1 else SimpleNamespace(num_replicas_in_sync=replicas)
+    loss = DevelopmentLoss(task, None, model, strategy, 1, said.append)()
+    alone = [float(model.development_loss(tf.nest.map_structure(tf.constant, batches[n]), 1)) for n in labelled]
+    assert loss == (pytest.approx(np.mean(alone), rel=1e-6) if expected else None)
+    assert bool(said) == (replicas > 1)
 
 
 def test_one_step_is_no_group():

@@ -198,7 +198,11 @@ class ModelConfig:
 class SelfCriticalConfig:
     """A second phase of training: self-critical sequence training (Rennie et al., 2017)."""
 
-    epochs: int = setting(0, "Epochs of the second phase; 0 switches it off.", at_least(0))
+    epochs: int = setting(
+        0,
+        "Epochs of the second phase; 0 switches it off. A trained run goes on (--resume) with a higher number.",
+        at_least(0),
+    )
     samples: int = setting(
         5, "Captions sampled per image; the baseline of each is the mean reward of the others.", at_least(2)
     )
@@ -221,7 +225,12 @@ class SelfCriticalConfig:
 class TrainingConfig:
     """How long, how fast, and where the model is trained."""
 
-    epochs: int = setting(20, "Passes over the training split.", at_least(0))
+    epochs: int = setting(
+        20,
+        "Passes over the training split. A trained run goes on (--resume) with a higher number, and then with the "
+        "learning rate of a training of that many.",
+        at_least(0),
+    )
     seed: int = setting(0, "Seed of weights, order and augmentation.", at_least(0))
     strategy: str = setting(
         "auto", "How training is distributed over devices.", one_of("auto", "none", "mirrored", "multi_worker")

@@ -35,6 +35,7 @@ def caption_dataset(
     *,
     training: bool,
     first_step: int = 0,
+    end_step: int | None = None,
     features: Features = None,
     prepare_context: ContextReader | None = None,
     inputs: Collection[str] | None = None,
@@ -53,6 +54,7 @@ def caption_dataset(
         tokenizer: a `CaptionTokenizer`.
         training: shuffled, augmented and endless; or plain.
         first_step: step that a training stream begins with.
+        end_step: step before which a training stream ends; None: it is endless.
         features: what is read of which modality; see `read_modalities`. None: images; a `FeatureCache`: its tokens.
         prepare_context: `(B,)` context strings -> dict of tensors for the text encoder.
         inputs: names of the model's inputs, which x is limited to; None: everything.
@@ -73,7 +75,7 @@ def caption_dataset(
     batch_rows = BatchRows(config, source, tokenizer, training, image_cache(features))
     if training:
         steps_per_epoch(config, source)
-        steps = tf.data.Dataset.counter(first_step)
+        steps = _steps(first_step, end_step)
     else:
         steps = tf.data.Dataset.range(-(-len(source) // size))
     mine = _rows_of(size, num_workers, worker)
@@ -98,13 +100,14 @@ def text_dataset(
     label: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     *,
     first_step: int = 0,
+    end_step: int | None = None,
     features: Features = None,
     read_tokens: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]] | None = None,
     inputs: Collection[str] | None = None,
     num_workers: int = 1,
     worker: int = 0,
 ) -> tf.data.Dataset:
-    """Endless training batches of images with K texts each, in an order that follows from `(seed, step)`.
+    """Training batches of images with K texts each, in an order that follows from `(seed, step)`.
 
     Args:
         config: `Config`.
@@ -112,7 +115,7 @@ def text_dataset(
         batch_rows: `BatchRows` of the source's images and of the texts.
         label: `(number (B, K)) -> (y, real (B, K) bool)`: what is to be learned about the texts with these numbers, and
             which of them count.
-        first_step, features, inputs, num_workers, worker: as in `caption_dataset`.
+        first_step, end_step, features, inputs, num_workers, worker: as in `caption_dataset`.
         read_tokens: `number (B, K) -> (tokens (B, K, T, D), mask (B, K, T))` from a cache; None: the model reads ids.
 
     Returns:
@@ -133,8 +136,12 @@ def text_dataset(
             x["text_tokens"], x["text_mask"] = read_tokens(row["number"][mine])
         return _only(x, inputs), tf.nest.map_structure(lambda value: value[mine], y), weight
 
-    rows = tf.data.Dataset.counter(first_step).map(lambda step: batch_rows.at(step, mine))
+    rows = _steps(first_step, end_step).map(lambda step: batch_rows.at(step, mine))
     return _batches(read_modalities(rows, source, features, config.data, augmented=True), batch)
+
+
+def _steps(first: int, end: int | None) -> tf.data.Dataset:
+    return tf.data.Dataset.counter(first) if end is None else tf.data.Dataset.range(first, end)
 
 
 def _rows_of(batch_size: int, num_workers: int, worker: int) -> slice:

@@ -18,6 +18,22 @@ class ContrastiveModel(TrainingModel):
         inputs, outputs, accumulate_steps: as of `TrainingModel`; outputs of a `DualEncoder`'s training model.
     """
 
+    def development_loss(self, data, steps):
+        x, _, weight = data
+        if steps == 1:
+            image, text, log_scale, bias = self(x, training=False)
+        else:  # one large batch, as in training
+
+            def encode(x):
+                image, text, _, _ = self(x, training=False)
+                return image, text
+
+            kinds = tuple(output.dtype for output in self.outputs[:2])
+            image, text = tf.map_fn(encode, x, parallel_iterations=1, fn_output_signature=kinds)
+            image, weight = tf.reshape(image, (-1, self.outputs[0].shape[-1])), _one_batch(weight)
+            log_scale, bias = self.get_layer("scale")(image)
+        return self._loss(image, tf.reshape(text, (-1, self.outputs[1].shape[-1])), weight, log_scale, bias)
+
     def _gradients(self, data):
         x, _, weight = data
         with tf.GradientTape() as tape:
@@ -27,10 +43,7 @@ class ContrastiveModel(TrainingModel):
         return loss, [None if gradient is None else tf.convert_to_tensor(gradient) for gradient, _ in pairs]
 
     def _gradients_of_group(self, data):
-        batch = tf.nest.map_structure(
-            lambda tensor: tf.reshape(tensor, tf.concat([[-1], tf.shape(tensor)[2:]], axis=0)), data
-        )
-        x, _, weight = batch
+        x, _, weight = tf.nest.map_structure(_one_batch, data)
         scaled = hasattr(self.optimizer, "get_scaled_loss")
 
         def encode(x):
@@ -67,3 +80,8 @@ class ContrastiveModel(TrainingModel):
 
         # The mean over no text would be no number.
         return tf.cond(tf.size(owner) > 0, of_shown, lambda: 0.0)
+
+
+def _one_batch(tensor):
+    """`(N, B, …)` to `(N*B, …)`."""
+    return tf.reshape(tensor, tf.concat([[-1], tf.shape(tensor)[2:]], axis=0))

@@ -3,8 +3,10 @@
 import tensorflow as tf
 import tf_keras as keras
 
+from vl_keras.models.training_model import TrainingModel
 
-class SelfCriticalModel(keras.Model):
+
+class SelfCriticalModel(TrainingModel):
     """A captioner's training model whose steps follow the reward of its own samples.
 
     Self-critical sequence training (Rennie et al., 2017, equation 8): `-(r(c) - b) * log p(c)` summed over a caption's

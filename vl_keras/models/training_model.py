@@ -31,6 +31,27 @@ class TrainingModel(keras.Model):
         self.loss_tracker.update_state(loss * replicas)
         return {"loss": self.loss_tracker.result()}
 
+    def development_loss(self, data, steps):
+        """A replica's part of the loss of a step of held-out data, without dropout; no state changes.
+
+        The parts of all replicas add up to the loss.
+
+        Args:
+            data: `(x, y, weight)` in the form of a training step of `steps` accumulated batches.
+            steps: number of batches; from 2 on every tensor has a leading axis of them.
+
+        Returns:
+            Scalar float32.
+        """
+        if steps == 1:
+            return self._loss_without_dropout(data)
+        losses = tf.map_fn(self._loss_without_dropout, data, parallel_iterations=1, fn_output_signature=tf.float32)
+        return tf.reduce_mean(losses)
+
+    def _loss_without_dropout(self, data):
+        x, y, weight = data
+        return tf.cast(self.compute_loss(x, y, self(x, training=False), weight), tf.float32)
+
     def _gradients(self, data):
         x, y, weight = data
         with tf.GradientTape() as tape:

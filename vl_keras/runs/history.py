@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ class History:
         if len(kept) != len(self.rows):
             self.rows = kept
             self._write()
+
+    def rename_phases(self, renamed: Mapping[str, str]) -> None:
+        """Gives phases other names: dict of old name -> new name."""
+        self.rows = [{**row, "phase": renamed.get(row["phase"], row["phase"])} for row in self.rows]
+        self._write()
 
     def best(self, metric: str) -> Row | None:
         """The first row with the highest value of a metric; None if no row has it."""

@@ -71,7 +71,8 @@ def weights_name(which: str) -> str:
 def _restore(run: RunDir, task: Task, model: Any, weights: str) -> str:
     if weights not in ("auto", "best", "last", "ema"):
         raise RunError(f"`weights` must be auto, best, last or ema; got {weights!r}.")
-    best, last = tf.train.latest_checkpoint(str(run.best)), run.last_checkpoint(task.phase_names)
+    best = tf.train.latest_checkpoint(str(run.best))
+    last = run.last_checkpoint((*task.renamed_phases, *task.phase_names))
     if weights == "auto":
         weights = "best" if best else "last"
     path = best if weights == "best" else last

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ from vl_keras.encoders.hub_modules import module_path
 from vl_keras.encoders.kept_backbone import keep_backbone, kept_backbone
 from vl_keras.errors import RunError, written
 from vl_keras.json_files import read_json, write_json
+from vl_keras.runs.history import History
 from vl_keras.runs.versions import describe_versions
 from vl_keras.tasks import TASKS
 from vl_keras.tasks.task import Task
@@ -165,9 +166,29 @@ class RunDir:
             keep_backbone(task.config.image_encoder.backbone, self.image_network)
             self._save_text_modules(task.config.text_encoder)
             write_json(self.path / "data.json", _fingerprints(task))
+            self.write_config(task.config)
+
+    def write_config(self, config: Config) -> None:
+        """Writes `config.yaml`, whole or not at all."""
+        if not self.writes:
+            return
+        with written("The run's settings", self.path, None):
             part = self.path / "config.yaml.part"
-            save_config(task.config, part)
+            save_config(config, part)
             os.replace(part, self.config_file)
+
+    def rename_phases(self, renamed: Mapping[str, str]) -> None:
+        """Gives the phases of a run of an older version their names of today, in `history.csv` and `checkpoints/`.
+
+        Args:
+            renamed: dict of what such a run calls a phase -> its name.
+        """
+        old = {name: self.checkpoints / name for name in renamed if (self.checkpoints / name).is_dir()}
+        if not self.writes or not old:
+            return
+        History(self.history_file).rename_phases(renamed)  # before the folders, which tell whether there is work
+        for name, folder in old.items():
+            folder.rename(self.checkpoints / renamed[name])
 
     def last_checkpoint(self, phases: Sequence[str]) -> Path | None:
         """Path of the newest checkpoint of the last phase that has one, or None; `phases` are names, in order."""
@@ -208,28 +229,63 @@ class RunDir:
         return (self.path / _ENCODER_WEIGHTS).exists()
 
 
-def check_same_run(run: RunDir, task: Task) -> None:
-    """Raises `RunError`, with what differs, if a run was started with another config or other data than the task's."""
+def check_same_run(run: RunDir, task: Task) -> list[str]:
+    """Checks that a run was started with the task's config and data; its number of epochs may have grown since.
+
+    The epochs of a phase can grow as long as no later phase has begun.
+
+    Returns:
+        The overrides that bring the run's settings up to date, e.g. `["training.epochs=25"]`; empty if nothing has
+        grown.
+
+    Raises:
+        RunError: something else differs, the number of epochs is lower, or it cannot grow any more.
+    """
     before = load_config(run.config_file, of_run=True)
-    if run.last_checkpoint(task.phase_names) is None and tf.train.latest_checkpoint(str(run.best)):
+    if run.last_checkpoint((*task.renamed_phases, *task.phase_names)) is None and tf.train.latest_checkpoint(
+        str(run.best)
+    ):
         raise RunError(
             f"`{run.path}` joins other runs and was not trained itself, so there is nothing to resume. Start a new run "
             f"directory from it (--init-from {run.path})."
         )
+    old, new = values_of(before), values_of(task.config)
     names = [name for name in differences(before, task.config) if name not in _FREE_TO_CHANGE]
+    grown = [name for name in names if name in task.epoch_settings]
+    names = [name for name in names if name not in grown]
     if names:
-        old, new = values_of(before), values_of(task.config)
         lines = "".join(f"\n  {name}: {old.get(name)!r} there, {new.get(name)!r} now" for name in names)
         raise RunError(
             f"`{run.path}` is a run with other settings:{lines}\nResume it with its own, or start a new run directory "
             f"from its weights (--init-from {run.path})."
         )
+    for name in grown:
+        _check_grown(run, task, name, old[name], new[name])
     known = read_json(run.path / "data.json")
     changed = [split for split, value in _fingerprints(task).items() if known.get(split) != value]
     if changed:
         raise RunError(
             f"The data of split {', '.join(changed)} is not what the run in `{run.path}` was started with. Restore it, "
             f"or start a new run directory from its weights (--init-from {run.path})."
+        )
+    return [f"{name}={new[name]}" for name in grown]
+
+
+def _check_grown(run: RunDir, task: Task, setting: str, before: int, now: int) -> None:
+    """Raises `RunError` unless a phase's number of epochs is higher than before and no later phase has begun."""
+    other = f"or start a new run directory from its weights (--init-from {run.path})."
+    if now < before:
+        raise RunError(
+            f"`{setting}` of the run in `{run.path}` is {before} and can only grow; got {now}. Its learning rate is "
+            f"that of {before} epochs. Resume it with at least that many (--set {setting}={before}), {other}"
+        )
+    place = task.epoch_settings.index(setting)
+    later = task.phase_names[place + 1 :]
+    if run.last_checkpoint(later) is not None:
+        raise RunError(
+            f"`{setting}` cannot grow from {before} to {now}: in `{run.path}` the phase {later[-1]} has begun, which "
+            f"goes on from the weights of {task.phase_names[place]}. Raise `{task.epoch_settings[-1]}` instead (with "
+            f"--set {setting}={before}), {other}"
         )
 
 

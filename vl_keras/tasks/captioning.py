@@ -34,6 +34,7 @@ class CaptioningTask(Task):
     inputs = (TextInput("context", "text that the model reads beside every image"),)
     monitor = "CIDEr-D"
     phase_names = (*Task.phase_names, "self_critical")
+    epoch_settings = (*Task.epoch_settings, "training.self_critical.epochs")
     has_java_metrics = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -108,6 +109,7 @@ class CaptioningTask(Task):
             self.tokenizer,
             training=True,
             first_step=first_step,
+            end_step=self.end_step,
             features=self.features(captioner, split),
             prepare_context=self.prepare_context,
             inputs=captioner.training_model.input_names,

@@ -44,7 +44,7 @@ class MatchingTask(PairTask):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.negatives = self.settings.negatives
-        self._neighbours: np.ndarray | None = None
+        self._neighbours: dict[str, np.ndarray] = {}  # by split
 
     @property
     def all_pairs(self) -> bool:
@@ -83,10 +83,12 @@ class MatchingTask(PairTask):
         from vl_keras.tasks.pairing.match_pairs import match_labels, nearest_images
 
         drawn = self.config.data.captions_per_image if self.negatives in ("random", "nearest") else 0
-        if self.negatives == "nearest" and self._neighbours is None:
-            self._neighbours = nearest_images(self, model)
+        split = self.config.data.train_split
+        if self.negatives == "nearest" and split not in self._neighbours:
+            self._neighbours[split] = nearest_images(self, model)
+        neighbours = self._neighbours.get(split)
         batches = self._text_dataset(
-            model, lambda rows: match_labels(self, rows), first_step, num_workers, worker, drawn, self._neighbours
+            model, lambda rows: match_labels(self, rows), first_step, num_workers, worker, drawn, neighbours
         )
         if self.all_pairs:
             # A pair that does not count must not be a negative of the others either.

@@ -27,7 +27,7 @@ class PhasePlan(NamedTuple):
         data: maps `(first_batch, num_workers, worker)` to a dataset of `(x, y, weight)`.
         accumulate_steps: number of batches whose gradients are added before the weights are updated.
         jit_compile: whether the step may be compiled with XLA.
-        from_best: whether it starts from the weights of the best epoch so far.
+        from_best: whether it starts from the weights of the best epoch so far; they are evaluated as its epoch 0.
     """
 
     name: str

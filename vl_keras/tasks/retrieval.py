@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vl_keras.config.setting import above, at_least, one_of, setting
 from vl_keras.errors import RunError
@@ -72,6 +72,8 @@ class RetrievalTask(TextTask):
     )
     run_settings = (*TextTask.run_settings, "retrieval.rerank_", "retrieval.querybank")
     monitor = "mean_recall"
+    phase_names = ("contrastive",)
+    renamed_phases: ClassVar[Mapping[str, str]] = {"cross_entropy": "contrastive"}
     vocabulary_files = (*TextTask.vocabulary_files, _QUERYBANK)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -249,6 +251,10 @@ class RetrievalTask(TextTask):
         from vl_keras.tasks.embedding.evaluate_retrieval import evaluate_retrieval
 
         return evaluate_retrieval(self, model, request)
+
+    @classmethod
+    def use_command(cls, run: str) -> str:
+        return f"vl-keras index {run} --images FOLDER --out FOLDER.index"
 
     def predictor(self, model: DualEncoder, texts: Sequence[str], explains: bool) -> Callable[[tf.Tensor], list]:
         raise RunError(

@@ -88,6 +88,8 @@ class Task:
     reads: ClassVar[str] = "captions"  # what training reads beside images, for messages
     vocabulary_files: ClassVar[tuple[str, ...]] = (_VOCABULARY,)  # that `save_vocabularies` may write
     phase_names: ClassVar[tuple[str, ...]] = ("cross_entropy",)  # folders of `checkpoints/`, in order of training
+    epoch_settings: ClassVar[tuple[str, ...]] = ("training.epochs",)  # of each of `phase_names`: its number of epochs
+    renamed_phases: ClassVar[Mapping[str, str]] = {}  # what runs of older versions call a phase -> its name
     has_java_metrics: ClassVar[bool] = False  # `evaluate --java` adds metrics
 
     def __init__(
@@ -99,6 +101,7 @@ class Task:
         self._jit_compile = jit_compile
         self._sources: dict[str, Source] = {}
         self._features: dict[str, FeatureCache] = {}
+        self.end_step: int | None = None  # batch before which `training_data` ends; see `development_view`
         if tokenizer is not None:
             self.tokenizer = tokenizer
 
@@ -147,7 +150,11 @@ class Task:
         return steps_per_epoch(self.config, self.source(self.config.data.train_split))
 
     def training_data(self, model: Any, first_step: int = 0, num_workers: int = 1, worker: int = 0) -> tf.data.Dataset:
-        """Endless dataset of `(x, y, weight)` from batch `first_step` on, with the rows of one worker."""
+        """Endless dataset of `(x, y, weight)` of `data.train_split` from batch `first_step` on, the rows of one worker.
+
+        `development_view` gives it another `data.train_split` and an end, `end_step`; so what an implementation keeps
+        for its next call is kept by split.
+        """
         raise self._lacks("training_data")
 
     @contextlib.contextmanager
@@ -321,6 +328,21 @@ class Task:
         return None
 
     # Use of a trained run
+
+    @classmethod
+    def next_commands(cls, run: str) -> list[str]:
+        """What to do with a trained run, as command lines; logged at the end of training.
+
+        Args:
+            run: its folder, quoted for a shell.
+        """
+        return [f"vl-keras evaluate {run}", cls.use_command(run), f"vl-export savedmodel {run} --out models/mine"]
+
+    @classmethod
+    def use_command(cls, run: str) -> str:
+        """The command line that shows a trained run new images. Default: `predict`, with the texts that it needs."""
+        texts = "".join(f' --{text.name} "…"' for text in cls.inputs if text.required)
+        return f"vl-keras predict {run} --image IMAGE.jpg{texts}"
 
     def check_overrides(self, trained: Config) -> None:
         """Raises `RunError` if this config does not fit weights that were trained with the config `trained`."""

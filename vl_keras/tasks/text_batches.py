@@ -50,6 +50,7 @@ def training_batches(
         rows,
         label(rows),
         first_step=first_step,
+        end_step=task.end_step,
         features=features,
         read_tokens=_token_reader(task, model, list(rows.texts)),
         inputs=model.training_model.input_names,

@@ -42,8 +42,10 @@ def fit_phase(session: Session, phase: Phase, on_start: Callable[[], None] | Non
         session.log(f"Resuming {phase.name} at step {step} of {phase.epochs * phase.steps_per_epoch}.")
     session.begin(phase.first_step + step)
     epoch, done = divmod(step, phase.steps_per_epoch)
-    if done == 0 and len(session.history.of(phase.name)) < epoch:  # it was stopped during the evaluation
-        values = {metric.name: float(metric.result()) for metric in phase.model.metrics}
+    recorded = [row["epoch"] for row in session.history.of(phase.name)]
+    if done == 0 and epoch not in recorded and (epoch or phase.evaluated_first):
+        # Its start; or it was stopped during the evaluation of an epoch.
+        values = {metric.name: float(metric.result()) for metric in phase.model.metrics} if epoch else {}
         session.end_epoch(phase, epoch, values, 0.0)
     while not session.is_over(phase):
         epoch, done = divmod(step, phase.steps_per_epoch)

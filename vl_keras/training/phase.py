@@ -19,6 +19,8 @@ class Phase:
         steps_per_epoch: number of steps in an epoch.
         epochs: number of epochs.
         first_step: number of steps in the phases before it, for the x axis of curves.
+        evaluated_first: whether the development split is also evaluated before the first step, as epoch 0.
+        development_loss: computes the loss on the development split, None if it has none; None: it is not computed.
     """
 
     name: str
@@ -27,3 +29,5 @@ class Phase:
     steps_per_epoch: int
     epochs: int
     first_step: int = 0
+    evaluated_first: bool = False
+    development_loss: Callable[[], float | None] | None = None

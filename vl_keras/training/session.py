@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -12,17 +12,19 @@ import tensorflow as tf
 from vl_keras.drawing.curves_figure import curves_figure
 from vl_keras.errors import TrainingStopped, written
 from vl_keras.json_files import write_json
-from vl_keras.progress import Progress
+from vl_keras.progress import Progress, duration
 from vl_keras.runs.checkpoints import Checkpoints
 from vl_keras.runs.history import History, Row
 from vl_keras.runs.load_run import trained_weights
 from vl_keras.runs.run_dir import RunDir
 from vl_keras.runs.strategy import from_chief
+from vl_keras.tasks.phase_plan import PhasePlan
 from vl_keras.tasks.task import Task
 from vl_keras.training.optimizer import averaged_weights, weight_averages
 from vl_keras.training.phase import Phase
 from vl_keras.training.stop_signal import StopSignal
 from vl_keras.training.tensorboard import Board
+from vl_keras.training.time_left import time_left
 
 
 class Session:
@@ -49,6 +51,7 @@ class Session:
         self.config, self.task, self.model, self.strategy = task.config, task, model, strategy
         self.run, self.history, self.log = run, history, run.log
         self.signal = signal
+        self.plans: Sequence[PhasePlan] = ()  # all phases, once they are known
         self.board: Any = None  # the `Board`, once `begin` was called
         # What draws sample images, once it is built.
         self._draws: list[Callable[[], tuple[list, list[str]]] | None] = []
@@ -87,7 +90,7 @@ class Session:
 
         Args:
             phase: of the epoch.
-            epoch: its number, from 1.
+            epoch: its number, from 1; 0: the start of the phase.
             values: dict of name -> mean loss of the epoch.
             seconds: time that training took.
         """
@@ -107,13 +110,15 @@ class Session:
             self.history.append(row)
             if self.run.writes:
                 curves_figure(self.history.rows, self.task.monitor).savefig(self.run.curves_file)
-        shown = [f"{name} {row[name]:.4g}" for name in (*values, self.task.monitor) if name in row]
-        self.log(f"{phase.name} epoch {epoch}/{phase.epochs}: {', '.join(shown)} ({seconds:.0f} s)")
+        shown = [f"{name} {row[name]:.4g}" for name in (*values, "dev_loss", self.task.monitor) if name in row]
+        left = time_left(self.history.rows, self.plans, training.evaluate_every, self.is_over(phase))
+        rest = "" if left is None else f"; about {duration(left)} left"
+        self.log(f"{phase.name} epoch {epoch}/{phase.epochs}: {', '.join(shown)} ({seconds:.0f} s{rest})")
 
     def is_over(self, phase: Phase) -> bool:
         """Whether a phase has run all its epochs or its patience is used up, according to the history."""
         rows = self.history.of(phase.name)
-        if len(rows) >= phase.epochs:
+        if (rows[-1]["epoch"] if rows else 0) >= phase.epochs:
             return True
         best = self.history.best(self.task.monitor)
         patience = self.config.training.patience
@@ -146,6 +151,7 @@ class Session:
                     self.model, split, count, on_progress, "ema" if average else "raw"
                 )
             metrics[monitor] = from_chief(self.strategy, metrics[monitor])
+            loss = phase.development_loss() if phase.development_loss is not None else None
             self._draw(split, step)
             best = self.history.best(monitor)
             # A best of 0 does not distinguish weights (CIDEr-D of a single image is always 0): keep the later ones.
@@ -156,7 +162,8 @@ class Session:
         if self.run.writes:
             with written("The metrics", self.run.path, self.run.last_checkpoint(self.task.phase_names)):
                 self._write_metrics(phase, epoch, step, metrics, signature, is_best)
-        return {**metrics, "evaluation_seconds": round(time.monotonic() - started, 1)}
+        losses = {} if loss is None else {"dev_loss": loss}
+        return {**losses, **metrics, "evaluation_seconds": round(time.monotonic() - started, 1)}
 
     def _draw(self, split: str, step: int) -> None:
         if not self._draws:  # in every worker: under a strategy all workers must build together

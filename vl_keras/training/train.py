@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from vl_keras.config import Config
+from vl_keras.config import Config, load_config
 from vl_keras.runs.history import History
 from vl_keras.runs.run_dir import RunDir, check_same_run
 from vl_keras.runs.strategy import check_batch_size, from_chief, is_chief, keras_settings, make_strategy, use_jit
@@ -17,6 +17,8 @@ from vl_keras.tasks import TASKS
 from vl_keras.tasks.phase_plan import PhasePlan
 from vl_keras.tasks.task import Task
 from vl_keras.training.batches import accumulated, distributed
+from vl_keras.training.closing_lines import closing_lines
+from vl_keras.training.development_loss import DevelopmentLoss
 from vl_keras.training.fit_phase import fit_phase
 from vl_keras.training.initialise import Start
 from vl_keras.training.optimizer import WarmupCosine, build_optimizer
@@ -34,7 +36,8 @@ def train(
         config: `Config`.
         run_dir: folder of the run; see `RunDir`. Must be empty or not exist, unless `resume`.
         resume: continue the run in `run_dir` from where it stopped, whatever stopped it; it ends with the weights of a
-            run that was never stopped. The settings must be those that it was started with.
+            run that was never stopped. The settings must be those that it was started with; only the number of
+            epochs may have grown, see `check_same_run`.
         init_from: folder of a trained run to start from, of this task or another; see `Start`.
 
     Returns:
@@ -70,7 +73,12 @@ def _train(
     if fitting is not config:
         config, task = fitting, TASKS[config.task](fitting, load_weights=not kept, jit_compile=jit_compile)
     if resume:
-        check_same_run(run, task)
+        grown = check_same_run(run, task)
+        if grown:
+            run.log(f"Extended to {', '.join(grown)}: the learning rate is now that of a training of that length.")
+            run.write_config(load_config(run.config_file, grown, of_run=True))
+        run.rename_phases(task.renamed_phases)
+        from_chief(strategy, 0.0)  # the other workers wait until the chief has done both
         task.load_vocabularies(run.path)
     elif start is not None:
         start.give_vocabularies(task, run.log)
@@ -126,10 +134,13 @@ def _fit(
     with signal:
         first_step = 0
         on_start: Callable[[], Any] | None = lambda: run.write_settings(task, model, init_from)  # noqa: E731
-        for plan in task.phases(model, run.log):
+        session.plans = task.phases(model, run.log)
+        for plan in session.plans:
             fit_phase(session, make_phase(session, plan, first_step, jit_compile), on_start)
             first_step, on_start = first_step + plan.steps_per_epoch * plan.epochs, None
     from_chief(strategy, 0.0)  # to the others, a worker that exits early looks like one that crashed
+    for line in closing_lines(task, session.plans, session.history, run.path):
+        run.log(line)
     return run.read_metrics()
 
 
@@ -164,4 +175,5 @@ def make_phase(session: Session, plan: PhasePlan, first_step: int = 0, jit_compi
 
         return distributed(of_worker, session.strategy, session.config.data.batch_size, batch_axis=int(group > 1))
 
-    return Phase(plan.name, model, data, plan.steps_per_epoch, plan.epochs, first_step)
+    loss = DevelopmentLoss(session.task, session.model, model, session.strategy, group, session.log)
+    return Phase(plan.name, model, data, plan.steps_per_epoch, plan.epochs, first_step, plan.from_best, loss)

@@ -18,6 +18,7 @@ from export.batch import run_batch
 from export.cli import main
 from export.client import Client
 from export.errors import ExportError
+from vl_keras import progress
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -57,6 +58,15 @@ def test_what_is_written_is_what_the_server_answers(tiny_models, photos, tmp_pat
     assert {row["name"]: row["reason"] for row in bad} == {
         path: row.status for path, row in online.items() if row.status != "ok"
     }
+
+
+def test_its_progress_foretells_nothing_before_a_file_is_written(tiny_models, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_LOG_SECONDS", 0)
+    monkeypatch.setattr(batch, "_POLL_S", 0.05)
+    run_batch(tiny_models, f"{photos}/**", str(tmp_path / "captions.parquet"), shard_size=4)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("images: ")]
+    assert lines[0] == "images: image 0/22" and lines[-1].startswith("images: image 22/22, ")
+    assert all(" left" in line for line in lines if "/s" in line)
 
 
 def test_lists_and_maps_are_columns(tiny_models, photos, tmp_path, answers):
