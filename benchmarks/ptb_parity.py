@@ -1,6 +1,6 @@
 """Compares our PTB tokenizer with the Java tokenizer of pycocoevalcap, caption by caption.
 
-    python benchmarks/ptb_parity.py [CAPTIONS.txt …] [--write-cases]
+    python benchmarks/ptb_parity.py [CAPTIONS.txt …] [--write-cases] [--write-characters]
 
 Reads the strings in tests/metrics/ptb_cases.tsv; all captions of Flickr8k if ../shared (or VL_KERAS_SHARED) exists, and
 20,000 random variations of them (joined words, quotes, prices, contractions, …); and any given text files with one
@@ -11,8 +11,10 @@ caption per line. Needs `java` (8 or later). Exits with status 1 if an unchanged
 import argparse
 import os
 import random
+import re
 import shutil
 import sys
+import textwrap
 import time
 import zipfile
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from vl_keras.metrics.ptb_tokenizer import ptb_tokenize  # noqa: E402
 
+CHARACTERS = ROOT / "vl_keras" / "metrics" / "ptb_characters.py"
 CASES = ROOT / "tests" / "metrics" / "ptb_cases.tsv"
 
 
@@ -33,6 +36,9 @@ def main() -> None:
     parser.add_argument(
         "--write-cases", action="store_true", help="store the tokens of Java for the strings of the test"
     )
+    parser.add_argument(
+        "--write-characters", action="store_true", help="store what Java does with each character beyond ASCII"
+    )
     options = parser.parse_args()
     if not shutil.which("java"):
         sys.exit("`java` is not on the PATH. Install Java 8 or later.")
@@ -40,6 +46,8 @@ def main() -> None:
     if options.write_cases:
         rows = [f"{case}\t{tokens}\n" for case, tokens in zip(cases, java_tokens(cases), strict=True)]
         CASES.write_text("".join(rows), encoding="utf-8")
+    if options.write_characters:
+        write_characters()
     differ = compare("made-up strings", cases)
     archive = Path(os.environ.get("VL_KERAS_SHARED", ROOT / ".." / "shared")) / "data/flickr8k/Flickr8k_text.zip"
     if archive.is_file():
@@ -64,6 +72,31 @@ def java_tokens(captions: Sequence[str]) -> list[str]:
     lines = [*captions, ""]
     tokens = PTBTokenizer().tokenize({index: [{"caption": line}] for index, line in enumerate(lines)})
     return [tokens[index][0] for index in range(len(captions))]
+
+
+def write_characters() -> None:
+    """Writes the tables of `ptb_characters.py` from what the Java tokenizer does with each character in a word."""
+    breaks = {0x85, 0x2028, 0x2029}  # end a line
+    codes = [code for code in range(0x80, 0x10000) if code not in breaks and not 0xD800 <= code <= 0xDFFF]
+    tokens = java_tokens([f"xk{chr(code)}zk" for code in codes])
+    starts = java_tokens([f"{chr(code)}zk" for code in codes])
+    found: dict[str, list[int]] = {"LETTERS": [], "MARKS": [], "JOINERS": []}
+    for code, inside, start in zip(codes, tokens, starts, strict=True):
+        count = len(inside.split(" "))
+        if count == 3:
+            found["MARKS"].append(code)
+        elif count == 1 and inside != "xkzk":
+            found["LETTERS" if start != "zk" else "JOINERS"].append(code)
+    text = CHARACTERS.read_text(encoding="utf-8")
+    for name, own in found.items():
+        members = set(own)
+        firsts = [code for code in own if code - 1 not in members]
+        lasts = [code for code in own if code + 1 not in members]
+        pairs = zip(firsts, lasts, strict=True)
+        ranges = " ".join(f"{first:x}" if first == last else f"{first:x}-{last:x}" for first, last in pairs)
+        table = "\n".join(textwrap.wrap(ranges, 118, break_on_hyphens=False))
+        text = re.sub(f'{name} = """[^"]*"""', f'{name} = """\n{table}\n"""', text)
+    CHARACTERS.write_text(text, encoding="utf-8")
 
 
 def compare(name: str, captions: Sequence[str]) -> int:

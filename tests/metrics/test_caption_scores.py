@@ -9,11 +9,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.texts import TEXTS
 from vl_keras.metrics.caption_scores import score_captions
 from vl_keras.metrics.character_tokenizer import character_tokenize, mostly_cjk
 from vl_keras.metrics.coco_results import read_coco_results, write_coco_results
 from vl_keras.metrics.ptb_tokenizer import ptb_tokenize
+from vl_keras.metrics.rouge_l import longest_common_subsequence as common_words
 from vl_keras.metrics.score_signature import ScoreSignature
 
 WORDS = "a the dog man red ball runs on grass with two kids".split()
@@ -235,3 +239,60 @@ def test_people_and_a_constant_caption_on_flickr8k(shared_dir):
     constant = dict.fromkeys(captions, "a man in a red shirt is standing in the grass")
     constant = score_captions(captions, constant).metrics
     assert constant["CIDEr-D"] == pytest.approx(0.095, abs=0.01) and constant["BLEU-1"] == pytest.approx(48.0, abs=1)
+
+
+def test_captions_without_words_score_zero_and_are_counted():
+    references = {1: ["🐕🏃", "a dog runs"], 2: ["🙂"], 3: ["..."]}
+    scores = score_captions(references, {1: "a dog runs", 2: "🙂", 3: "a cat"})
+    assert scores.per_image["ROUGE-L"].tolist() == [1, 0, 0] and scores.metrics["CIDEr-D"] > 0
+    assert "3 of 4 references have no word" in scores.notes[0] and "Images: 1, 2, 3." in scores.notes[0]
+    assert "1 of 3 captions written have no word" in scores.notes[1]
+    nothing = score_captions({1: ["🙂"], 2: ["🙃"]}, {1: "🙂", 2: ""})
+    assert set(nothing.metrics.values()) == {0.0} and set(nothing.intervals().values()) == {(0.0, 0.0)}
+
+
+def test_a_single_image_is_said_to_have_no_cider():
+    scores = score_captions({1: ["a dog"]}, {1: "a dog"})
+    assert scores.metrics["CIDEr-D"] == 0 and "CIDEr-D of a single image is 0" in scores.notes[0]
+    assert not score_captions({1: ["a dog"], 2: ["a cat"]}, {1: "a dog", 2: "a cat"}).notes
+
+
+def test_words_of_scripts_that_the_tokenizer_breaks_are_said():
+    burmese = "ကလေးတစ်ယောက်"
+    (note,) = score_captions({1: [burmese], 2: ["a dog"]}, {1: burmese, 2: "a dog"}).notes
+    assert "2 captions and references" in note and "MYANMAR" in note
+    assert not score_captions({1: [burmese], 2: ["a"]}, {1: burmese, 2: "a"}, tokenizer="character").notes
+
+
+def test_hindi_words_that_differ_in_a_vowel_sign_are_different_words():
+    references = {1: ["लड़का"], 2: ["कुत्ता"]}
+    same, other = (
+        score_captions(references, {1: word, 2: "कुत्ता"}).per_image["CIDEr-D"][0] for word in ("लड़का", "लड़की")
+    )
+    assert same > 0 and other == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4))
+def test_any_text_can_be_scored(pairs):
+    for tokenizer in ("auto", "ptb", "character"):
+        scores = score_captions(
+            {index: [reference, "a dog"][: index + 1] for index, (reference, _) in enumerate(pairs)},
+            {index: caption for index, (_, caption) in enumerate(pairs)},
+            tokenizer=tokenizer,
+        )
+        assert all(np.isfinite(values).all() for values in scores.per_image.values())
+
+
+def test_rouge_equals_pycocoevalcaps_own():
+    rouge_module = pytest.importorskip("pycocoevalcap.rouge.rouge")
+    references, candidates = small_set(images=30, seed=5)
+    _, theirs = rouge_module.Rouge().compute_score(references, {key: [text] for key, text in candidates.items()})
+    np.testing.assert_allclose(score_captions(references, candidates).per_image["ROUGE-L"], theirs, rtol=1e-12)
+
+
+def test_text_without_a_space_is_tokenized_and_scored_in_proportion_to_its_length():
+    """Where a rule's cost grew with the square of the text, 100,000 characters took minutes."""
+    assert ptb_tokenize(["a," * 50_000])[0].count("a") == 50_000
+    assert ptb_tokenize(["🙂" * 100_000]) == [""]
+    assert common_words(["a", "b"] * 20_000, ["b"] * 40_000) == 20_000

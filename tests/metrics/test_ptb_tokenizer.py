@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vl_keras.metrics.ptb_tokenizer import PUNCTUATION, ptb_tokenize
+from vl_keras.metrics.ptb_tokenizer import PUNCTUATION, is_dropped, ptb_tokenize
 
 
 def test_the_tokens_are_those_of_the_java_tokenizer():
@@ -36,3 +36,23 @@ def test_lines_are_tokenized_alone():
 def test_our_punctuation_is_pycocoevalcaps():
     reference = pytest.importorskip("pycocoevalcap.tokenizer.ptbtokenizer")
     assert PUNCTUATION == set(reference.PUNCTUATIONS)
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("लड़का", "लड़की"),  # a boy, a girl: they differ in a vowel sign
+        ("ছেলে", "ছেলা"),
+        ("பெண்", "பெண"),
+        ("అబ్బాయి", "అబ్బాయు"),
+        ("เด็ก", "เดก"),
+    ],
+)
+def test_vowel_signs_are_part_of_the_word(one, other):
+    (first, second) = ptb_tokenize([one, other])
+    assert first == one and second == other
+
+
+def test_letters_that_the_java_tokenizer_drops_are_known():
+    assert is_dropped("\u103c") and is_dropped("𐐔") and is_dropped("🐕")  # a Burmese sign, Deseret, an emoji
+    assert not any(is_dropped(character) for character in "aé1ीกش犬½-‐")

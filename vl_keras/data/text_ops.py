@@ -20,6 +20,7 @@ _CJK = (
 )
 _ENDINGS = ("'s", "’s")  # separate pieces, so that "man's" shares the token of "man"
 _MAX_WORD_BYTES = 400  # a longer word (e.g. a long URL) becomes the unknown token
+_MAX_TOKEN_BYTES = 256  # without "##"; tensorflow-text's tokenizer takes no longer token
 
 
 def normalise(strings: tf.Tensor) -> tf.Tensor:
@@ -48,7 +49,8 @@ class CaptionTokenizer:
         vocab: tokens in the order of their ids; the first four are `[PAD]`, `[UNK]`, `[START]`, `[END]`.
 
     Raises:
-        ConfigError: the first tokens are not these, or a token is empty, contains white space or occurs twice.
+        ConfigError: the first tokens are not these, or a token is empty, longer than 256 bytes, contains white space
+            or occurs twice.
     """
 
     PAD, UNK, START, END = range(4)
@@ -166,6 +168,15 @@ def _check_vocabulary(vocab: Sequence[str], specials: Sequence[str], name: str) 
         if token in seen:
             raise ConfigError(f"{name}: token {token!r} appears twice, on lines {seen[token] + 1} and {index + 1}.")
         seen[token] = index
+        if _too_long(token):
+            raise ConfigError(
+                f'{name}, line {index + 1}: a token must have at most {_MAX_TOKEN_BYTES} bytes in UTF-8, without "##"; '
+                f"{token[:20]!r}… has {len(token.encode())}."
+            )
+
+
+def _too_long(token: str, most: int = _MAX_TOKEN_BYTES) -> bool:
+    return len(token) * 4 > most and len(token.removeprefix("##").encode("utf-8")) > most
 
 
 def _learn_vocabulary(
@@ -188,12 +199,15 @@ def _learn_vocabulary(
     def by_count(counts: collections.Counter[str]) -> list[str]:
         return sorted(counts, key=lambda token: (-counts[token], token))
 
-    for character in by_count(characters):
-        # A CJK character never continues a word, so its continuation would waste one of thousands of tokens.
-        alone = tf.strings.regex_full_match(character, _CJK).numpy()
-        add([character] if alone else [character, f"##{character}"], vocab_size)
+    # A CJK character never continues a word, so its continuation would waste one of thousands of tokens.
+    ordered = by_count(characters)
+    alone = tf.strings.regex_full_match(tf.constant(ordered, tf.string), _CJK).numpy()
+    for character, never_continues in zip(ordered, alone, strict=True):
+        add([character] if never_continues else [character, f"##{character}"], vocab_size)
     whole = words + endings
-    frequent = [word for word in by_count(whole) if whole[word] >= min_count and word not in tokens]
+    frequent = [
+        word for word in by_count(whole) if whole[word] >= min_count and word not in tokens and not _too_long(word)
+    ]
     room = vocab_size - len(tokens)
     add(frequent, vocab_size if len(frequent) <= room else len(tokens) + room - room // 10)
     if words and len(tokens) < vocab_size:
@@ -205,7 +219,7 @@ def _learn_vocabulary(
             lower_thresh=min_count,
             max_unique_chars=len(characters),
         )
-        add([piece for piece in pieces if len(piece.removeprefix("##")) > 1], vocab_size)
+        add([piece for piece in pieces if len(piece.removeprefix("##")) > 1 and not _too_long(piece)], vocab_size)
     add(frequent, vocab_size)
     return list(tokens)
 
@@ -213,7 +227,11 @@ def _learn_vocabulary(
 def _count_words(
     captions: Sequence[str],
 ) -> tuple[collections.Counter[str], collections.Counter[str], collections.Counter[str]]:
-    """Counts words, `##'s` endings and characters in normalised captions."""
+    """Counts words, `##'s` endings and characters in normalised captions.
+
+    Words that `tokenize` makes unknown, because they are too long, are left out: only their characters count. (The
+    learner of pieces lists all substrings of a word.)
+    """
     written: collections.Counter[str] = collections.Counter()
     for start in range(0, len(captions), 4096):
         for text in _space_out(normalise(captions[start : start + 4096])).numpy().tolist():
@@ -224,6 +242,8 @@ def _count_words(
     for word, count in written.items():
         for character in word:
             characters[character] += count
+        if _too_long(word, _MAX_WORD_BYTES):
+            continue
         core = _without_edge_punctuation(word)
         for ending in _ENDINGS:
             if core.endswith(ending) and len(core) > len(ending):

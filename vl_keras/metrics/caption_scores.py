@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 
 from vl_keras.metrics.bootstrap import bleu_of_sums, bootstrap_interval
 from vl_keras.metrics.character_tokenizer import character_tokenize, mostly_cjk
-from vl_keras.metrics.ptb_tokenizer import ptb_tokenize
+from vl_keras.metrics.ptb_tokenizer import is_dropped, ptb_tokenize
+from vl_keras.metrics.rouge_l import rouge_l
 
 TOKENIZERS: dict[str, Callable[[Sequence[str]], list[str]]] = {
     "ptb": ptb_tokenize,
@@ -33,7 +35,7 @@ class CaptionScores:
         image_ids: the N image ids.
         bleu_statistics: `(N, 10)` counts of each image, as `bleu_of_sums` takes them.
         tokenizer: ptb or character.
-        notes: sentences about metrics that could not be computed.
+        notes: sentences about metrics that could not be computed, and about captions whose score says little.
     """
 
     metrics: dict[str, float]
@@ -78,6 +80,9 @@ def score_captions(
 ) -> CaptionScores:
     """Scores one caption per image against its references.
 
+    A caption or reference of which the tokenizer leaves nothing, e.g. emoji alone, agrees with nothing: it scores 0,
+    and `notes` counts it.
+
     Args:
         references: image id to reference captions, not tokenized.
         candidates: image id to caption.
@@ -100,7 +105,12 @@ def score_captions(
     guesses = {key: tokenize([candidates[key]]) for key in image_ids}
     metrics: dict[str, float] = {}
     per_image: dict[str, np.ndarray] = {}
-    notes: list[str] = []
+    written = [*candidates.values(), *(caption for captions in references.values() for caption in captions)]
+    notes = [*_empty_notes(truths, guesses), *(_dropped_notes(written) if tokenizer == "ptb" else [])]
+    if len(image_ids) == 1:
+        notes.append(
+            "CIDEr-D of a single image is 0 by its definition: it weighs words by how few of the images have them."
+        )
     statistics = bleu_statistics(truths, guesses)
     for order in range(1, 5):
         metrics[f"BLEU-{order}"] = float(bleu_of_sums(statistics.sum(axis=0), order))
@@ -141,11 +151,8 @@ def bleu_statistics(references: Mapping[str, list[str]], candidates: Mapping[str
 
 
 def _scorers(with_java: bool, tokenizer: str, notes: list[str]) -> Iterator[tuple[str, _Scorer]]:
-    from pycocoevalcap.cider.cider import Cider
-    from pycocoevalcap.rouge.rouge import Rouge
-
-    yield "ROUGE-L", Rouge().compute_score
-    yield "CIDEr-D", Cider().compute_score
+    yield "ROUGE-L", _rouge
+    yield "CIDEr-D", _cider
     if not with_java:
         return
     if tokenizer != "ptb":
@@ -166,6 +173,19 @@ def _scorers(with_java: bool, tokenizer: str, notes: list[str]) -> Iterator[tupl
             )
 
 
+def _rouge(references: dict[str, list[str]], candidates: dict[str, list[str]]) -> tuple[float, np.ndarray]:
+    scores = np.array([rouge_l(references[key], caption) for key, (caption,) in candidates.items()])
+    return float(scores.mean()), scores
+
+
+def _cider(references: dict[str, list[str]], candidates: dict[str, list[str]]) -> tuple[float, np.ndarray]:
+    from pycocoevalcap.cider.cider import Cider
+
+    if not any(caption for captions in references.values() for caption in captions):
+        return 0.0, np.zeros(len(references))  # the original fails without a single word
+    return Cider().compute_score(references, candidates)  # type: ignore[no-any-return]
+
+
 def _meteor(references: dict[str, list[str]], candidates: dict[str, list[str]]) -> tuple[float, np.ndarray]:
     from pycocoevalcap.meteor.meteor import Meteor
 
@@ -181,6 +201,34 @@ def _spice(references: dict[str, list[str]], candidates: dict[str, list[str]]) -
 
     score, scores = Spice().compute_score(references, candidates)
     return 100 * score, [100 * image["All"]["f"] for image in scores]
+
+
+def _empty_notes(truths: Mapping[str, list[str]], guesses: Mapping[str, list[str]]) -> list[str]:
+    """Counts references and captions of which the tokenizer left nothing."""
+    notes = []
+    for kind, rows in (("references", truths), ("captions written", guesses)):
+        empty = [key for key, captions in rows.items() if "" in captions]
+        if empty:
+            count, total = sum(rows[key].count("") for key in empty), sum(map(len, rows.values()))
+            notes.append(
+                f"{count} of {total} {kind} have no word that is scored, e.g. emoji or punctuation alone; they agree "
+                f"with nothing. Images: {_some(empty)}."
+            )
+    return notes
+
+
+def _dropped_notes(captions: Sequence[str]) -> list[str]:
+    """Says which letters and vowel signs the PTB tokenizer of pycocoevalcap, and so ours, drops from words."""
+    characters = sorted(set("".join(captions)))
+    letters = "".join(c for c in characters if not c.isascii() and unicodedata.category(c)[0] in "LM" and is_dropped(c))
+    if not letters:
+        return []
+    count = sum(any(letter in caption for letter in letters) for caption in captions)
+    names = _some([unicodedata.name(letter, ascii(letter)) for letter in letters])
+    return [
+        f"{count} captions and references contain letters or signs that pycocoevalcap's PTB tokenizer drops, so that "
+        f"their words break ({names}); scores of such texts say little."
+    ]
 
 
 def _check(references: Mapping[str, Sequence[str]], candidates: Mapping[str, str], tokenizer: str) -> None:

@@ -10,6 +10,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from vl_keras.metrics.ptb_characters import JOINERS, LETTERS, MARKS, character_class
+
 # pycocoevalcap's list. The tokenizer outputs brackets in lower case, "-lrb-", so they are not removed; all published
 # scores were computed that way.
 PUNCTUATION = frozenset(
@@ -29,7 +31,8 @@ _SPELLED_OUT = {
     **{"£": "#", "¢": "cents", "…": "...", "¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"},
     **{"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": "''", "&apos;": "'", "&mdash;": "--", "&nbsp;": ""},
 }
-_INSIDE_TOKENS = str.maketrans({"’": "'", "\x92": "'", " ": _NBSP, "\t": _NBSP, "(": "-lrb-", ")": "-rrb-"})
+_INSIDE_TOKENS = str.maketrans({" ": _NBSP, "\t": _NBSP, "(": "-lrb-", ")": "-rrb-"})
+_ENDING = re.compile("(?P<n>n?)(?P<mark>['’`‘\x91\x92]|&apos;)(?P<letters>[msdt]|re|ve|ll)")
 _SPLIT_IN_TWO = "can-not gon-na got-ta lem-me gim-me wan-na"
 
 # Abbreviations that keep their full stop; the second list only with a capital, the third only before a number.
@@ -54,6 +57,11 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
         The tokens of each caption joined by spaces, in lower case, without punctuation.
     """
     return [_tokenize(caption) for caption in captions]
+
+
+def is_dropped(character: str) -> bool:
+    """Whether the tokenizer drops a character and ends the word before it, as pycocoevalcap's does."""
+    return ptb_tokenize([f"x{character}x"]) == ["x x"] and character not in PUNCTUATION
 
 
 @functools.lru_cache(maxsize=200_000)
@@ -96,25 +104,12 @@ def _split(text: str) -> list[str]:
 def _spell(token: str) -> list[str]:
     if token in _SPELLED_OUT:
         return [_SPELLED_OUT[token]] if _SPELLED_OUT[token] else []
-    token = token.translate(_INSIDE_TOKENS).replace("&amp;", "&").replace("&apos;", "'").lower()
+    token = token.translate(_INSIDE_TOKENS).replace("&amp;", "&").lower()
+    if ending := _ENDING.fullmatch(token):  # a contraction's apostrophe is normalised; one inside a word is not
+        return [f"{ending['n']}{_SPELLED_OUT.get(ending['mark'], ending['mark'])}{ending['letters']}"]
     if re.fullmatch(f"[.{_NBSP}]{{2,}}", token):
         return ["..."]
     return ["--"] if re.fullmatch("-{2,}", token) else [token] if token else []
-
-
-@functools.lru_cache(maxsize=1)
-def _letters() -> str:
-    """Character class of the characters of a word: letters, marks, digits of other scripts, Unicode's own hyphens."""
-    kinds = ("Lu", "Ll", "Lt", "Lm", "Lo", "Nd")
-    ranges: list[list[int]] = []
-    for code in range(0x41, 0x10000):
-        kind = unicodedata.category(chr(code))
-        if kind in kinds or (kind == "Mn" and code < 0x1000) or code in (0x2010, 0x2011):
-            if ranges and ranges[-1][1] == code - 1:
-                ranges[-1][1] = code
-            else:
-                ranges.append([code, code])
-    return "".join(f"\\u{first:04x}-\\u{last:04x}" for first, last in ranges)
 
 
 @functools.lru_cache(maxsize=1)
@@ -125,68 +120,77 @@ def _simple_words() -> re.Pattern[str]:
 
 @functools.lru_cache(maxsize=1)
 def _rules() -> list[re.Pattern[str]]:
-    """The compiled rules; of equally long matches, the first wins."""
-    letter, alnum = f"[{_letters()}]", f"[{_letters()}0-9]"
+    """The compiled rules; of equally long matches, the first wins.
+
+    Where a rule looks for a mark far ahead, a limit keeps the cost of a text in proportion to its length.
+    """
+    hyphen, digit, alnum = f"[-_{character_class(JOINERS)}]", f"[0-9{_of_kinds('Nd')}]", f"[A-Za-z0-9{_of_kinds('')}]"
+    letter, unmarked = (
+        f"[A-Za-z{_of_kinds('L', 'M', 'S', 'P', 'C')}]",
+        f"[A-Za-z0-9{_of_kinds('L', 'N', 'S', 'P', 'C')}]",
+    )
+    marks = character_class(MARKS) + "".join(mark for mark in _SPELLED_OUT if len(mark) == 1 and not mark.isascii())
     apostrophe = "(?:['’`‘\u0092]|&apos;)"
     word = f"{letter}{alnum}*(?:[.!?]{letter}{alnum}*)*"
-    ending = f"{apostrophe}(?:[msdMSD]|[rR][eE]|[vV][eE]|[lL][lL])(?!{alnum})"
+    ending = "(?:[msdMSD]|[rR][eE]|[vV][eE]|[lL][lL])"
+    ending = f"(?:['`‘]{ending}(?!{alnum})|(?:[’\u0092]|&apos;){ending})"
     elided = f"[dDlLoO]{apostrophe}"  # d'Or, l'eau, O'Neill
     host = r"[^\s\"`'<>|(){},.!?@/:;\-_%$#&*+=~^\\\[\]]"
     url_end = r"[^\s\"<>|(){}.,!?;:'\-]"
     abbreviations = "|".join(
         [f"(?i:{_or(_ABBREVIATIONS)})", *(f"{w[0].upper()}(?i:{w[1:]})" for w in _CAPITAL_ABBREVIATIONS.split())]
     )
-    apostrophe_words = "c'est c'mon e'er ev'ry li'l ma'am nat'l ne'er nor'easter s'mores"
+    apostrophe_words = "c'est c'mon e'er ev'ry li'l ma'am ne'er nor'easter s'mores"
     split = "|".join(f"{first}(?={second})" for first, second in (w.split("-") for w in _SPLIT_IN_TWO.split()))
     rules = [
         rf"(?i:(?P<first>{split})[a-z]+)(?!{alnum})",
-        f"(?P<first>{apostrophe}[tT])(?i:is|was)(?=n't|(?!{alnum}))",
+        f"(?P<first>'[tT])(?i:is|was)(?=n't|(?!{alnum}))",
         # Contractions: the word; the ending is only matched ahead, and becomes the next token.
         f"{word}(?P<ahead>{ending})",
         f"[A-Za-z]*[A-MO-Za-mo-z](?P<ahead>[nN]{apostrophe}[tT])",
         f"[nN]{apostrophe}[tT]",
         ending,
-        f"{apostrophe}(?i:em|(?:till?|cause)(?!{alnum}))",
+        f"{apostrophe}(?i:em)|'(?i:till?|cause)(?!{alnum})|(?:[’\u0092]|&apos;)(?i:till?|cause)",
         # Words with an apostrophe of their own.
         f"{apostrophe}[nN]{apostrophe}|{apostrophe}[nN](?!{alnum})",
         f"[dDlLj]{apostrophe}|[yY]{apostrophe}(?={alnum})|(?i:ol|somethin|dunkin){apostrophe}",
         f"[A-HJ-XZndlo]{apostrophe}{letter}{{2}}{alnum}*",
         f"(?i:{_or(apostrophe_words)})(?!{alnum})".replace("'", apostrophe),
-        rf"(?i:cont{apostrophe}d\.)",
+        r"(?i:nat'l(?![A-Za-z0-9])|cont'd\.)",
         f"{letter}+[aeiouyAEIOUY]{apostrophe}[aeiouA-Z]{letter}*",
-        r"['’‘\x92](?:\d\d(?=\s|$)|[1-9]0[sS])",
+        r"['’‘\x92](?:[0-9][0-9](?=\s|$)|[1-9]0[sS])",
         # Words, and words joined by hyphens, underscores, slashes, capitals with & and +.
         word,
-        f"{alnum}+",
-        f"(?:{elided})?{alnum}+(?:[-_]{alnum}+)+",
-        rf"(?:{elided})?{alnum}(?:{alnum}|[.,])*(?:-(?:{elided}(?={alnum}{{2}}))?(?:[A-Za-z](?:\.[A-Za-z])+\.|{alnum}+))+",
+        f"{unmarked}+",
+        f"(?:{elided})?{unmarked}+(?:{hyphen}{unmarked}+)+",
+        rf"(?:{elided})?[A-Za-z0-9][A-Za-z0-9.,]{{0,300}}(?:-(?:{elided}(?=[A-Za-z0-9]{{2}}))?(?:[A-Za-z](?:\.[A-Za-z])+\.|[A-Za-z0-9]+))+",
         r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2})+",
         r"[A-Z]+(?:(?:[&+]|&amp;)[A-Z]+)+",
         r"[cC]\+\+|[cCfF]#",
         # Abbreviations and initials with their full stops.
         rf"(?:{abbreviations})\.",
-        rf"(?i:{_or(_NUMBER_ABBREVIATIONS)})\.(?=\s*\d)",
+        rf"(?i:{_or(_NUMBER_ABBREVIATIONS)})\.(?=\s*[0-9])",
         r"[A-Za-z](?:\.[A-Za-z])*\.|(?i:ph\.d\.)",
         rf"(?:{word}|{alnum}+)\.(?=[,;:])",
         # Numbers, fractions, telephone numbers, money.
-        r"[-+]?\d*(?:[.,:]\d+)+|[-+]?\d+",
-        r"(?:\d{1,4}[- \u00a0])?\d{1,4}/\d{1,4}",
-        r"\(\d{2,3}\)[ \u00a0]?\d{3,4}[- \u00a0]?\d{4}|\d{2,4}[ \u00a0]\d{3,4}[ \u00a0]\d{3,5}",
+        rf"[-+]?{digit}*(?:[.,:]{digit}+)+|[-+]?{digit}+",
+        rf"(?:{digit}{{1,4}}[- \u00a0])?{digit}{{1,4}}/{digit}{{1,4}}",
+        r"\([0-9]{2,3}\)[ \u00a0]?[0-9]{3,4}[- \u00a0]?[0-9]{4}|[0-9]{2,4}[ \u00a0][0-9]{3,4}[ \u00a0][0-9]{3,5}",
         r"[A-Z]+\$",
         # Addresses, names and tags of the network, markup.
         rf"(?i:https?)://{host}+(?:[.\-]{host}+)+(?:/[^\s\"<>|()]*{url_end})?/?",
-        rf"(?:www\.)?(?:{host}+\.)+(?:com|net|org|edu)/[^\s\"<>|()]+{url_end}",
-        r"<?[A-Za-z0-9][^\s\"<>|(){}]*@(?:[^\s\"<>|(){}.]+\.)*[^\s\"<>|(){}.]+>?",
+        rf"(?:www\.)?(?:{host}{{1,300}}\.){{1,20}}(?:com|net|org|edu)/[^\s\"<>|()]+{url_end}",
+        r"<?[A-Za-z0-9][^\s\"<>|(){}]{0,300}@(?:[^\s\"<>|(){}.]+\.)*[^\s\"<>|(){}.]+>?",
         rf"@[A-Za-z_][A-Za-z_0-9]*|#{letter}+",
         r"</?[A-Za-z][A-Za-z0-9]*(?:\s+[A-Za-z]+=(?:\"[^\"<>]*\"|'[^'<>]*'))*\s*/?>|<![^<>]*>",
-        r"&(?:amp|lt|gt|quot|apos|mdash|nbsp|#\d+);",
+        r"&(?:amp|lt|gt|quot|apos|mdash|nbsp|#[0-9]+);",
         # Smileys.
         rf"[<>]?[:;=][-o*']?[()DPdpO\\{{@|\[\]](?!{alnum})",
         r"[-^x=~<>'oOtT]_[-^x=~<>'oOtT]|\([-^x=~<>'][_.]?[-^x=~<>']\)",
         # Runs of the same mark; then any mark alone.
         r"\.\.\.|\.[ \u00a0]\.(?:[ \u00a0]\.)+|-{2,}|``|''|[?!]{2,}|\*+|#+|@+|_+|<<|>>",
         r"[!-/:-@\[-`{-~]",
-        _symbols(),
+        f"[{marks}]",
     ]
     return [re.compile(rule) for rule in rules]
 
@@ -195,18 +199,11 @@ def _or(words: str) -> str:
     return "|".join(words.split())
 
 
-def _symbols() -> str:
-    """Character class of the marks and symbols beyond ASCII that are tokens of their own."""
-    kinds = "PSN"
-    marks: list[str] = []
-    for first, last in ((0x80, 0xBF), (0xD7, 0xD7), (0xF7, 0xF7), (0x2010, 0x2044), (0x2070, 0x2BFF), (0xFF01, 0xFFE6)):
-        for code in range(first, last + 1):
-            if unicodedata.category(chr(code))[0] in kinds and unicodedata.category(chr(code)) not in ("Nl", "Nd"):
-                marks.append(f"\\u{code:04x}")
-    dropped = {
-        f"\\u{code:04x}"
-        for code in (0x2012, 0x2024, 0x2025, 0x2027, 0x203C, 0x203D, 0x2043, 0x2150, 0x2151, 0x2152, 0x215F)
-    }
-    dropped |= {f"\\u{code:04x}" for code in range(0x20A1, 0x20C1) if code not in (0x20A4, 0x20AC)}
-    extra = [f"\\u{code:04x}" for code in (0x80, 0x91, 0x92, 0x93, 0x94, 0x96, 0x97, 0x3001, 0x3002, 0x30FB)]
-    return f"[{''.join(mark for mark in marks + extra if mark not in dropped)}]"
+def _of_kinds(*kinds: str) -> str:
+    """The `LETTERS` whose Unicode category begins with one of `kinds`, as the inside of a character class."""
+    ends = (part.partition("-") for part in LETTERS.split())
+    codes = (code for first, _, last in ends for code in range(int(first, 16), int(last or first, 16) + 1))
+    own = [code for code in codes if unicodedata.category(chr(code)).startswith(kinds)]
+    firsts = [code for code, before in zip(own, [-1, *own], strict=False) if before != code - 1]
+    lasts = [code for code, after in zip(own, [*own[1:], -1], strict=True) if after != code + 1]
+    return "".join(f"\\u{first:04x}-\\u{last:04x}" for first, last in zip(firsts, lasts, strict=True))
