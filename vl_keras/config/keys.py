@@ -65,6 +65,12 @@ def all_settings(task: Any) -> dict[str, Setting]:
     return {setting.key: setting for setting in found}
 
 
+def string_settings() -> frozenset[str]:
+    """Keys of the settings of any task whose values are strings."""
+    settings = (setting for task in known_tasks().values() for setting in all_settings(task).values())
+    return frozenset(setting.key for setting in settings if setting.kind is str)
+
+
 def values_of(config: Config) -> dict[str, Any]:
     """Dict of key to value: every setting of a config, the task's own sections included."""
     values: dict[str, Any] = {"task": config.task}

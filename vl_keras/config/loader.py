@@ -15,6 +15,7 @@ from vl_keras.config.keys import (
     section_values,
     settings_of,
     shared_sections,
+    string_settings,
     values_of,
 )
 from vl_keras.config.rules import check_config, task_class, unused
@@ -34,7 +35,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), of_run: bool = 
         path: YAML file, or the name of a shipped experiment such as `captioning/shapes`. Its keys are those of
             `Config`, nested, with the task's own sections beside the shared ones; a key that is left out keeps its
             default. `base: other.yaml`, relative to the file, first reads another file, which has no `base` itself.
-        overrides: `"section.key=value"` strings, values in YAML, applied last.
+        overrides: `"section.key=value"` strings, applied last. A setting that is a string takes the text after `=` as
+            it is; values of other types are read as YAML.
         of_run: the file is the `config.yaml` of a run, which may be of an older version: settings in it that the task
             does not use are dropped instead of refused.
 
@@ -150,7 +152,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         level = level[section]
         if not isinstance(level, dict):
             raise ConfigError(f"`{key}` cannot be set: `{section}` is a value, not a section.")
-    level[name] = parse_yaml(text, f"The value of `{key}`")
+    level[name] = text if key.strip() in string_settings() else parse_yaml(text, f"The value of `{key}`")
 
 
 def _drop_unused(values: dict[str, Any]) -> None:

@@ -7,9 +7,14 @@ import yaml
 
 from vl_keras.errors import ConfigError
 
+_MOST_VALUES = 100_000
+
 
 class _StrictLoader(yaml.SafeLoader):
     """Refuses a key that stands twice in a section; YAML would keep the last one and drop what the first holds.
+
+    An alias counts as all that it stands for, so a few lines cannot become millions of values; nor may an alias stand
+    in what it names.
 
     Words such as on and off stay words, as in YAML 1.2, because some settings have them among their choices;
     `values.convert` turns them into booleans for settings that are booleans.
@@ -19,6 +24,15 @@ class _StrictLoader(yaml.SafeLoader):
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _written_out(node, {}) > _MOST_VALUES:
+            raise yaml.constructor.ConstructorError(
+                problem=f"with its aliases written out it holds more than {_MOST_VALUES} values",
+                problem_mark=node.start_mark,
+            )
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         known = set()
@@ -31,6 +45,16 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Number of nodes below and including this one, with aliases written out; a node within itself is endless."""
+    if id(node) not in known:
+        known[id(node)] = _MOST_VALUES + 1  # while it is counted: met again, it contains itself
+        below = node.value if isinstance(node, yaml.CollectionNode) else []
+        below = [part for pair in below for part in pair] if isinstance(node, yaml.MappingNode) else below
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in below)
+    return known[id(node)]
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The keys and values of a file.
 
@@ -40,7 +64,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"`{path}` is no YAML in UTF-8: {error}") from None
     if values is None:
         return {}
@@ -53,7 +77,7 @@ def parse_yaml(text: str, what: str) -> Any:
     """The value of a text in YAML; raises `ConfigError`, whose message starts with `what`."""
     try:
         return yaml.load(text, _StrictLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{what} is no YAML: {error}") from None
 
 
