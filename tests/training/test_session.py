@@ -59,26 +59,47 @@ def test_no_patience_no_end(is_over, small_config):
     assert not is_over(0.3, 0.2, 0.1, 0.1, config=small_config("training.epochs=9"))
 
 
-def test_of_metrics_that_are_all_0_the_last_weights_are_kept(small_config, tmp_path):
-    saved, scores = [], iter([0.0, 0.0, 0.25, 0.0, 0.25, 0.5])
-    task = SimpleNamespace(
-        monitor="CIDEr-D",
-        phase_names=("cross_entropy",),
-        source=lambda split: range(3),
-        epoch_metrics=lambda *arguments: ({"CIDEr-D": next(scores)}, {}),
-    )
-    session = SimpleNamespace(
-        config=small_config(),
-        task=task,
-        model=None,
-        strategy=None,
-        run=SimpleNamespace(writes=False, best=tmp_path, last_checkpoint=lambda phases: None),
-        history=History(tmp_path / "history.csv", writes=False),
-        _best=SimpleNamespace(save=lambda checkpoint_number: saved.append(checkpoint_number)),
-        _draw=lambda *arguments: None,
-    )
-    model = SimpleNamespace(optimizer=SimpleNamespace(use_ema=False), trainable_variables=[])
-    for epoch in range(1, 7):
-        metrics = Session._evaluate(session, Phase("cross_entropy", model, None, 1, 9), epoch, epoch)
-        session.history.append({"phase": "cross_entropy", "epoch": epoch, "step": epoch, **metrics})
-    assert saved == [1, 2, 3, 6]
+@pytest.fixture
+def kept(small_config, tmp_path):
+    """Function: the epochs whose weights become the best, given each epoch's CIDEr and the number of dev images."""
+
+    def ask(*scores, images=20):
+        saved, ahead = [], iter(scores)
+        task = SimpleNamespace(
+            monitor="CIDEr-D",
+            phase_names=("cross_entropy",),
+            source=lambda split: range(images),
+            epoch_metrics=lambda *arguments: ({"CIDEr-D": next(ahead)}, {}),
+        )
+        session = SimpleNamespace(
+            config=small_config("training.evaluate_examples=0"),
+            task=task,
+            model=None,
+            strategy=None,
+            run=SimpleNamespace(writes=False, best=tmp_path, tensorboard=None, last_checkpoint=lambda phases: None),
+            history=History(tmp_path / "history.csv", writes=False),
+            log=said.append,
+            board=None,
+            _best=SimpleNamespace(save=lambda checkpoint_number: saved.append(checkpoint_number)),
+            _draw=lambda *arguments: None,
+        )
+        Session.begin(session, 0)
+        model = SimpleNamespace(optimizer=SimpleNamespace(use_ema=False), trainable_variables=[])
+        for epoch in range(1, len(scores) + 1):
+            metrics = Session._evaluate(session, Phase("cross_entropy", model, None, 1, 9), epoch, epoch)
+            session.history.append({"phase": "cross_entropy", "epoch": epoch, "step": epoch, **metrics})
+        return saved
+
+    ask.said = said = []
+    return ask
+
+
+def test_of_equal_metrics_the_later_weights_are_kept(kept):
+    assert kept(0.0, 0.0, 0.25, 0.0, 0.25, 0.5) == [1, 2, 3, 5, 6]
+    assert kept(1.0, 1.0, 0.9, 1.0) == [1, 2, 4]
+    assert not kept.said
+
+
+def test_a_dev_split_too_small_to_choose_by_is_said_and_the_last_weights_are_used(kept):
+    assert kept(1.0, 0.5, 0.25, images=1) == [1, 2, 3]
+    assert "gives 1 image to measure on, too few to choose an epoch by" in kept.said[0]

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,16 @@ class History:
         self._write()
 
     def best(self, metric: str) -> Row | None:
-        """The first row with the highest value of a metric; None if no row has it."""
-        rows = [row for row in self.rows if isinstance(row.get(metric), float)]
+        """The last row with the highest value of a metric; None if no row has it."""
+        return self._highest(metric, self.rows[::-1])
+
+    def first_best(self, metric: str) -> Row | None:
+        """The first row with the highest value of a metric, after which it has not improved; None if no row has it."""
+        return self._highest(metric, self.rows)
+
+    @staticmethod
+    def _highest(metric: str, rows: Sequence[Row]) -> Row | None:
+        rows = [row for row in rows if isinstance(row.get(metric), float)]
         return max(rows, key=lambda row: row[metric]) if rows else None
 
     def _write(self) -> None:

@@ -26,6 +26,8 @@ from vl_keras.training.stop_signal import StopSignal
 from vl_keras.training.tensorboard import Board
 from vl_keras.training.time_left import time_left
 
+_FEWEST_TO_CHOOSE = 10  # images: with fewer, one image moves a metric by more than epochs differ
+
 
 class Session:
     """One training run.
@@ -77,6 +79,13 @@ class Session:
         """Opens the TensorBoard files, and drops what was written for steps after `step`."""
         self.history.keep(step)
         if self.board is None:
+            split = self.config.data.dev_split
+            count = _evaluated(self)
+            if count < _FEWEST_TO_CHOOSE:
+                self.log(
+                    f"Split `{split}` (`data.dev_split`) gives {count} image{'s' * (count != 1)} to measure on, too "
+                    f"few to choose an epoch by (under {_FEWEST_TO_CHOOSE}): the weights of the last evaluation are used."
+                )
             self.board = Board(self.run.tensorboard if self.run.writes else None, step)
 
     def check_signal(self) -> None:
@@ -120,7 +129,7 @@ class Session:
         rows = self.history.of(phase.name)
         if (rows[-1]["epoch"] if rows else 0) >= phase.epochs:
             return True
-        best = self.history.best(self.task.monitor)
+        best = self.history.first_best(self.task.monitor)
         patience = self.config.training.patience
         if (
             not patience or not rows or not isinstance(rows[-1].get(self.task.monitor), float)
@@ -135,9 +144,8 @@ class Session:
         self._best.checkpoint.restore(path).assert_existing_objects_matched()
 
     def _evaluate(self, phase: Phase, epoch: int, step: int) -> dict[str, float]:
-        config, split, monitor = self.config, self.config.data.dev_split, self.task.monitor
-        count = len(self.task.source(split))
-        count = min(config.training.evaluate_examples or count, count)
+        split, monitor = self.config.data.dev_split, self.task.monitor
+        count = _evaluated(self)
         average = phase.model.optimizer.use_ema
         started = time.monotonic()
         with averaged_weights(phase.model.optimizer, phase.model.trainable_variables):
@@ -154,8 +162,8 @@ class Session:
             loss = phase.development_loss() if phase.development_loss is not None else None
             self._draw(split, step)
             best = self.history.best(monitor)
-            # A best of 0 does not distinguish weights (CIDEr-D of a single image is always 0): keep the later ones.
-            is_best = best is None or metrics[monitor] > best[monitor] or not best[monitor]
+            # Of weights that the metric does not tell apart, as at 0 or at its ceiling, the later were trained longer.
+            is_best = count < _FEWEST_TO_CHOOSE or best is None or metrics[monitor] >= best[monitor]
             if is_best:
                 with written("The best weights", self.run.best, self.run.last_checkpoint(self.task.phase_names)):
                     self._best.save(checkpoint_number=step)
@@ -198,3 +206,9 @@ class Session:
             rows |= dict(self.task.source(split).quarantine.rows)
         if rows:
             type(self.task.source(split).quarantine)(rows.items()).save(self.run.quarantine_file)
+
+
+def _evaluated(session: Session) -> int:
+    """Number of images that an epoch is measured on."""
+    count = len(session.task.source(session.config.data.dev_split))
+    return min(session.config.training.evaluate_examples or count, count)
