@@ -1,7 +1,6 @@
 """Publishes a new version of a model atomically."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from export.errors import ExportError
+from vl_keras.files import locked
 
 _UNFINISHED = ".exporting-"  # not an integer, so servers ignore it
 
@@ -33,8 +33,7 @@ def publishing(base: str | Path, version: int | None = None) -> Iterator[tuple[P
     """
     base = Path(base).expanduser()
     base.mkdir(parents=True, exist_ok=True)
-    with open(base / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it when the process dies
+    with locked(base / ".lock"):  # where it may not be written to, the folder below cannot be made
         for left in base.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(left)
         present = versions(base)

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from memory_source import MemorySource, make_source
 
+from tests.failing_files import read_only
 from vl_keras.config import AugmentConfig, DataConfig
 from vl_keras.data import write_features
 from vl_keras.data.feature_cache import FeatureCache
@@ -63,6 +64,13 @@ def test_mirrored_views_are_recorded(tmp_path):
     assert not cache.flipped[:, 0].any() and 4 < cache.flipped[:, 1].sum() < 19
     left, right = cache.read(np.arange(IMAGES), 1)[:, [0, 2], 0].T
     np.testing.assert_array_equal(left < right, cache.flipped[:, 1])
+
+
+def test_a_cache_is_read_from_a_disk_that_may_only_be_read(tmp_path, monkeypatch):
+    tokens = everything(build(tmp_path))
+    (tmp_path / "killed.part").touch()
+    read_only(monkeypatch, tmp_path)
+    np.testing.assert_array_equal(everything(build(tmp_path)), tokens)
 
 
 def test_opening_again_encodes_nothing(tmp_path):

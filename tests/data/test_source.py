@@ -11,6 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 from miniature import data_config, images_of
 
+from tests.failing_files import read_only
 from vl_keras.config import ShapesConfig
 from vl_keras.data.source import open_source, prepare
 from vl_keras.errors import DataError, QuarantineError
@@ -46,6 +47,15 @@ def test_gives_what_tfds_reads(config):
         for ours, key in ((source.questions, "questions"), (source.dialogues, "dialogue")):
             for name in ours[index][0]:
                 assert [item[name] for item in ours[index]] == [text.decode() for text in row[key][name]]
+
+
+def test_what_is_prepared_is_opened_on_a_disk_that_may_only_be_read(config, monkeypatch):
+    captions = open_source(config, "dev").captions
+    read_only(monkeypatch, config.data_dir)
+    assert open_source(config, "dev").captions == captions
+    other = dataclasses.replace(config, shapes=dataclasses.replace(SHAPES, seed=6))
+    with pytest.raises(DataError, match="cannot be prepared .*Read-only"):
+        open_source(other, "dev")
 
 
 def test_opens_again_without_preparing_and_without_scanning(config):

@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import os
 import shutil
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from tests.failing_files import read_only
 from vl_keras.config import GenerationConfig
 from vl_keras.errors import RunError
 from vl_keras.inference.evaluate import evaluate, format_evaluation
@@ -43,6 +45,17 @@ def test_the_scores_are_those_of_the_captions_that_were_written(run, result):
         if name == "METEOR":  # which has no interval
             continue
         assert row["low"] <= row["score"] + 1e-9 and row["score"] <= row["high"] + 1e-9
+
+
+def test_a_run_that_may_only_be_read_is_evaluated_elsewhere(run, result, tmp_path, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    read_only(monkeypatch, run)
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).startswith(str(run)))
+    with pytest.raises(RunError, match="may not be written to; --out FOLDER"):
+        evaluate(run, "test")
+    again = evaluate(run, "test", overrides=LONGER, out=tmp_path / "new" / "folder")
+    assert again["signature"] == result["signature"] and (tmp_path / "new/folder/test.json").is_file()
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
 def test_the_scores_say_what_they_were_measured_with(run, result):

@@ -1,4 +1,6 @@
 import contextlib
+import errno
+import fcntl
 import json
 import resource
 import shutil
@@ -8,8 +10,9 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.failing_files import read_only
 from vl_keras.config import load_config, save_config
-from vl_keras.errors import RunError
+from vl_keras.errors import RunError, VlKerasError
 from vl_keras.runs.history import History
 from vl_keras.runs.load_run import load_run
 from vl_keras.runs.run_dir import RunDir, check_same_run
@@ -164,6 +167,19 @@ def test_resuming_on_changed_data_is_refused(trained_run, tmp_path, small_config
     (run_dir / "data.json").write_text(json.dumps(data))
     with pytest.raises(RunError, match="The data of split dev is not"):
         train(small_config(), run_dir, resume=True)
+
+
+def test_a_disk_without_locks_is_not_taken_for_another_process(tmp_path, monkeypatch):
+    def flock(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(VlKerasError, match="has no file locks .*No locks available"):
+        RunDir(tmp_path).open(resume=False)
+    monkeypatch.undo()
+    read_only(monkeypatch, tmp_path)
+    with pytest.raises(RunError, match="may not be written to"):
+        RunDir(tmp_path).open(resume=False)
 
 
 def test_two_trainings_do_not_share_a_directory(tmp_path):

@@ -1,5 +1,6 @@
 """An index of images follows the files: what is new is read, what is not is left alone, what is gone can go."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from color_run import COLORS, SIZE, ColorTask, make_color_run
 from PIL import Image
 
+from tests.failing_files import failing
 from vl_keras.cli.main import main
 from vl_keras.errors import RetrievalError, RunError
 from vl_keras.progress import Progress
@@ -141,6 +143,16 @@ def test_files_that_are_gone_stay_until_it_is_asked(color_run, photos, tmp_path)
     assert set(before) - set(after) == {"red/0.bmp", "blue/2.bmp"}
     for name, vector in after.items():
         np.testing.assert_array_equal(vector, before[name])
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_files_that_cannot_be_asked_for_are_not_gone(color_run, photos, tmp_path, monkeypatch, number):
+    out = tmp_path / "index"
+    index_images(color_run, [photos], out)
+    failing(monkeypatch, os, "stat", photos / "red", number)
+    indexing = index_images(None, [], out, delete_missing=True)
+    assert (indexing.count, indexing.deleted, indexing.gone) == (12, 0, [])
+    monkeypatch.undo()
 
 
 def test_files_and_folders_are_deleted_by_name(color_run, photos, tmp_path, paint):

@@ -19,6 +19,7 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--split", default="dev", help="split of the data (default: dev)")
     command.add_argument("--java", action="store_true", help="captions: also METEOR and SPICE, which need Java")
+    command.add_argument("--out", metavar="FOLDER", help="write there instead of RUN/evaluation")
     add_run_arguments(command)
 
 
@@ -26,5 +27,5 @@ def run(options: argparse.Namespace) -> None:
     """Evaluates and prints the metrics."""
     from vl_keras.inference.evaluate import evaluate, format_evaluation
 
-    result = evaluate(options.run, options.split, options.overrides, options.weights, options.java)
+    result = evaluate(options.run, options.split, options.overrides, options.weights, options.java, options.out)
     print(format_evaluation(result))

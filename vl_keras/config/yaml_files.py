@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from vl_keras.errors import ConfigError
+from vl_keras.files import read_file
 
 _MOST_VALUES = 100_000
 
@@ -63,7 +64,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         OSError: the file cannot be read.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+        values = yaml.load(read_file(path).decode("utf-8"), _StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"`{path}` is no YAML in UTF-8: {error}") from None
     if values is None:

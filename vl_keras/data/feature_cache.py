@@ -1,6 +1,5 @@
 """A frozen encoder's tokens, written once and read many times at memory speed."""
 
-import fcntl
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from vl_keras.data.write_features import (
     write_missing,
 )
 from vl_keras.errors import FeatureCacheError
+from vl_keras.files import locked
 
 
 class FeatureCache:
@@ -102,8 +102,7 @@ class FeatureCache:
         folder, kind = Path(folder), MODALITIES[modality]
         folder.mkdir(parents=True, exist_ok=True)
         key = cache_key(source, kind, fingerprint, data, views)
-        with open(folder / "lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it when a process dies
+        with locked(folder / "lock"):
             description = read_description(folder, key)
             if description is None:
                 description = start_cache(folder, key, source, kind, encode_fn, data, batch_size)

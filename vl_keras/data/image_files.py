@@ -9,6 +9,7 @@ import numpy as np
 from vl_keras.data.examples import Examples
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.errors import RunError
+from vl_keras.files import read_file
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
 _UNREADABLE = (".heic", ".heif", ".avif", ".tif", ".tiff")  # images too: found, so that they are listed as not read
@@ -31,7 +32,7 @@ class ImageFiles(Examples):
         images = np.empty(len(numbers), object)
         for row, index in enumerate(numbers):
             try:
-                images[row] = self.paths[index].read_bytes()
+                images[row] = read_file(self.paths[index])
             except OSError as error:
                 self.quarantine.add(self.image_ids[index], error.strerror or str(error))
                 images[row] = b""
@@ -45,12 +46,13 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
         paths: files and folders; a file is taken whatever its name, even if it is missing.
 
     Returns:
-        List of `Path`, each once: in the order given, within a folder by name.
+        List of `Path`, each once: in the order given, within a folder by name. A folder that cannot be listed stands
+        itself among them, so that it is named with the files that cannot be read, instead of looking empty.
     """
-    found = {}
+    found: dict[Path, None] = {}
     for path in map(Path, paths):
         path = path.expanduser()
-        if path.is_dir():
+        if os.path.isdir(path):
             found.update(dict.fromkeys(sorted(_images_in(path))))
         else:
             found[path] = None
@@ -58,9 +60,10 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def _images_in(folder: Path) -> Iterator[Path]:
-    """Those in a folder at any depth, links to folders followed, no folder searched twice."""
+    """Those in a folder at any depth, links to folders followed, no folder searched twice; folders not listed."""
     seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    unlisted: list[OSError] = []
+    for place, folders, files in os.walk(folder, onerror=unlisted.append, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:
             folders.clear()
@@ -68,8 +71,9 @@ def _images_in(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders.sort()  # which of two names of one folder is searched does not follow from the file system's order
         for file in (Path(place, name) for name in files):
-            if file.suffix.lower() in SUFFIXES + _UNREADABLE and file.is_file():
+            if file.suffix.lower() in SUFFIXES + _UNREADABLE:
                 yield file
+    yield from (Path(error.filename) for error in unlisted)
 
 
 def printable(path: str | Path) -> str:

@@ -1,6 +1,5 @@
 """Prepared examples with random access: the boundary between datasets and the pipeline."""
 
-import fcntl
 import functools
 import hashlib
 import io
@@ -22,6 +21,7 @@ from vl_keras.data.examples import Examples, first_numbers
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.data.records import RecordReader
 from vl_keras.errors import DataError
+from vl_keras.files import locked
 
 _INDEX_VERSION = 1
 _log = logging.getLogger(__name__)
@@ -185,8 +185,7 @@ def prepare(config: DataConfig) -> ExampleBuilder:
     folder = data_dir / "prepared" / f"{name}-{builder_class.content_fingerprint(config)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(folder / "lock"):  # where it may only be read, it must be prepared already
             builder = builder_class(settings=config, data_dir=folder, file_format="tfrecord")
             builder.download_and_prepare(download_dir=builder_class.download_dir(config))
     except OSError as error:  # a full disk, a folder that cannot be written, a download that fails

@@ -1,6 +1,5 @@
 """A frozen text encoder's token states, computed once for all texts of a split."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vl_keras.progress import shown
+
+from vl_keras.files import locked
 
 _BATCH = 64
 
@@ -63,8 +64,7 @@ class TextFeatures:
         digest.update(b"".join(known))
         folder = Path(data_dir) / "features" / f"texts-{digest.hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(folder / "lock"):
             if not (folder / "done.json").exists():
                 _write(folder, unique, lengths, encode)
         return cls(folder, entries)

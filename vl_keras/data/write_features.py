@@ -1,5 +1,6 @@
 """The files of a feature cache: written shard by shard, each whole or not at all."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -102,7 +103,8 @@ def write_missing(
 ) -> None:
     """Writes the shards that are not there yet, or not whole."""
     for part in folder.glob("*.part"):  # of a build that was killed
-        part.unlink()
+        with contextlib.suppress(OSError):  # of a folder that may only be read
+            part.unlink()
     rows, contents, views = description["shard_rows"], description["key"]["images"], description["key"]["views"]
     sizes = {shard: min(rows, contents - shard * rows) for shard in range(-(-contents // rows))}
     missing = [

@@ -1,6 +1,7 @@
 """Evaluates a trained run on a split."""
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,12 +22,13 @@ def evaluate(
     overrides: Sequence[str] = (),
     weights: str = "auto",
     with_java: bool = False,
+    out: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluates a run on a split.
 
-    Writes to `RUN/evaluation/`: `SPLIT.json` (metrics with 95% intervals and how they were computed), a file with the
-    prediction for every example, and `SPLIT.png`, a contact sheet; see `Task.evaluate`. The next evaluation of the
-    split replaces these files; `history.jsonl` keeps the metrics of every evaluation, one per line.
+    Writes to `RUN/evaluation/`, or `out`: `SPLIT.json` (metrics with 95% intervals and how they were computed), a file
+    with the prediction for every example, and `SPLIT.png`, a contact sheet; see `Task.evaluate`. The next evaluation of
+    the split replaces these files; `history.jsonl` keeps the metrics of every evaluation, one per line.
 
     Args:
         run_dir: folder that `train` or `ensemble` wrote.
@@ -34,6 +36,7 @@ def evaluate(
         overrides: see `load_run`; e.g. `data.manual_dir=FOLDER` or `generation.beam_size=5`.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
         with_java: also compute METEOR and SPICE of captions; needs Java.
+        out: folder to write to instead, e.g. of a run on a disk that may only be read.
 
     Returns:
         Dict, the contents of `SPLIT.json`: `task`; `weights` in words; `overrides`; `signature`, how the metrics were
@@ -50,8 +53,15 @@ def evaluate(
     config, task, model, which = load_run(run_dir, weights, overrides)
     if with_java and not task.has_java_metrics:
         raise RunError(f"METEOR and SPICE (--java) score captions; `{run_dir}` is a {config.task} run.")
-    folder = Path(run_dir).expanduser() / "evaluation"
-    folder.mkdir(exist_ok=True)
+    folder = Path(run_dir, "evaluation") if out is None else Path(out)
+    folder = folder.expanduser()
+    try:
+        folder.mkdir(parents=out is not None, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError as error:
+        raise RunError(f"`{folder}` cannot be made ({error.strerror}); --out FOLDER writes elsewhere.") from None
+    if not writable:
+        raise RunError(f"`{folder}` may not be written to; --out FOLDER writes elsewhere.")
     request = Evaluation(split, folder, which, weights_name(which), load_run, with_java)
     with task.quarantine_errors():
         found = task.evaluate(model, request)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from vl_keras.errors import RetrievalError
+from vl_keras.files import locked
 from vl_keras.retrieval import hnsw
 from vl_keras.retrieval.vector_index import (
     CURRENT,
@@ -71,14 +71,15 @@ class IndexWriter:
             raise RetrievalError(f"`{self.folder}` is not empty and holds no index; choose an empty or new folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            lock = stack.enter_context(open(self.folder / LOCK, "w"))
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process dies
-            except OSError as error:
+                held = stack.enter_context(locked(self.folder / LOCK, wait=False))
+            except BlockingIOError as error:
                 raise RetrievalError(
                     f"Another process changes the index `{self.folder}`. Wait until it is done; you can search the "
                     "index meanwhile."
                 ) from error
+            if not held:
+                raise RetrievalError(f"The index `{self.folder}` may not be written to; it can only be searched.")
             name = current_generation(self.folder)
             self._remove_generations(but=name)  # left by a writer that was killed
             self.index = None if name is None else VectorIndex(self.folder / name)

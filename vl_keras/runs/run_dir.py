@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_hub as hub
@@ -22,6 +21,7 @@ from vl_keras.config import Config, load_config, save_config, values_of
 from vl_keras.encoders.hub_modules import module_path
 from vl_keras.encoders.kept_backbone import keep_backbone, kept_backbone
 from vl_keras.errors import RunError, written
+from vl_keras.files import locked
 from vl_keras.json_files import read_json, write_json
 from vl_keras.runs.history import History
 from vl_keras.runs.versions import describe_versions
@@ -77,7 +77,7 @@ class RunDir:
         self.curves_file = self.path / "curves.png"
         self.metrics_file = self.path / "measures.json"
         self.quarantine_file = self.path / "quarantine.jsonl"
-        self._lock: IO[str] | None = None
+        self._lock = contextlib.ExitStack()
         self.writes = True
 
     def open(self, resume: bool, chief: bool = True) -> None:
@@ -105,11 +105,14 @@ class RunDir:
             )
             raise RunError(f"`{self.path}` is not empty. {advice}, or give another run directory.")
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(lock, "w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it when the process dies
-        except OSError as error:
-            raise RunError(f"Another process trains in `{self.path}`.") from error
+        with contextlib.ExitStack() as stack:
+            try:
+                held = stack.enter_context(locked(lock, wait=False))
+            except BlockingIOError as error:
+                raise RunError(f"Another process trains in `{self.path}`.") from error
+            if not held:
+                raise RunError(f"`{self.path}` may not be written to; training needs a folder that it can write.")
+            self._lock = stack.pop_all()
         if not resume and self._never_began():  # checked again: now no other process can write here
             for path in (self.checkpoints, self.text_modules, self.image_network):
                 shutil.rmtree(path, ignore_errors=True)
@@ -130,8 +133,7 @@ class RunDir:
 
     def close(self) -> None:
         """Releases the lock."""
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.close()
 
     def log(self, message: str) -> None:
         """Prints a line to standard error and adds it to `train.log`."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from vl_keras.data.image_files import SUFFIXES, find_images, printable
 from vl_keras.errors import RetrievalError, RunError
+from vl_keras.files import is_gone
 from vl_keras.progress import Progress
 from vl_keras.retrieval.index_writer import IndexWriter, kind_for
 from vl_keras.retrieval.vector_index import HNSW, VectorIndex, current_generation
@@ -66,7 +67,8 @@ def index_images(
         images: files and folders to index; folders are searched for images at any depth.
         out: folder of the index.
         delete: files and folders to remove from the index, with all that is below them, even if `images` names them.
-        delete_missing: also remove images whose files do not exist any more.
+        delete_missing: also remove images whose files certainly do not exist any more; those in a folder or on a disk
+            that cannot be read stay.
         overrides: see `ImageEmbedder`, e.g. `data.max_pixels=100000000`.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
 
@@ -95,7 +97,7 @@ def index_images(
             index.check_encoder(embedder.fingerprint, f"the run `{run_dir}`")
         old = {row["path"]: row for row in index.rows} if index is not None else {}
         leaving = _named(leaves, old, out)
-        gone = [path for path in old if path not in leaving and not os.path.exists(path)]
+        gone = [path for path in old if path not in leaving and is_gone(path)]
         if delete_missing:
             leaving, gone = leaving.union(gone), []
         wanted = [row for row in rows if old.get(row["path"]) != row]

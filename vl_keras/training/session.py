@@ -84,7 +84,7 @@ class Session:
             if count < _FEWEST_TO_CHOOSE:
                 self.log(
                     f"Split `{split}` (`data.dev_split`) gives {count} image{'s' * (count != 1)} to measure on, too "
-                    f"few to choose an epoch by (under {_FEWEST_TO_CHOOSE}): the weights of the last evaluation are used."
+                    f"few to choose an epoch by (under {_FEWEST_TO_CHOOSE}): the last weights are used."
                 )
             self.board = Board(self.run.tensorboard if self.run.writes else None, step)
 

@@ -12,6 +12,7 @@ from vl_keras.data.builders.caption_files import hashed_share
 from vl_keras.data.builders.example import Example, make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder, input_stamp, skipped_lines
 from vl_keras.errors import DataError
+from vl_keras.files import problem_of, read_file
 
 SPLITS = {name: name for name in ("train", "dev", "test")} | dict.fromkeys(("val", "valid", "validation"), "dev")
 DEV_SHARE = 0.1  # share of the training images that becomes the dev split if no line names one
@@ -90,10 +91,9 @@ class ListedImagesBuilder(ExampleBuilder):
             self.skip(split, name, reason)
         found = {}
         for name, image in images.items():
-            # False, unlike `Path.is_file`, of a name too long for any file
-            missing = [path for path in image.paths if not os.path.isfile(path)]
-            if missing:
-                self.skip(image.split, name, f"line {image.line}: there is no such file ({missing[0]})")
+            problem = next(((path, why) for path in image.paths if (why := problem_of(path))), None)
+            if problem:
+                self.skip(image.split, name, f"line {image.line}: {problem[1]} ({problem[0]})")
             else:
                 found[name] = image
         if not found:
@@ -124,8 +124,8 @@ class ListedImagesBuilder(ExampleBuilder):
         modalities = self.content_modalities(self.settings)
         for name, image in rows.items():
             try:
-                contents = {key: [path.read_bytes() for path in image.files.get(key, ())] for key in modalities}
-                content = contents or image.files["image"][0].read_bytes()
+                contents = {key: [read_file(path) for path in image.files.get(key, ())] for key in modalities}
+                content = contents or read_file(image.files["image"][0])
             except OSError as error:
                 self.skip(split, name, f"line {image.line}: {error.strerror}")
                 continue
@@ -192,6 +192,6 @@ def _decode(line: bytes) -> str:
 def _read(settings: DataConfig) -> tuple[Path, bytes]:
     path = Path(settings.manifest).expanduser()
     try:
-        return path, path.read_bytes()
+        return path, read_file(path)
     except OSError as error:
         raise DataError(f"The manifest `{path}` (`data.manifest`) cannot be read: {error.strerror}.") from None

@@ -11,6 +11,7 @@ from vl_keras.config import DataConfig
 from vl_keras.data.builders.caption_files import Skip, read_json
 from vl_keras.data.builders.example_builder import input_stamp
 from vl_keras.errors import DataError
+from vl_keras.files import read_file
 
 
 class ManualFiles:
@@ -55,7 +56,7 @@ class ManualFiles:
         """
         place = self._places[name]
         try:
-            return place.read_bytes() if isinstance(place, Path) else place[0].read(place[1])
+            return read_file(place) if isinstance(place, Path) else place[0].read(place[1])
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise OSError(f"damaged in its archive: {error}") from None
 
@@ -75,8 +76,11 @@ class ManualFiles:
         self._stamp.append(input_stamp(path))
 
     def _add_folder(self, folder: Path) -> None:
-        with os.scandir(folder) as entries:
-            files = [entry for entry in entries if self._counts(entry.name) and entry.is_file()]
+        try:
+            with os.scandir(folder) as entries:
+                files = [entry for entry in entries if self._counts(entry.name) and entry.is_file()]
+        except OSError as error:
+            raise DataError(f"`{folder}` cannot be listed: {error.strerror}.") from None
         for file in sorted(files, key=lambda entry: entry.name):
             self._places[file.name] = Path(file.path)
             self._stamp.append([file.name, file.stat().st_size, file.stat().st_mtime_ns])
