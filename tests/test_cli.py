@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -366,7 +367,9 @@ def test_an_error_that_the_user_can_fix_costs_one_line_and_the_status_asked_for(
     assert capsys.readouterr().err == line * 2
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("a bug"), BrokenPipeError(32, "")])
+@pytest.mark.parametrize(
+    "error", [OSError(9, "Bad file descriptor"), RuntimeError("a bug"), ValueError("a bug"), BrokenPipeError(32, "")]
+)
 def test_any_other_error_keeps_its_traceback(error):
     def fails():
         raise error
@@ -394,3 +397,50 @@ def test_a_reader_that_stops_reading_ends_the_command_in_silence():
     command.stdout.readline()
     command.stdout.close()
     assert (command.wait(60), command.stderr.read()) == (141, b"")
+
+
+def run_here(code, shell="{}", **environment):
+    """Runs `run_command('vl-x', work)` in a new process, with `code` in `work`, as a shell starts it."""
+    program = (
+        "import sys, os, pathlib\nfrom vl_keras.cli.errors import run_command, LinePrinter\n"
+        f"def work():\n    {code}\nsys.exit(run_command('vl-x', work))"
+    )
+    command = shell.format(f"{shlex.quote(sys.executable)} -c {shlex.quote(program)}")
+    return subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_service_without_standard_streams_works(closed, tmp_path):
+    code = (
+        "from vl_keras.progress import Progress; print('x'); print('y', file=sys.stderr); "
+        f"Progress('p', 3).to(3); open({str(tmp_path / 'done')!r}, 'w').write('yes')"
+    )
+    done = run_here(code, f"{{}} {closed}")
+    assert done.returncode == 0 and "Traceback" not in done.stderr and (tmp_path / "done").read_text() == "yes"
+
+
+def test_work_that_is_also_written_elsewhere_goes_on_without_a_reader(tmp_path):
+    out = tmp_path / "out"
+    code = (
+        f"file = open({str(out)!r}, 'w'); p = LinePrinter(True)\n    for i in range(50000): p(str(i)); file.write('x')"
+    )
+    done = run_here(code, "{} | head -1")
+    assert (done.stdout, done.stderr, out.stat().st_size) == ("0\n", "", 50000)
+
+
+def test_a_full_disk_costs_one_line():
+    done = run_here("print('x' * 100000)", "{} > /dev/full")
+    assert (done.returncode, done.stderr) == (2, "vl-x: what was written: No space left on device\n")
+
+
+def test_a_terminal_that_cannot_show_a_caption_shows_its_escapes():
+    done = run_here("print('\\u0932\\u095c\\u0915\\u093e')", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u0932\\u095c\\u0915\\u093e\n", "")
+
+
+def test_a_user_without_a_home_is_told_so():
+    code = "import pwd; os.environ.pop('HOME', 0); os.getuid = lambda: 98765; pathlib.Path('~/x').expanduser()"
+    done = run_here(code)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "HOME is not set" in done.stderr

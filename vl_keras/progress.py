@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, a line every half minute in a log."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ class Progress:
         self._initial = initial
         self._started = self._shown = time.monotonic()
         self._show = show
-        terminal = show and sys.stderr.isatty()
+        terminal = show and on_terminal()
         self._bar = tqdm(total=total or None, initial=initial, desc=name, unit=unit, leave=False) if terminal else None
 
     def __enter__(self) -> "Progress":
@@ -67,7 +68,7 @@ class Progress:
             parts.append(f"{rate:.3g} {self.unit}s/s")
             if self.total:
                 parts.append(f"{duration((self.total - self.done) / rate)} left")
-        print(f"{self.name}: {', '.join(part for part in parts if part)}", file=sys.stderr, flush=True)
+        say(f"{self.name}: {', '.join(part for part in parts if part)}")
 
 
 def shown(items: Sequence[Item], name: str, unit: str = "batch") -> Iterator[Item]:
@@ -84,3 +85,19 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 180 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal; a service may have none at all."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:  # it is closed
+        return False
+
+
+def say(line: str) -> None:
+    """Shows a line on standard error, between bars; nobody may be there to read it, which stops no work."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            tqdm.write(line, file=sys.stderr)
+            sys.stderr.flush()

@@ -1,6 +1,8 @@
 """The frame in which both commands run: one line for an error that the user can fix, a traceback for a bug."""
 
+import codecs
 import contextlib
+import errno
 import io
 import os
 import select
@@ -14,6 +16,8 @@ from types import FrameType
 from vl_keras.errors import VlKerasError
 from vl_keras.quiet import quiet_tensorflow
 
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+
 
 def run_command(
     program: str,
@@ -23,8 +27,8 @@ def run_command(
 ) -> int:
     """Runs one command and turns errors that the user can fix into one line on standard error.
 
-    Our own errors say what to do, and the system's errors about a file name the file. Any other error is a bug of
-    ours and keeps its traceback.
+    Our own errors say what to do, and the system's errors about a file name the file, and those about a disk the disk's
+    trouble. Any other error is a bug of ours and keeps its traceback. A service may have no standard output or error.
 
     Args:
         program: name before the message, e.g. `vl-keras`.
@@ -37,32 +41,77 @@ def run_command(
         output was closed, as `| head` does.
 
     Raises:
-        Exception: whatever `function` raised that is neither a `VlKerasError` nor an `OSError` about a file.
+        Exception: whatever `function` raised that is neither a `VlKerasError` nor an `OSError` about a file or disk.
     """
     # tensorflow-hub triggers this warning; the user cannot do anything about it.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     if isinstance(sys.stdout, io.TextIOWrapper):  # print file names that are not UTF-8 byte for byte
-        sys.stdout.reconfigure(errors="surrogateescape")
+        unicode = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
     try:
-        with _sigterm_interrupts(), quiet_tensorflow():
+        with _standard_streams(), _sigterm_interrupts(), quiet_tensorflow():
             status = function() or 0
             sys.stdout.flush()
             return status
     except KeyboardInterrupt as stop:
-        print(f"{program}: stopped.", file=sys.stderr)
+        _tell(f"{program}: stopped.")
         return stop.args[0] if stop.args else 128 + signal.SIGINT
     except (VlKerasError, errors) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        _tell(f"{program}: {error}")
         return failed
     except BrokenPipeError:
         if not _stdout_is_closed():
             raise
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _OF_DISKS:
             raise
-        print(f"{program}: {os.fsdecode(error.filename)}: {error.strerror}", file=sys.stderr)
+        _silence_flush_at_exit(error)
+        place = "what was written" if error.filename is None else os.fsdecode(error.filename)
+        _tell(f"{program}: {place}: {error.strerror}")
         return failed
+    except RuntimeError as error:  # of `Path.expanduser`
+        if "home directory" not in str(error):
+            raise
+        _tell(f"{program}: `~` stands for no folder here: HOME is not set, and the user has none. Set HOME.")
+        return failed
+
+
+class LinePrinter:
+    """Prints lines to standard output until its reader goes.
+
+    Args:
+        goes_on: the lines are also written elsewhere: a reader that goes (`| head`) does not end the work.
+    """
+
+    def __init__(self, goes_on: bool) -> None:
+        self._goes_on, self._read = goes_on, True
+
+    def __call__(self, line: str) -> None:
+        if not self._read:
+            return
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            if not self._goes_on:
+                raise
+            self._read = False  # the flush at the end raises it again, so the exit status still tells
+
+
+def _tell(message: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it
+        print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _standard_streams() -> Iterator[None]:
+    """Inside, there are a standard output and a standard error, even where a service was started without."""
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is None:
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        if sys.stderr is None:
+            stack.enter_context(contextlib.redirect_stderr(stack.enter_context(open(os.devnull, "w"))))
+        yield
 
 
 @contextlib.contextmanager
@@ -94,3 +143,12 @@ def _stdout_is_closed() -> bool:
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     return True
+
+
+def _silence_flush_at_exit(error: OSError) -> None:
+    """If standard output is what could not be written to (a full disk), Python's own flush at exit is kept silent."""
+    try:
+        sys.stdout.flush()
+    except OSError as again:
+        if again.errno == error.errno:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from vl_keras.cli.arguments import Commands, add_command, add_run_arguments, utf8
+from vl_keras.cli.errors import LinePrinter
 from vl_keras.tasks import TASKS
 from vl_keras.tasks.task import TextInput
 
@@ -43,9 +44,11 @@ def run(options: argparse.Namespace) -> int:
     from vl_keras.inference.predict import format_failures, predict
     from vl_keras.inference.prediction import OK
 
+    show = LinePrinter(goes_on=bool(options.out or options.explain))
+
     def report(prediction: Any) -> None:
         if prediction.status == OK:
-            print(f"{prediction.path}\t{prediction.line}", flush=True)
+            show(f"{prediction.path}\t{prediction.line}")
 
     predictions = predict(
         options.run,

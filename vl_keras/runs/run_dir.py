@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras as keras
-from tqdm import tqdm
 
 from vl_keras.config import Config, load_config, save_config, values_of
 from vl_keras.encoders.hub_modules import module_path
@@ -23,6 +21,7 @@ from vl_keras.encoders.kept_backbone import keep_backbone, kept_backbone
 from vl_keras.errors import RunError, written
 from vl_keras.files import locked
 from vl_keras.json_files import read_json, write_json
+from vl_keras.progress import say
 from vl_keras.runs.history import History
 from vl_keras.runs.versions import describe_versions
 from vl_keras.tasks import TASKS
@@ -139,7 +138,7 @@ class RunDir:
         """Prints a line to standard error and adds it to `train.log`."""
         if not self.writes:
             return
-        tqdm.write(message, file=sys.stderr)
+        say(message)
         with contextlib.suppress(OSError):  # if the disk is full, the next checkpoint reports it
             with open(self.path / "train.log", "a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from vl_keras.config import DataConfig
 from vl_keras.data.builders.example import Example, example_features, image_problem
 from vl_keras.errors import DataError
+from vl_keras.progress import on_terminal, say
 
 _log = logging.getLogger(__name__)
 tfds.disable_progress_bar()  # its bars name temporary files; a builder shows one of its own
@@ -93,7 +93,7 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         )
 
     def _log_download_bytes(self) -> None:  # replaces TFDS's message, which speaks of a download even without one
-        print(f"Preparing {self.name.removesuffix('_builder')}, once, in {self.data_dir}", file=sys.stderr)
+        say(f"Preparing {self.name.removesuffix('_builder')}, once, in {self.data_dir}")
 
     def _log_download_done(self) -> None:
         pass
@@ -103,7 +103,7 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
 
     def _generate_examples(self, split: str, examples: Iterable[Example]) -> Iterator[tuple[str, Example]]:
         count = 0
-        for example in tqdm(examples, split, unit=" examples", leave=False, disable=not sys.stderr.isatty()):
+        for example in tqdm(examples, split, unit=" examples", leave=False, disable=not on_terminal()):
             # Contents of an example that may have several are checked when they are read: a bad one costs itself.
             problem = image_problem(example["image"]) if "image" in example else ""
             if problem:
