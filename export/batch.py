@@ -101,7 +101,7 @@ def run_batch(
     columns, about = _describe(folder, signature, dict(texts or {}))
     names = _images(pattern)
     if not names:
-        raise ExportError(f"No file matches {pattern!r}; `**` stands for folders at any depth.")
+        raise ExportError(f"No file matches {pattern!r}; `**` stands for folders at any depth, `[ab]` for a or b.")
     output = output.rstrip("/")
     _prepare(output, about)
     done = _written_names(output)
@@ -212,6 +212,8 @@ def _list(pattern: str) -> list[str]:
 
 
 def _images(pattern: str) -> list[str]:
+    if os.path.isfile(pattern):  # its name may hold what would be wildcards
+        return [pattern]
     if not os.path.isdir(pattern):
         return sorted(set(_list(pattern)))
     folder = pattern.rstrip("/")

@@ -8,6 +8,8 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
+from vl_keras.files import read_file
+
 OK = "ok"
 _READERS = 8
 FileResult = tuple[str, str, dict[str, Any]]  # file name, `ok` or why it cannot be read, outputs
@@ -99,6 +101,8 @@ class SavedModelHandler(ModelHandler):
 
 def _read(name: str) -> tuple[bytes, str]:
     try:
+        if "://" not in name:  # of this machine
+            return read_file(name), OK
         with FileSystems.open(name, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             return file.read(), OK
     except OSError as error:  # includes the errors of Beam

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import socket
+import unicodedata
 
 import pytest
 
@@ -97,3 +98,12 @@ def test_a_file_system_without_locks_is_said_to_be_one(tmp_path, monkeypatch, nu
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(LockError, match="has no file locks"), locked(tmp_path / "lock", wait):
         pass
+
+
+def test_images_are_found_by_any_form_of_their_names_and_once_through_links(tmp_path):
+    apart = unicodedata.normalize("NFD", "Fotos é/ü.jpg")
+    (tmp_path / apart).parent.mkdir()
+    (tmp_path / apart).touch()
+    (tmp_path / "link").symlink_to((tmp_path / apart).parent)
+    given = [tmp_path / unicodedata.normalize("NFC", apart), tmp_path / "link", tmp_path / "missing é.jpg"]
+    assert find_images(given) == [tmp_path / apart, tmp_path / "missing é.jpg"]

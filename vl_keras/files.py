@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,49 @@ def is_gone(path: str | Path) -> bool:
     except OSError as error:
         return error.errno in _GONE
     return False
+
+
+class FileFinder:
+    """Finds files whose names are written in another Unicode normal form, and what links stand for.
+
+    macOS writes "é" as two characters where others write one, and archives carry such names on. Listings of folders and
+    their real paths are kept, so that a hundred thousand files cost little.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[Path, dict[str, str]] = {}
+        self._real: dict[str, str] = {}
+
+    def find(self, path: Path) -> Path:
+        """The file at a path, or the one whose path is the same text; the path itself where there is neither."""
+        if str(path).isascii() or not is_gone(path):
+            return path
+        found = Path(path.anchor)
+        for part in path.relative_to(path.anchor).parts:
+            if is_gone(found / part):
+                part = self._listed(found).get(unicodedata.normalize("NFC", part), part)
+            found /= part
+        return path if is_gone(found) else found
+
+    def real(self, path: Path) -> str:
+        """The path without links, the same for all paths of a file."""
+        return os.path.realpath(path) if os.path.islink(path) else self.place(path)
+
+    def place(self, path: Path) -> str:
+        """The path with its folder free of links."""
+        folder, name = os.path.split(path)
+        if folder not in self._real:
+            self._real[folder] = os.path.realpath(folder)
+        return os.path.join(self._real[folder], name)
+
+    def _listed(self, folder: Path) -> dict[str, str]:
+        if folder not in self._names:
+            try:
+                names = os.listdir(folder)
+            except OSError:
+                names = []
+            self._names[folder] = {unicodedata.normalize("NFC", name): name for name in names}
+        return self._names[folder]
 
 
 @contextlib.contextmanager

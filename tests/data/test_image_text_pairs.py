@@ -3,6 +3,7 @@
 import pytest
 from miniature import captions_of, data_config, images_of, photo
 
+from vl_keras.data.builders.image_text_pairs import PairsBuilder
 from vl_keras.data.source import open_source
 from vl_keras.errors import DataError
 
@@ -95,3 +96,15 @@ def test_what_is_missing_is_named(tmp_path):
         open_source(write(tmp_path / "one", ["1.jpg\ta\tmatch"], ["1.jpg"]), "dev")
     with pytest.raises(DataError, match="(?s)pairs.tsv` .`data.manifest`. has no usable line.*pairs.tsv:1"):
         open_source(write(tmp_path / "none", ["image\ttext\tlabel"]), "train")
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("image\ttext\tlabel", "a line of headings is not read, delete it"),
+        ('"1.jpg"\t"a dog"\t"match"', "quotes around a column are not removed"),
+    ],
+)
+def test_headings_and_quotes_are_recognised(line, words):
+    with pytest.raises(ValueError, match=words):
+        PairsBuilder.parse_line(line)

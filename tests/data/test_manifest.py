@@ -1,8 +1,12 @@
 """A manifest of one's own: every good line is read, every bad one costs itself, and no image is in two splits."""
 
+import csv
 import dataclasses
+import io
 import json
+import os
 import shutil
+import unicodedata
 
 import pytest
 from miniature import captions_of, data_config, images_of, photo
@@ -188,3 +192,86 @@ def test_an_unusable_manifest_says_what_is_wrong(tmp_path):
     with pytest.raises(DataError, match="(?s)no usable line.*own.jsonl:1") as error:
         open_source(config, "train")
     assert "own.jsonl:2" in str(error.value)
+
+
+ROWS = [
+    row("1.jpg", "a dog, running", 'a "dog"'),
+    row("2.jpg", "two\ncats", split="dev"),
+    row("3.jpg", "ein Hund", split="test"),
+]
+
+
+def as_csv(rows, delimiter):
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(["Image", "caption 1", "caption 2", "split"])
+    writer.writerows([[each["image"], *[*each["captions"], ""][:2], each.get("split", "")] for each in rows])
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("own.json", json.dumps(ROWS, indent=2)),
+        ("own.jsonl", json.dumps(ROWS)),
+        ("own.csv", as_csv(ROWS, ",")),
+        ("OWN.CSV", "\ufeff" + as_csv(ROWS, ";")),
+    ],
+    ids=["JSON array", "JSON array called JSON lines", "CSV", "CSV with semicolons"],
+)
+def test_an_array_and_a_table_are_read_as_lines_are(tmp_path, name, content):
+    config = dataclasses.replace(write(tmp_path, ROWS), manifest=str(tmp_path / name))
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    for split, captions in (("train", ROWS[0]), ("dev", ROWS[1]), ("test", ROWS[2])):
+        assert captions_of(open_source(config, split)) == {captions["image"]: captions["captions"]}
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("own.csv", "file,caption\n1.jpg,a dog\n", "must name its columns, among them image"),
+        ("own.csv", 'image,caption\n1.jpg,"a dog\n' + "x" * 200_000, "cannot be read in line"),
+        ("own.json", '[{"image": "1.jpg"', "no whole JSON array"),
+    ],
+)
+def test_a_broken_array_or_table_is_said_to_be_one(tmp_path, name, content, words):
+    config = dataclasses.replace(write(tmp_path, ROWS), manifest=str(tmp_path / name))
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=words):
+        open_source(config, "train")
+
+
+def test_names_in_another_unicode_form_are_the_same_files(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "Café/Bär.jpg") for form in ("NFC", "NFD"))
+    config = write(
+        tmp_path,
+        [row(composed, "a bear"), row(apart, "a bear", split="dev"), row("2.jpg", "x", split="dev")],
+        [apart, "2.jpg"],
+    )
+    train = open_source(config, "train")
+    assert captions_of(train) == {composed: ["a bear"]} and images_of(train)[composed] == photo(0)
+    assert "is in split train already (line 1)" in open_source(config, "dev").quarantine.rows[0][1]
+
+
+def test_a_folder_and_a_link_to_it_are_one(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    rows = [
+        row("photos/1.jpg", "a"),
+        row("link/1.jpg", "b"),
+        row("link/1.jpg", "c", split="dev"),
+        row("2.jpg", "x", split="dev"),
+    ]
+    config = write(tmp_path, rows, ["photos/1.jpg", "2.jpg"])
+    assert captions_of(open_source(config, "train")) == {"photos/1.jpg": ["a", "b"]}
+    assert "must not be evaluated on" in open_source(config, "dev").quarantine.rows[0][1]
+
+
+def test_windows_slashes_and_pipes_are_said(tmp_path):
+    config = write(
+        tmp_path, [row("1.jpg", "a"), row("photos\\2.jpg", "b"), row("pipe.jpg", "c")], ["1.jpg", "photos/2.jpg"]
+    )
+    os.mkfifo(tmp_path / "pipe.jpg")
+    reasons = dict(open_source(dataclasses.replace(config, max_bad_share=1), "train").quarantine.rows)
+    assert reasons["photos\\2.jpg"].endswith("; write / in place of \\")
+    assert "not a regular file" in reasons["pipe.jpg"]

@@ -9,7 +9,7 @@ import numpy as np
 from vl_keras.data.examples import Examples
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.errors import RunError
-from vl_keras.files import read_file
+from vl_keras.files import FileFinder, read_file
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
 _UNREADABLE = (".heic", ".heif", ".avif", ".tif", ".tiff")  # images too: found, so that they are listed as not read
@@ -50,13 +50,18 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
         itself among them, so that it is named with the files that cannot be read, instead of looking empty.
     """
     found: dict[Path, None] = {}
+    finder = FileFinder()
     for path in map(Path, paths):
-        path = path.expanduser()
+        path = finder.find(path.expanduser())
         if os.path.isdir(path):
             found.update(dict.fromkeys(sorted(_images_in(path))))
         else:
             found[path] = None
-    return list(found)
+    # Of several names of one file, as through a link to its folder, the first is kept.
+    first: dict[str, Path] = {}
+    for path in found:
+        first.setdefault(finder.place(path), path)
+    return list(first.values())
 
 
 def _images_in(folder: Path) -> Iterator[Path]:

@@ -5,6 +5,7 @@ from typing import Any
 from vl_keras.data.builders.listed_images import ListedImagesBuilder, parse_split
 
 MATCH, NO_MATCH = "match", "no-match"
+_HEADINGS = ("label", "labels", "match?", "matches", "class", "target")
 PAIR_KIND = "pair"  # `kind` of the question rows that hold labelled texts
 
 
@@ -34,7 +35,10 @@ class PairsBuilder(ListedImagesBuilder):
             if not value:
                 raise ValueError(f"the {name} is empty")
         if label.lower() not in (MATCH, NO_MATCH):
-            raise ValueError(f"the label (third column) must be {MATCH} or {NO_MATCH}; it is {label!r}")
+            quoted = any(len(column) > 1 and column[0] == column[-1] == '"' for column in (image, label))
+            hint = "; quotes around a column are not removed, write it without" if quoted else ""
+            hint = hint or ("; a line of headings is not read, delete it" if label.lower() in _HEADINGS else "")
+            raise ValueError(f"the label (third column) must be {MATCH} or {NO_MATCH}; it is {label!r}{hint}")
         return {
             "files": {"image": [image]},
             "split": parse_split(split or "train"),

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from vl_keras.data.builders.caption_files import hashed_share
 from vl_keras.data.builders.example import Example, make_example
 from vl_keras.data.builders.example_builder import ExampleBuilder, input_stamp, skipped_lines
 from vl_keras.errors import DataError
-from vl_keras.files import problem_of, read_file
+from vl_keras.files import FileFinder, problem_of, read_file
 
 SPLITS = {name: name for name in ("train", "dev", "test")} | dict.fromkeys(("val", "valid", "validation"), "dev")
 DEV_SHARE = 0.1  # share of the training images that becomes the dev split if no line names one
@@ -70,30 +70,38 @@ class ListedImagesBuilder(ExampleBuilder):
         raise NotImplementedError
 
     @classmethod
+    def lines(cls, content: bytes, path: Path) -> Iterable[tuple[int, bytes]]:
+        """The lines of a file's content, with their numbers."""
+        return enumerate(content.split(b"\n"), 1)
+
+    @classmethod
     def content_key(cls, settings: DataConfig) -> Any:
         path, content = _read(settings)
-        images, _ = _images(content, path, cls.parse_line)
+        images, _ = _images(content, path, cls)
         stamps = [input_stamp(path) for image in images.values() for path in image.paths]
         return [hashlib.sha256(content).hexdigest(), stamps]
 
     @classmethod
     def content_modalities(cls, settings: DataConfig) -> tuple[str, ...]:
         path, content = _read(settings)
-        images, _ = _images(content, path, cls.parse_line)
+        images, _ = _images(content, path, cls)
         if all(image.is_one_image for image in images.values()):
             return ()
         return tuple(sorted({modality for image in images.values() for modality in image.files}))
 
     def read_splits(self) -> dict[str, Iterator[Example]]:
         path, content = _read(self.settings)
-        images, problems = _images(content, path, self.parse_line)
+        images, problems = _images(content, path, type(self))
         for split, name, reason in problems:
             self.skip(split, name, reason)
         found = {}
         for name, image in images.items():
             problem = next(((path, why) for path in image.paths if (why := problem_of(path))), None)
             if problem:
-                self.skip(image.split, name, f"line {image.line}: {problem[1]} ({problem[0]})")
+                file, why = problem
+                slashes = Path(str(file).replace("\\", "/"))
+                hint = "; write / in place of \\" if slashes != file and not problem_of(slashes) else ""
+                self.skip(image.split, name, f"line {image.line}: {why} ({file}){hint}")
             else:
                 found[name] = image
         if not found:
@@ -144,38 +152,44 @@ def parse_split(name: str) -> str:
 
 
 def _images(
-    content: bytes, path: Path, parse_line: Callable[[str], dict[str, Any]]
+    content: bytes, path: Path, builder: type[ListedImagesBuilder]
 ) -> tuple[dict[str, _Image], list[list[str]]]:
     """Parses all lines.
 
     Returns:
         Dict from image name (the path in the line, normalised; of several files their paths joined by " + ") to its
-        content, and `[split, place, reason]` rows of unusable lines; the split of such a line is "" if it is unknown.
+        content (lines that name the same files in another way, e.g. through a link, are joined), and
+        `[split, place, reason]` rows of unusable lines; the split of such a line is "" if it is unknown.
     """
     images: dict[str, _Image] = {}
-    splits: dict[str, tuple[str, int]] = {}  # of each file: its split, and the line that first names it
+    splits: dict[str, tuple[str, int]] = {}  # of each real file: its split, and the line that first names it
+    first_names: dict[tuple[str, ...], str] = {}  # of real files: the image's name in the first line that names them
+    finder = FileFinder()
     problems: list[list[str]] = []
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+    for number, line in builder.lines(content.removeprefix(b"\xef\xbb\xbf"), path):
         if not line.strip():
             continue
         try:
-            row = parse_line(_decode(line))
+            row = builder.parse_line(_decode(line))
         except ValueError as error:
             problems.append(["", f"{path.name}:{number}", str(error)])
             continue
         files = {modality: [os.path.normpath(name) for name in names] for modality, names in row["files"].items()}
         names = [name for own in files.values() for name in own]
-        elsewhere = next((name for name in names if splits.get(name, (row["split"],))[0] != row["split"]), None)
-        if elsewhere is not None:
+        paths = {modality: [finder.find(path.parent / name) for name in own] for modality, own in files.items()}
+        real = tuple(finder.real(each) for own in paths.values() for each in own)
+        elsewhere = [i for i, each in enumerate(real) if each in splits and splits[each][0] != row["split"]]
+        if elsewhere:
+            split, first = splits[real[elsewhere[0]]]
             reason = (
-                f"`{elsewhere}` is in split {splits[elsewhere][0]} already (line {splits[elsewhere][1]}); a model must "
-                "not be evaluated on an image that it was trained on"
+                f"`{names[elsewhere[0]]}` is in split {split} already (line {first}); a model must not be evaluated on "
+                "an image that it was trained on"
             )
             problems.append([row["split"], f"{path.name}:{number}", reason])
             continue
-        splits.update((name, (row["split"], number)) for name in names if name not in splits)
-        paths = {modality: [path.parent / name for name in own] for modality, own in files.items()}
-        image = images.setdefault(" + ".join(names), _Image(paths, row["split"], number))
+        splits.update((each, (row["split"], number)) for each in real if each not in splits)
+        name = first_names.setdefault(real, " + ".join(names))
+        image = images.setdefault(name, _Image(paths, row["split"], number))
         image.captions += row.get("captions", ())
         image.context = image.context or row.get("context", "")
         image.questions += row.get("questions", ())

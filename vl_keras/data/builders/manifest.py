@@ -2,9 +2,12 @@
 
 import difflib
 import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from vl_keras.data.builders.listed_images import ListedImagesBuilder, parse_split
+from vl_keras.data.builders.manifest_lines import manifest_lines
 from vl_keras.data.modalities import MODALITIES
 
 _KEYS = ("image", "captions", "split", "context", "question", "answer")
@@ -12,7 +15,7 @@ _PAIRS_HINT = "; lines of IMAGE<tab>TEXT<tab>match|no-match are read from a file
 
 
 class ManifestBuilder(ListedImagesBuilder):
-    """Images listed in a JSONL file, one JSON object a line.
+    """Images listed in a JSONL file, one JSON object a line; or the same objects in one JSON array, or a CSV table.
 
     `{"image": "photos/1.jpg", "captions": ["a dog runs"], "split": "train", "context": "optional text"}`: `split` is
     train (the default), dev or test. A line may have `question` and `answer` instead of captions, or both. `image` may
@@ -24,6 +27,10 @@ class ManifestBuilder(ListedImagesBuilder):
         "least two images, some training images become the dev split)."
     )
     NAME_THE_SPLIT = 'give those lines "split": "dev"'
+
+    @classmethod
+    def lines(cls, content: bytes, path: Path) -> Iterable[tuple[int, bytes]]:
+        return manifest_lines(content, path.name)
 
     @staticmethod
     def parse_line(line: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The files of a dataset that the user downloaded: in their archives, or unpacked."""
 
 import os
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -46,7 +47,7 @@ class ManualFiles:
         return len(self._places)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return isinstance(name, str) and _key(name) in self._places
 
     def read(self, name: str) -> bytes:
         """Reads a file.
@@ -54,7 +55,7 @@ class ManualFiles:
         Raises:
             OSError: it cannot be read; the message is the reason.
         """
-        place = self._places[name]
+        place = self._places[_key(name)]
         try:
             return read_file(place) if isinstance(place, Path) else place[0].read(place[1])
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -72,7 +73,7 @@ class ManualFiles:
         for entry in archive.infolist():
             name = os.path.basename(entry.filename)
             if not entry.is_dir() and not entry.filename.startswith("__MACOSX/") and self._counts(name):
-                self._places[name] = (archive, entry)
+                self._places[_key(name)] = (archive, entry)
         self._stamp.append(input_stamp(path))
 
     def _add_folder(self, folder: Path) -> None:
@@ -82,11 +83,16 @@ class ManualFiles:
         except OSError as error:
             raise DataError(f"`{folder}` cannot be listed: {error.strerror}.") from None
         for file in sorted(files, key=lambda entry: entry.name):
-            self._places[file.name] = Path(file.path)
+            self._places[_key(file.name)] = Path(file.path)
             self._stamp.append([file.name, file.stat().st_size, file.stat().st_mtime_ns])
 
     def _counts(self, name: str) -> bool:
-        return self._only is None or name in self._only
+        return self._only is None or name in self._only or _key(name) in self._only
+
+
+def _key(name: str) -> str:
+    """Names compare as texts: macOS writes "é" as two characters, others as one."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def folders_or_zips(folder: Path, names: Sequence[str]) -> ManualFiles:
