@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vl_keras.config import Config, config_from_dict, config_to_dict, load_config, save_config
+from vl_keras.config import Config, as_override, config_from_dict, config_to_dict, load_config, save_config, values_of
 from vl_keras.config.experiments import find_config, shipped_experiments
 from vl_keras.config.keys import all_settings
 from vl_keras.config.setting import at_least, one_of, setting
@@ -318,7 +318,12 @@ def test_words_that_old_yaml_takes_for_booleans(tmp_path):
 def test_an_override_of_a_string_is_taken_as_it_is(text):
     assert config_from_dict({}, [f"data.manifest={text}"]).data.manifest == text
     assert config_from_dict({"data": {"manifest": "x"}}, [f"data.manifest={text}"]).data.manifest == text
-    assert config_from_dict({}, ["data.batch_size=7"]).data.batch_size == 7
+    assert config_from_dict({}, [as_override("data.manifest", text)]).data.manifest == text
+
+
+def test_any_setting_can_be_written_as_an_override():
+    for key, value in values_of(config_from_dict({"task": "captioning"})).items():
+        assert values_of(config_from_dict({}, [as_override(key, value)]))[key] == value, key
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,16 @@ def test_a_run_outlives_the_model_that_is_its_backbone(small_config, tmp_path, t
     (tmp_path / "files").mkdir()
     keras.Model(inputs, keras.layers.GlobalAveragePooling2D(name="mean")(x)).save(tmp_path / "files" / "own.keras")
     backbone = f"image_encoder.backbone=keras:{tmp_path / 'files' / 'own.keras'}#mean"  # one token, without a place
-    config = small_config(backbone, f"image_encoder.trainable_from={'all' if trained else ''}", "training.epochs=1")
+    config_of = (backbone, f"image_encoder.trainable_from={'all' if trained else ''}", "training.epochs=1")
+    config = small_config(*config_of)
     train(config, tmp_path / "run")
-    shutil.rmtree(tmp_path / "files")
+    weights = (tmp_path / "run/measures.json").read_text()
+    (tmp_path / "files").rename(tmp_path / "elsewhere")
+    moved = f"image_encoder.backbone=keras:{tmp_path / 'elsewhere' / 'own.keras'}#mean"
+    train(small_config(moved, *config_of[1:]), tmp_path / "run", resume=True)
+    shutil.rmtree(tmp_path / "elsewhere")
+    train(config, tmp_path / "run", resume=True)
+    assert (tmp_path / "run/measures.json").read_text() == weights
     _, _, captioner, _ = load_run(tmp_path / "run")
     assert captioner.image_encoder.output_shape["image_tokens"] == (None, 1, 6)
     result = evaluate(tmp_path / "run", "dev")

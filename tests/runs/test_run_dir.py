@@ -15,7 +15,8 @@ from vl_keras.config import load_config, save_config
 from vl_keras.errors import RunError, VlKerasError
 from vl_keras.runs.history import History
 from vl_keras.runs.load_run import load_run
-from vl_keras.runs.run_dir import RunDir, check_same_run
+from vl_keras.runs.run_dir import RunDir
+from vl_keras.runs.same_run import check_same_run
 from vl_keras.training.train import train
 
 

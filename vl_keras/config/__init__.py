@@ -1,7 +1,7 @@
 """Settings of an experiment: what there is, what each may be, and how they are read."""
 
 from vl_keras.config.keys import values_of
-from vl_keras.config.loader import config_from_dict, config_to_dict, load_config, save_config
+from vl_keras.config.loader import as_override, config_from_dict, config_to_dict, load_config, save_config
 from vl_keras.config.rules import check_config
 from vl_keras.config.schema import (
     AugmentConfig,
@@ -33,6 +33,7 @@ __all__ = [
     "TextEncoderConfig",
     "TrainingConfig",
     "WordVectorsConfig",
+    "as_override",
     "check_config",
     "config_from_dict",
     "config_to_dict",

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -83,6 +84,11 @@ def config_from_dict(nested: Mapping[str, Any], overrides: Sequence[str] = (), o
     )
     check_config(config)
     return config
+
+
+def as_override(key: str, value: Any) -> str:
+    """The `"section.key=value"` string that sets a value."""
+    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:

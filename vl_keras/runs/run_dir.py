@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -15,7 +14,7 @@ import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras as keras
 
-from vl_keras.config import Config, load_config, save_config, values_of
+from vl_keras.config import Config, save_config
 from vl_keras.encoders.hub_modules import module_path
 from vl_keras.encoders.kept_backbone import keep_backbone, kept_backbone
 from vl_keras.errors import RunError, written
@@ -27,16 +26,6 @@ from vl_keras.runs.versions import describe_versions
 from vl_keras.tasks import TASKS
 from vl_keras.tasks.task import Task
 
-# Settings that may differ when a run is resumed: they name places, or say when to save or to stop, and do not change
-# what is computed.
-_FREE_TO_CHANGE = (
-    "data.data_dir",
-    "data.manual_dir",
-    "data.max_bad_share",
-    "generation.memory",
-    "training.checkpoint_steps",
-    "training.patience",
-)
 # All that a start writes before `config.yaml`, besides the task's vocabularies. With `config.yaml` the run has begun.
 _BEFORE_CONFIG = frozenset(
     ".lock train.log checkpoints text_encoder image_encoder image_encoder.h5 versions.json data.json config.yaml.part "
@@ -166,7 +155,7 @@ class RunDir:
                 self.save_image_encoder(model.image_encoder)
             keep_backbone(task.config.image_encoder.backbone, self.image_network)
             self._save_text_modules(task.config.text_encoder)
-            write_json(self.path / "data.json", _fingerprints(task))
+            write_json(self.path / "data.json", fingerprints(task))
             self.write_config(task.config)
 
     def write_config(self, config: Config) -> None:
@@ -218,10 +207,10 @@ class RunDir:
     def kept_settings(self, config: Config) -> list[str]:
         """Overrides that read the run's own copies of networks and hub modules instead of the originals."""
         kept = {module: self.text_modules.resolve() / module for module in _TEXT_MODULES}
-        settings = [f"text_encoder.{name}={json.dumps(str(path))}" for name, path in kept.items() if path.is_dir()]
+        settings = [f"text_encoder.{name}={path}" for name, path in kept.items() if path.is_dir()]
         backbone = config.image_encoder.backbone
         if (copy := kept_backbone(backbone, self.image_network)) != backbone:
-            settings.append(f"image_encoder.backbone={json.dumps(copy)}")
+            settings.append(f"image_encoder.backbone={copy}")
         return settings
 
     @property
@@ -230,74 +219,9 @@ class RunDir:
         return (self.path / _ENCODER_WEIGHTS).exists()
 
 
-def check_same_run(run: RunDir, task: Task) -> list[str]:
-    """Checks that a run was started with the task's config and data; its number of epochs may have grown since.
-
-    The epochs of a phase can grow as long as no later phase has begun.
-
-    Returns:
-        The overrides that bring the run's settings up to date, e.g. `["training.epochs=25"]`; empty if nothing has
-        grown.
-
-    Raises:
-        RunError: something else differs, the number of epochs is lower, or it cannot grow any more.
-    """
-    before = load_config(run.config_file, of_run=True)
-    if run.last_checkpoint((*task.renamed_phases, *task.phase_names)) is None and tf.train.latest_checkpoint(
-        str(run.best)
-    ):
-        raise RunError(
-            f"`{run.path}` joins other runs and was not trained itself, so there is nothing to resume. Start a new run "
-            f"directory from it (--init-from {run.path})."
-        )
-    old, new = values_of(before), values_of(task.config)
-    names = [name for name in differences(before, task.config) if name not in _FREE_TO_CHANGE]
-    grown = [name for name in names if name in task.epoch_settings]
-    names = [name for name in names if name not in grown]
-    if names:
-        lines = "".join(f"\n  {name}: {old.get(name)!r} there, {new.get(name)!r} now" for name in names)
-        raise RunError(
-            f"`{run.path}` is a run with other settings:{lines}\nResume it with its own, or start a new run directory "
-            f"from its weights (--init-from {run.path})."
-        )
-    for name in grown:
-        _check_grown(run, task, name, old[name], new[name])
-    known = read_json(run.path / "data.json")
-    changed = [split for split, value in _fingerprints(task).items() if known.get(split) != value]
-    if changed:
-        raise RunError(
-            f"The data of split {', '.join(changed)} is not what the run in `{run.path}` was started with. Restore it, "
-            f"or start a new run directory from its weights (--init-from {run.path})."
-        )
-    return [f"{name}={new[name]}" for name in grown]
-
-
-def _check_grown(run: RunDir, task: Task, setting: str, before: int, now: int) -> None:
-    """Raises `RunError` unless a phase's number of epochs is higher than before and no later phase has begun."""
-    other = f"or start a new run directory from its weights (--init-from {run.path})."
-    if now < before:
-        raise RunError(
-            f"`{setting}` of the run in `{run.path}` is {before} and can only grow; got {now}. Its learning rate is "
-            f"that of {before} epochs. Resume it with at least that many (--set {setting}={before}), {other}"
-        )
-    place = task.epoch_settings.index(setting)
-    later = task.phase_names[place + 1 :]
-    if run.last_checkpoint(later) is not None:
-        raise RunError(
-            f"`{setting}` cannot grow from {before} to {now}: in `{run.path}` the phase {later[-1]} has begun, which "
-            f"goes on from the weights of {task.phase_names[place]}. Raise `{task.epoch_settings[-1]}` instead (with "
-            f"--set {setting}={before}), {other}"
-        )
-
-
-def _fingerprints(task: Task) -> dict[str, dict[str, Any]]:
+def fingerprints(task: Task) -> dict[str, dict[str, Any]]:
+    """Dict of split -> number of images and fingerprint of the data of training."""
     splits = (task.config.data.train_split, task.config.data.dev_split)
     return {
         split: {"images": len(task.source(split)), "fingerprint": task.source(split).fingerprint} for split in splits
     }
-
-
-def differences(before: Config, after: Config) -> list[str]:
-    """Names, as `section.key`, of the settings in which two `Config`s differ."""
-    old, new = values_of(before), values_of(after)
-    return [name for name in {**new, **old} if old.get(name) != new.get(name)]

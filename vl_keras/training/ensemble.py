@@ -14,7 +14,8 @@ from vl_keras.errors import RunError
 from vl_keras.json_files import write_json
 from vl_keras.progress import Progress
 from vl_keras.runs.load_run import load_run
-from vl_keras.runs.run_dir import RunDir, differences
+from vl_keras.runs.run_dir import RunDir
+from vl_keras.runs.same_run import differences
 from vl_keras.runs.strategy import keras_settings, use_jit
 from vl_keras.tasks import TASKS
 from vl_keras.tasks.task import Task

@@ -9,9 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from vl_keras.config import Config, load_config
+from vl_keras.config import Config, config_from_dict, config_to_dict, load_config
 from vl_keras.runs.history import History
-from vl_keras.runs.run_dir import RunDir, check_same_run
+from vl_keras.runs.run_dir import RunDir
+from vl_keras.runs.same_run import check_same_run
 from vl_keras.runs.strategy import check_batch_size, from_chief, is_chief, keras_settings, make_strategy, use_jit
 from vl_keras.tasks import TASKS
 from vl_keras.tasks.phase_plan import PhasePlan
@@ -68,12 +69,18 @@ def _train(
     start = Start(init_from) if init_from is not None and not resume else None
     # A run keeps the weights of its image encoder, so the file that they were read from is not needed again.
     kept = resume or (start is not None and start.has_image_encoder_of(config))
-    task = TASKS[config.task](config, load_weights=not kept, jit_compile=jit_compile)
+
+    def make_task(config: Config) -> Task:
+        # What a run was started with may have moved: it has its own copies of networks and hub modules.
+        own = config_from_dict(config_to_dict(config), run.kept_settings(config)) if resume else config
+        return TASKS[config.task](own, load_weights=not kept, jit_compile=jit_compile)
+
+    task = make_task(config)
     fitting = fitting_batch_size(config, task, strategy.num_replicas_in_sync, run.log)
     if fitting is not config:
-        config, task = fitting, TASKS[config.task](fitting, load_weights=not kept, jit_compile=jit_compile)
+        config, task = fitting, make_task(fitting)
     if resume:
-        grown = check_same_run(run, task)
+        grown = check_same_run(run, task, config)
         if grown:
             run.log(f"Extended to {', '.join(grown)}: the learning rate is now that of a training of that length.")
             run.write_config(load_config(run.config_file, grown, of_run=True))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vl_keras.config import as_override
 from vl_keras.errors import RunError
 from vl_keras.progress import Progress
 
@@ -38,7 +38,7 @@ class Reranker:
     def __init__(self, run_dir: str, task: RetrievalTask, split: str, load_run: Callable[..., tuple]) -> None:
         data = task.config.data
         # As JSON, which YAML reads: a path may hold characters that mean something else in YAML.
-        overrides = [f"data.{name}={json.dumps(getattr(data, name), ensure_ascii=False)}" for name in _SAME_DATA]
+        overrides = [as_override(f"data.{name}", getattr(data, name)) for name in _SAME_DATA]
         config, self._task, self._model, which = load_run(run_dir, overrides=overrides)
         if not hasattr(self._task, "match_logits"):
             raise RunError(
