@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import replicas
 import tensorflow as tf
 
 from vl_keras.errors import RunError
+from vl_keras.runs.join_workers import described_workers
 from vl_keras.runs.strategy import check_batch_size, is_chief, keras_settings, make_strategy, use_jit
 
 
@@ -132,3 +134,45 @@ def test_settings_are_given_back():
     assert not keras.backend.experimental.is_tf_random_generator_enabled()
     with keras_settings("float32", seed=2):
         np.testing.assert_array_equal(keras.layers.Dense(3).kernel_initializer((2, 3)).numpy(), first)
+
+
+def test_a_tf_config_beside_auto_is_said_not_to_count(monkeypatch, capsys):
+    monkeypatch.setenv("TF_CONFIG", worker_settings([1, 2], 0))
+    assert make_strategy("auto").num_replicas_in_sync == 1
+    assert (
+        "TF_CONFIG names other workers, but `training.strategy` auto trains on this machine alone"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"cluster": {}}', '{"cluster": 3, "task": {"type": "worker", "index": 0}}']
+)
+def test_a_tf_config_without_workers_names_none(text):
+    assert described_workers(text) == ("", {})
+
+
+def wait_for_workers(work, limit):
+    """A process that waits for a worker that never comes, once it has said so."""
+    ports = free_ports(2)
+    code = f"import sys; from vl_keras.cli.errors import run_command\nsys.exit(run_command('x', lambda: {work}))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment["TF_CONFIG"] = worker_settings(ports, 0)
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes)
+    said = next(line for line in process.stderr if "waits for" in line)
+    assert said == f"worker 0 waits for worker 1 (127.0.0.1:{ports[1]}); it gives up after {limit} s.\n"
+    return process
+
+
+def test_a_signal_ends_the_wait_for_a_worker():
+    process = wait_for_workers("__import__('vl_keras.runs.strategy').runs.strategy.make_strategy('multi_worker')", 600)
+    process.send_signal(signal.SIGTERM)
+    assert "x: stopped." in process.communicate(timeout=120)[1]
+    assert process.returncode == 143
+
+
+def test_a_worker_that_never_comes_is_given_up():
+    process = wait_for_workers("__import__('vl_keras.runs.join_workers').runs.join_workers.await_workers(1)", 1)
+    assert "of TF_CONFIG did not come within 1 s" in process.communicate(timeout=120)[1]
+    assert process.returncode == 2

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 import tf_keras as keras
 
 from vl_keras.errors import RunError
+from vl_keras.progress import say
+from vl_keras.runs.join_workers import await_workers, described_workers
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -20,23 +25,41 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
             TensorFlow requires that nothing else has used it before.
 
     Raises:
-        RunError: the workers cannot be joined.
+        RunError: the workers cannot be joined, or one of them does not come.
     """
     gpus = tf.config.list_logical_devices("GPU") if name != "multi_worker" else []
     if name == "auto":
         name = "mirrored" if len(gpus) > 1 else "none"
+        if len(described_workers(os.environ.get("TF_CONFIG", ""))[1]) > 1:
+            say(
+                "TF_CONFIG names other workers, but `training.strategy` auto trains on this machine alone; "
+                "training.strategy=multi_worker trains with them."
+            )
     if name == "none":
         return tf.distribute.get_strategy()
     if name == "mirrored":
         devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
         return tf.distribute.MirroredStrategy(devices)
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        await_workers()
+        with _own_handlers():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise RunError(
             f"The workers could not be joined: {error} `training.strategy` multi_worker needs the environment variable "
             "TF_CONFIG on each, with the addresses of all workers and the worker's own index."
         ) from error
+
+
+@contextlib.contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Puts Python's handler of SIGTERM back, in whose place TensorFlow puts one that only notes it."""
+    try:
+        yield
+    finally:
+        handler = signal.getsignal(signal.SIGTERM)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -49,7 +49,8 @@ def train(
         QuarantineError: more images than `data.max_bad_share` cannot be read.
         RunError: the run directory cannot be used, the loss is not finite, a checkpoint cannot be written, …; the
             message says what to do.
-        TrainingStopped: SIGTERM or Ctrl-C; the state is saved, and the exit code is 143 or 130.
+        TrainingStopped: SIGTERM, Ctrl-C, SIGHUP or SIGUSR1; the state is saved, and the exit code is 128 plus the
+            signal's number.
     """
     strategy = make_strategy(config.training.strategy)
     check_batch_size(config.data.batch_size, strategy)
