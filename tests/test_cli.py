@@ -444,3 +444,9 @@ def test_a_user_without_a_home_is_told_so():
     code = "import pwd; os.environ.pop('HOME', 0); os.getuid = lambda: 98765; pathlib.Path('~/x').expanduser()"
     done = run_here(code)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "HOME is not set" in done.stderr
+
+
+def test_a_value_that_begins_with_a_dash_is_explained(capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "run", "--image", "a.jpg", "--question", "-red"])
+    assert "a value that begins with - is written --option=VALUE" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -56,6 +57,14 @@ def test_what_is_prepared_is_opened_on_a_disk_that_may_only_be_read(config, monk
     other = dataclasses.replace(config, shapes=dataclasses.replace(SHAPES, seed=6))
     with pytest.raises(DataError, match="cannot be prepared .*Read-only"):
         open_source(other, "dev")
+
+
+def test_preparing_asks_no_bucket_and_leaves_no_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tensorflow_datasets.core.utils.gcs_utils.gcs_dataset_info_files", None)
+    open_source(data_config(tmp_path / "data", shapes=dataclasses.replace(SHAPES, scenes=3)), "train")
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_opens_again_without_preparing_and_without_scanning(config):

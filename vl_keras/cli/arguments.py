@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Run: TypeAlias = Callable[[argparse.Namespace], int | None]
@@ -33,6 +33,15 @@ def add_command(
     )
     command.set_defaults(execute=run)
     return command
+
+
+class Parser(argparse.ArgumentParser):
+    """Says how a value that begins with "-" is written, which would be taken for an option."""
+
+    def error(self, message: str) -> NoReturn:
+        if "expected" in message and "argument" in message:
+            message += "; a value that begins with - is written --option=VALUE"
+        super().error(message)
 
 
 class _HelpFormatter(argparse.HelpFormatter):

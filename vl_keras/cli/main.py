@@ -25,6 +25,7 @@ from vl_keras.cli import (
     search,
     train,
 )
+from vl_keras.cli.arguments import Parser
 from vl_keras.cli.errors import run_command
 
 _COMMANDS = (
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vl-keras",
         description="Models that read images and text together: train, evaluate, explain, use.",
         epilog="`vl-keras COMMAND --help` shows a command's arguments and an example.",

@@ -21,6 +21,7 @@ An experiment is a YAML file whose keys are the settings below, nested: `data: {
 `data.batch_size`. What a file leaves out keeps its default. `--set data.batch_size=16` on the command line replaces
 what the file says.
 
+- After `--set KEY=`, a setting that is a string takes the text as it is; values of other types are read as YAML.
 - An unknown key, a value that breaks its rule, and a setting that does nothing for the chosen task are errors, which
   name the file, the key and the nearest setting.
 - `base: other.yaml` reads another file first, whose path is relative to the file; what follows replaces its settings. A
