@@ -4,6 +4,7 @@ Each sub-command is a module with `add(commands)`, which adds its arguments, and
 returns the exit status. The modules import TensorFlow and gRPC inside `run`, so `--help` is fast.
 """
 
+import argparse
 from collections.abc import Sequence
 
 import vl_keras
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 for an error that the user can fix, 2 for a bad command line.
     """
-    parser = Parser(
+    parser: argparse.ArgumentParser = Parser(
         prog="vl-export",
         description="Takes a trained run into production: export, inspect, serve, request, batch.",
         epilog="`vl-export COMMAND --help` shows the arguments of a command and an example.",

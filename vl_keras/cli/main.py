@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+    parser: argparse.ArgumentParser = Parser(
         prog="vl-keras",
         description="Models that read images and text together: train, evaluate, explain, use.",
         epilog="`vl-keras COMMAND --help` shows a command's arguments and an example.",

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vl_keras.progress import shown
-
 from vl_keras.files import locked
+from vl_keras.progress import shown
 
 _BATCH = 64
 
