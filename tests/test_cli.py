@@ -30,11 +30,13 @@ COMMANDS = (
     ["make-memory"],
     ["extract"],
     ["data", "inspect"],
+    ["data", "questions"],
     ["index"],
     ["search"],
     ["make-bert"],
     ["config"],
     ["configs"],
+    ["completion"],
 )
 
 
@@ -100,7 +102,6 @@ def test_help_loads_nothing_heavy():
         (["config", "--task", "other"], ["`task` must be one of captioning, ", "'other'"]),
         (["train", TINY, "--set", "training.epoch=3"], ["`training.epoch`", "did you mean `training.epochs`"]),
         (["train", TINY, "--set", "model.num_heads=5"], ["32", "5"]),
-        (["train", TINY, "--set", *SMALL, "data.batch_size=11"], ["`data.batch_size` is 11", "only 10 images"]),
         (["train", TINY, "--set", *SMALL, "text.vocabulary=absent.txt"], ["no vocabulary file `absent.txt`"]),
         (["train", TINY, "--set", *SMALL, "text.max_length=9"], ["at most `text.max_length`", "16 and 9"]),
         (["train", TINY, "--set", "generation.repetition_penalty=0"], ["`generation.repetition_penalty`", "above 0"]),
