@@ -11,7 +11,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from export.client import CallError, Client
 from export.client.results import OK
@@ -175,8 +175,11 @@ def _maps(path: str, explanation: Explanation | None) -> list[tuple[Image.Image,
     """`(image with its attention map, word)` for the gallery."""
     if explanation is None or explanation.status != OK:
         return []
-    with Image.open(path) as file:
-        image = fit(np.asarray(ImageOps.exif_transpose(file).convert("RGB")), _TILE)
+    # Imports TensorFlow: the attention is drawn over what the model saw.
+    from vl_keras.data.open_image import decode_pixels
+
+    with open(path, "rb") as file:
+        image = fit(decode_pixels(file.read()), _TILE)
     return [
         (overlay(image, weights), word) for word, weights in zip(explanation.words, explanation.attention, strict=True)
     ]

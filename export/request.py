@@ -78,13 +78,12 @@ def request(
 
 def draw_attention(row: Mapping[str, Any], path: str | Path, drawing: str | Path) -> None:
     """Draws the output of `caption_explain` for one image."""
-    from PIL import Image, ImageOps
-
+    # Imports TensorFlow: the attention is drawn over what the model saw.
+    from vl_keras.data.open_image import decode_pixels
     from vl_keras.drawing.attention_drawing import draw_explanation
 
     words = [word for word in map(_plain, row["tokens"]) if word]
-    with Image.open(path) as file:
-        image = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+    image = decode_pixels(Path(path).read_bytes())
     explanation = SimpleNamespace(
         caption=_plain(row["caption"]),
         words=words,

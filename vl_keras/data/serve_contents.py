@@ -31,8 +31,9 @@ def serve_contents(contents: tf.Tensor, modality: Modality, data: DataConfig) ->
     missing = tf.zeros([1 if size is None else size for size in spec.shape], spec.dtype)
 
     def read(index: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        status = modality.check_served(content, data)
-        value = tf.cond(status == OK, lambda: modality.decode(content, data), lambda: missing)
+        header = {"header": modality.served_header(content)} if modality.header_size else {}
+        status = modality.check_served(content, data, **header)
+        value = tf.cond(status == OK, lambda: modality.decode(content, data, **header), lambda: missing)
         value = tf.ensure_shape(value, spec.shape)
         return index, value, tf.where(status == OK, tf.shape(value)[0], 0), status
 
@@ -46,5 +47,6 @@ def serve_contents(contents: tf.Tensor, modality: Modality, data: DataConfig) ->
     places = tf.fill([count], tf.shape(index, out_type=tf.int64)[0] - 1)
     places = tf.tensor_scatter_nd_update(places, index[:-1, None], tf.range(tf.shape(index, out_type=tf.int64)[0] - 1))
     values, status = tf.cast(tf.gather(values, places), tf.float32), tf.gather(status, places)
+    status = tf.where(places == tf.shape(index, out_type=tf.int64)[0] - 1, modality.damaged_reasons(contents), status)
     mask = tf.sequence_mask(tf.gather(lengths, places), tf.shape(values)[1]) if varies else status == OK
     return values, mask, status
