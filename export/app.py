@@ -10,7 +10,6 @@ from export.client.results import Candidates, Explanation
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
-import numpy as np
 from PIL import Image
 
 from export.client import CallError, Client

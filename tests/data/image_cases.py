@@ -114,9 +114,13 @@ def gif(width=WIDTH, height=HEIGHT, left=0, top=0, screen=None, clear=None, loca
     place = struct.pack("<HHHH", left, top, width, height)
     own = bytes([0x80 | flags % 8]) + colors if local else b"\0"
     body = b"\x2c" + place + own + data[frame + 10 :]
-    return b"GIF89a" + struct.pack("<HH", *(screen or (width, height))) + (
-        b"\0\0\0" if local else bytes([flags]) + b"\0\0" + colors
-    ) + control + body
+    return (
+        b"GIF89a"
+        + struct.pack("<HH", *(screen or (width, height)))
+        + (b"\0\0\0" if local else bytes([flags]) + b"\0\0" + colors)
+        + control
+        + body
+    )
 
 
 def webp_chunks(data):
@@ -215,6 +219,8 @@ def refused():
     def iso(brand):
         return struct.pack(">I", 24) + b"ftyp" + brand + bytes(40)
 
+    changed_size = encode("PNG").replace(struct.pack(">II", WIDTH, HEIGHT), b"\xff" * 8)
+    moving = encode("WEBP", save_all=True, append_images=[Image.new("RGB", (WIDTH, HEIGHT))])
     return {
         "empty": (b"", "empty: there are no image bytes"),
         "html": (b"<html>", "no JPEG, PNG, GIF, BMP or WebP"),
@@ -241,8 +247,8 @@ def refused():
         "png cut": (encode("PNG")[:-60], "the PNG is cut short"),
         "png broken": (encode("PNG").replace(b"IDAT", b"IDAU"), "the PNG cannot be decoded"),
         "png of many chunks": (in_png(*[chunk(b"tEXt", b"k\0v")] * 2000), "too many parts"),
-        "png too large": (encode("PNG").replace(struct.pack(">II", WIDTH, HEIGHT), b"\xff" * 8), "4294967295x4294967295"),
-        "webp moving": (encode("WEBP", save_all=True, append_images=[Image.new("RGB", (WIDTH, HEIGHT))]), "animated WebP"),
+        "png too large": (changed_size, "4294967295x4294967295"),
+        "webp moving": (moving, "animated WebP"),
         "webp cut": (encode("WEBP")[:-90], "the WebP cannot be decoded"),
         "gif beyond its screen": (gif(screen=(9, 9)), "reaches beyond its screen"),
         "gif cut": (gif()[:-90], "the GIF is cut short"),

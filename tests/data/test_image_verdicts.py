@@ -1,4 +1,4 @@
-"""One verdict and the same pixels on every road: training, serving, and the look at data; pixels are those of Pillow."""
+"""One verdict and the same pixels on every road: training, serving, the look at data; pixels are Pillow's."""
 
 import io
 import os

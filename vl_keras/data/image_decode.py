@@ -5,6 +5,7 @@ Clear parts are put on white, as a page shows them. Bytes that a header's rules 
 
 import functools
 
+import numpy as np
 import tensorflow as tf
 
 from vl_keras.data.image_headers import formats
@@ -14,6 +15,7 @@ from vl_keras.data.image_headers.tensor_reader import apart
 _GROUND = 255  # the grey that clear parts are put on
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _GIF_END = b"\x3b"
+_BYTES = np.array([1, 2**8, 2**16, 2**24])  # lowest bits of the bytes of a pixel
 
 
 def decode_stored_pixels(data: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
@@ -148,7 +150,9 @@ def _decode_bmp(data: tf.Tensor, header: Header) -> tf.Tensor:
         largest = masks // tf.maximum(lowest, 1)
 
         def whole_bytes() -> tf.Tensor:
-            place = tf.cast(tf.where(lowest >= 2**24, 3, tf.where(lowest >= 2**16, 2, tf.where(lowest >= 2**8, 1, 0))), tf.int64)
+            place = tf.cast(
+                tf.where(lowest >= 2**24, 3, tf.where(lowest >= 2**16, 2, tf.where(lowest >= 2**8, 1, 0))), tf.int64
+            )
             return tf.gather(pixels, tf.minimum(place, count - 1), axis=2)
 
         def any_bits() -> tf.Tensor:
@@ -156,7 +160,8 @@ def _decode_bmp(data: tf.Tensor, header: Header) -> tf.Tensor:
             value = tf.bitwise.bitwise_and(value, masks) // tf.maximum(lowest, 1)
             return tf.cast((value * 255 + largest // 2) // tf.maximum(largest, 1), tf.uint8)
 
-        are_bytes = tf.reduce_all((masks == 0) | ((largest == 255) & tf.reduce_any(lowest == [[1], [2**8], [2**16], [2**24]], 0)))
+        starts_byte = tf.reduce_any(lowest[:, tf.newaxis] == _BYTES, axis=1)
+        are_bytes = tf.reduce_all((masks == 0) | ((largest == 255) & starts_byte))
         image = tf.cond(are_bytes, whole_bytes, any_bits)
         image = tf.where((masks == 0) & (tf.range(4) < 3), tf.constant(0, tf.uint8), image)
         return tf.cond(masks[3] > 0, lambda: _on_ground(image), lambda: image[..., :3])

@@ -159,7 +159,8 @@ def _read(
     headers = np.zeros((len(numbers), modality.header_size), np.int64)
     places = np.flatnonzero(numbers >= 0)
     for place, content in zip(places, source.read(modality.name, numbers[places]), strict=True):
-        fault, is_ready = modality.empty, False
+        fault: str | None = modality.empty
+        is_ready = False
         if content:
             headers[place] = modality.header(content)
             fault, is_ready = modality.check(content, data, **_keyword(modality, headers[place]))

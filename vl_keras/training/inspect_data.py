@@ -79,7 +79,9 @@ def _report(
     _add_unseen_words(report, sources, data.train_split)
     for name, source in sources.items():
         path = out_dir / f"contact_sheet_{name}.png"
-        draw_example_sheet(source, path, title=f"{report['dataset']}, {name}", count=_SHEET_EXAMPLES, opener=worker.open_image)
+        draw_example_sheet(
+            source, path, title=f"{report['dataset']}, {name}", count=_SHEET_EXAMPLES, opener=worker.open_image
+        )
         report["files"].append(str(path))
     Quarantine((_where(split, name), reason) for split, name, reason in report["unreadable"]).save(
         out_dir / "unreadable.jsonl"

@@ -21,9 +21,7 @@ def read_gif(r: Reader) -> Header:
         power = r.where(flags // 4 % 2 == 1, 16, 1) * r.where(flags // 2 % 2 == 1, 4, 1) * r.where(flags % 2 == 1, 2, 1)
         return r.where(flags >= 128, 6 * power, 0)
 
-    def walk(
-        going: Flag, place: Number, in_data: Flag, frame: Number, clear: Number, odd: Flag
-    ) -> tuple[Number, ...]:
+    def walk(going: Flag, place: Number, in_data: Flag, frame: Number, clear: Number, odd: Flag) -> tuple[Number, ...]:
         size, second, kind = r.big(place, 1), r.big(place, 2), r.big(place, 1)
         step = r.where(size == 0, 1, r.run(place, 1, 1 + size, _RUN) * (1 + size))
         is_extension, is_frame = (kind == _EXTENSION) & r.no(in_data), (kind == _FRAME) & r.no(in_data)

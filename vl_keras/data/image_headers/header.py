@@ -34,7 +34,8 @@ class Header(NamedTuple):
     @classmethod
     def of(cls, numbers: Sequence[Number]) -> "Header":
         """The header whose `numbers` these are."""
-        return cls(*numbers[:5], parts=numbers[5:])
+        kind, height, width, orientation, fault, *parts = numbers
+        return cls(kind, height, width, orientation, fault, parts)
 
 
 HEADER_SIZE = len(Header(0, 0, 0).numbers)

@@ -12,6 +12,7 @@ from vl_keras.data.image_headers.jpeg import read_jpeg
 from vl_keras.data.image_headers.png import read_png
 from vl_keras.data.image_headers.webp import read_webp
 
+_Case = Callable[[], Sequence[Number]]
 _READERS = (read_jpeg, read_png, read_gif, read_bmp, read_webp)  # in the order of `formats.DECODED`
 
 
@@ -30,8 +31,8 @@ def read_header(r: Reader) -> Header:
         return header._replace(fault=r.where(empty, formats.BROKEN, header.fault)).numbers
 
     def others() -> Sequence[Number]:
-        cases = [unknown, *(functools.partial(known, read) for read in _READERS[1:])]
+        cases: list[_Case] = [unknown, *(functools.partial(known, read) for read in _READERS[1:])]
         return r.switch(r.where(kind > 0, kind - 1, 0), cases, HEADER_SIZE)
 
-    cases = [functools.partial(known, read_jpeg), others]
+    cases: list[_Case] = [functools.partial(known, read_jpeg), others]
     return Header.of(r.switch(r.where(kind == formats.JPEG, 0, 1), cases, HEADER_SIZE))

@@ -64,9 +64,7 @@ class TensorReader:
         state = tuple(map(_value, state))
         return tf.while_loop(lambda going, *_: going, step, state, maximum_iterations=most)
 
-    def switch(
-        self, number: tf.Tensor, cases: Sequence[Callable[[], Sequence[Any]]], size: int
-    ) -> Sequence[tf.Tensor]:
+    def switch(self, number: tf.Tensor, cases: Sequence[Callable[[], Sequence[Any]]], size: int) -> Sequence[tf.Tensor]:
         def packed(case: Callable[[], Sequence[Any]]) -> Callable[[], tf.Tensor]:
             return lambda: tf.stack([tf.cast(value, tf.int64) for value in case()])
 

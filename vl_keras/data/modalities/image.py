@@ -37,9 +37,7 @@ class ImageModality(Modality):
     def served_header(self, content: tf.Tensor) -> tf.Tensor:
         return header_numbers(content)
 
-    def check(
-        self, content: bytes, data: DataConfig, header: np.ndarray | None = None
-    ) -> tuple[str | None, bool]:
+    def check(self, content: bytes, data: DataConfig, header: np.ndarray | None = None) -> tuple[str | None, bool]:
         known = image_header(content) if header is None else Header.of(header.tolist())
         is_ready = (known.height, known.width) == data.image_size and is_plain(known)
         return find_fault(known, data.max_pixels), is_ready
@@ -75,7 +73,5 @@ class ImageModality(Modality):
     def golden(self) -> dict[str, bytes]:
         return golden_images()
 
-    def check_served(
-        self, content: tf.Tensor, data: DataConfig, header: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def check_served(self, content: tf.Tensor, data: DataConfig, header: tf.Tensor | None = None) -> tf.Tensor:
         return header_status(header_numbers(content) if header is None else header, data.max_pixels)

@@ -57,7 +57,7 @@ class Modality:
         """`header` of a scalar string; graph operations only."""
         return tf.zeros(0, tf.int64)
 
-    def check(self, content: bytes, data: DataConfig, **header: np.ndarray) -> tuple[str | None, bool]:
+    def check(self, content: bytes, data: DataConfig, header: np.ndarray | None = None) -> tuple[str | None, bool]:
         """Looks at a content's header and limits, without decoding it.
 
         Args:
@@ -73,7 +73,7 @@ class Modality:
         """JSON-able settings that decoded contents depend on: a cache that was made with others is not valid."""
         return {}
 
-    def decode(self, content: tf.Tensor, data: DataConfig, **header: tf.Tensor) -> tf.Tensor:
+    def decode(self, content: tf.Tensor, data: DataConfig, header: tf.Tensor | None = None) -> tf.Tensor:
         """Decodes a scalar string as evaluation and serving see it.
 
         Graph operations only: it runs eagerly, in tf.data and in the served graph. It raises a `tf.errors.OpError`
@@ -96,16 +96,16 @@ class Modality:
         flip: tf.Tensor,
         data: DataConfig,
         augment: AugmentConfig,
-        **header: tf.Tensor,
+        header: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Decodes a scalar string and changes it at random, as `seed` `(2,)` int32 and `flip` (scalar bool) decide."""
-        return self.decode(content, data, **header)
+        return self.decode(content, data) if header is None else self.decode(content, data, header)
 
     def damaged_reasons(self, contents: tf.Tensor) -> tf.Tensor:
         """`(B,)` string: `damaged` for each of `(B,)` contents, or more of what their first bytes tell."""
         return tf.fill(tf.shape(contents), self.damaged)
 
-    def check_served(self, content: tf.Tensor, data: DataConfig, **header: tf.Tensor) -> tf.Tensor:
+    def check_served(self, content: tf.Tensor, data: DataConfig, header: tf.Tensor | None = None) -> tf.Tensor:
         """`row_status.OK`, or why the scalar string `content` cannot be decoded; graph operations only."""
         raise NotImplementedError
 
