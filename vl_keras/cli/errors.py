@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from vl_keras.errors import VlKerasError
-from vl_keras.quiet import quiet_tensorflow
+from vl_keras.quiet import quiet_decoders, quiet_tensorflow
 
 
 def run_command(
@@ -44,7 +44,7 @@ def run_command(
     if isinstance(sys.stdout, io.TextIOWrapper):  # print file names that are not UTF-8 byte for byte
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
-        with _sigterm_interrupts(), quiet_tensorflow():
+        with _sigterm_interrupts(), quiet_decoders(), quiet_tensorflow():
             status = function() or 0
             sys.stdout.flush()
             return status

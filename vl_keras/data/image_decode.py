@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from vl_keras.data.image_headers import formats
-from vl_keras.data.image_headers.header import Header
-from vl_keras.data.image_headers.tensor_reader import apart
+from vl_keras.data.image_headers.header import FAULT, FORMAT, HEADER_SIZE, Header
 
 _GROUND = 255  # the grey that clear parts are put on
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -31,27 +30,53 @@ def decode_stored_pixels(data: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: the file has a fault, or is broken.
     """
-    header = Header.of(tf.unstack(numbers))
-    others = [_decode_nothing, _decode_png, _decode_gif, _decode_bmp, _decode_webp]
-    kind = tf.where((header.fault == 0) & (header.format <= formats.WEBP), header.format, 0)
-
-    def other() -> tf.Tensor:
-        place = tf.cast(tf.maximum(kind - formats.JPEG, 0), tf.int32)
-        return tf.switch_case(place, [functools.partial(decode, data, header) for decode in others])
-
-    image = tf.cond(kind == formats.JPEG, lambda: decode_plain(data), apart(other))
+    image = tf.cond(is_jpeg(numbers), lambda: decode_plain(data), lambda: _decode_other(data, numbers))
     return tf.ensure_shape(image, (None, None, 3))
 
 
+# Traced once for all graphs, and one operation of each: see `apart`.
+@tf.function(
+    input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((HEADER_SIZE,), tf.int64)],
+    autograph=False,
+    experimental_attributes={"_noinline": True},
+)
+def _decode_other(data: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+    header = Header.of(tf.unstack(numbers))
+    others = [_decode_nothing, _decode_png, _decode_gif, _decode_bmp, _decode_webp]
+    is_other = (header.fault == 0) & (header.format <= formats.WEBP)
+    place = tf.cast(tf.where(is_other, tf.maximum(header.format - formats.JPEG, 0), 0), tf.int32)
+    return tf.switch_case(place, [functools.partial(decode, data, header) for decode in others])
+
+
 def decode_plain(data: tf.Tensor) -> tf.Tensor:
-    """`(h, w, 3)` uint8 of a file of which `is_plain` is true; its header is not needed."""
+    """`(h, w, 3)` uint8 of a JPEG or of a file of which `is_plain` is true, not turned; its header is not needed."""
     return tf.ensure_shape(tf.io.decode_image(data, channels=3, expand_animations=False), (None, None, 3))
+
+
+def is_jpeg(numbers: tf.Tensor) -> tf.Tensor:
+    """Whether `(HEADER_SIZE,)` `numbers` are those of a JPEG that may be decoded."""
+    return (numbers[FORMAT] == formats.JPEG) & (numbers[FAULT] == 0)
 
 
 def is_plain(header: Header) -> bool:
     """Whether the file needs nothing but a decoder: an upright JPEG, or a PNG of the chunks of pixels alone."""
     is_bare = header.format == formats.PNG and header.parts[7] > 0
     return header.fault == 0 and header.orientation == 1 and (header.format == formats.JPEG or is_bare)
+
+
+def plain_form(content: bytes, header: Header) -> bytes:
+    """A file without a fault as one that `decode_plain` reads, to the same pixels: a JPEG as it is, others as PNG.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the file is broken.
+    """
+    if header.format == formats.JPEG or is_plain(header):
+        return content
+    has_alpha, table, table_size, _, _, start, size = header.parts[:7]
+    if header.format == formats.PNG and not has_alpha:
+        return content[:33] + content[table : table + table_size] + content[start : start + size] + _PNG_END
+    pixels = _decode_other(tf.constant(content), tf.constant(header.numbers, tf.int64))
+    return tf.io.encode_png(pixels, compression=0).numpy()
 
 
 def _decode_nothing(data: tf.Tensor, header: Header) -> tf.Tensor:

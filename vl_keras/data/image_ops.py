@@ -9,17 +9,16 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from vl_keras.data.image_decode import decode_plain, decode_stored_pixels
+from vl_keras.data.image_decode import decode_plain, decode_stored_pixels, is_jpeg
 from vl_keras.data.image_header import image_header
 from vl_keras.data.image_header_ops import header_numbers
-from vl_keras.data.image_headers import formats
-from vl_keras.data.image_headers.header import Header
+from vl_keras.data.image_headers.header import ORIENTATION
 
 _ASPECT_RATIOS = (3 / 4, 4 / 3)  # of a random resized crop, as in Szegedy et al. (2015)
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
 
-def decode_image(data: tf.Tensor, header: tf.Tensor | None = None) -> tf.Tensor:
+def decode_image(data: tf.Tensor, header: tf.Tensor | None = None, plain: bool = False) -> tf.Tensor:
     """Bytes of a JPEG (grey, colour, CMYK), PNG, BMP, GIF or still WebP file -> `(h, w, 3)` uint8.
 
     The image is turned as its EXIF orientation says. Clear parts are put on white, 16 bit is cut to 8, a GIF gives its
@@ -28,12 +27,14 @@ def decode_image(data: tf.Tensor, header: tf.Tensor | None = None) -> tf.Tensor:
     Args:
         data: scalar string.
         header: `(HEADER_SIZE,)` int64 of `header_of(data)`, where it is known.
+        plain: the data are in their `plain_form`, and the graph needs nothing for others.
 
     Raises:
         tf.errors.InvalidArgumentError: the bytes are no such image, or must not be decoded; see `image_header`.
     """
     header = header_of(data) if header is None else header
-    return orient(decode_stored_pixels(data, header), Header.of(tf.unstack(header)).orientation)
+    image = decode_plain(data) if plain else decode_stored_pixels(data, header)
+    return orient(image, header[ORIENTATION])
 
 
 def header_of(data: tf.Tensor) -> tf.Tensor:
@@ -49,7 +50,9 @@ def decode_stored(data: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     return tf.ensure_shape(decode_plain(data), (*size, 3))
 
 
-def decode_and_crop(data: tf.Tensor, seed: tf.Tensor, min_area: float, header: tf.Tensor | None = None) -> tf.Tensor:
+def decode_and_crop(
+    data: tf.Tensor, seed: tf.Tensor, min_area: float, header: tf.Tensor | None = None, plain: bool = False
+) -> tf.Tensor:
     """Decodes a random part of an image; of a JPEG, only that part is decompressed.
 
     The part keeps `min_area` to 1 of the area at an aspect ratio of 3:4 to 4:3 (the random resized crop of Szegedy et
@@ -59,7 +62,7 @@ def decode_and_crop(data: tf.Tensor, seed: tf.Tensor, min_area: float, header: t
         data: scalar string, as for `decode_image`.
         seed: `(2,)` int32.
         min_area: smallest share of the area, above 0 and at most 1 (1 decodes all of it).
-        header: as for `decode_image`.
+        header, plain: as for `decode_image`.
 
     Returns:
         `(h, w, 3)` uint8, turned as its EXIF orientation says.
@@ -67,22 +70,21 @@ def decode_and_crop(data: tf.Tensor, seed: tf.Tensor, min_area: float, header: t
     if min_area <= 0:
         raise ValueError(f"`min_area` must be above 0; got {min_area}.")
     if min_area >= 1:
-        return decode_image(data, header)
+        return decode_image(data, header, plain)
     header = header_of(data) if header is None else header
-    known = Header.of(tf.unstack(header))
 
-    def jpeg() -> tf.Tensor:
+    def part_of_jpeg() -> tf.Tensor:
         window = _random_window(tf.image.extract_jpeg_shape(data), seed, min_area)
         return tf.io.decode_and_crop_jpeg(data, window, channels=3)
 
     def other() -> tf.Tensor:
-        image = decode_stored_pixels(data, header)
+        image = decode_plain(data) if plain else decode_stored_pixels(data, header)
         top, left, height, width = tf.unstack(_random_window(tf.shape(image), seed, min_area))
         return image[top : top + height, left : left + width]
 
-    image = tf.cond((known.format == formats.JPEG) & (known.fault == 0), jpeg, other)
+    image = tf.cond(is_jpeg(header), part_of_jpeg, other)
     image.set_shape((None, None, 3))
-    return orient(image, known.orientation)
+    return orient(image, header[ORIENTATION])
 
 
 def resize(image: tf.Tensor, size: Sequence[int]) -> tf.Tensor:

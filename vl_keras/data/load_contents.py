@@ -1,5 +1,6 @@
 """Batches of numbers become batches of decoded contents, where a content that cannot be read costs itself only."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ def load_contents(
     empty = tf.zeros([size or 0 for size in spec.shape], spec.dtype)
 
     def read_one(content: tf.Tensor, seed: tf.Tensor, flip: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        header = _keyword(modality, numbers)
+        header: dict[str, Any] = {"header": numbers, "usual": True} if modality.header_size else {}
         if augment is None:
             return modality.decode(content, data, **header)
         return modality.decode_augmented(content, seed, flip, data, augment, **header)
@@ -154,7 +155,7 @@ def _at_least_one(values: tf.Tensor) -> tf.Tensor:
 def _read(
     source: Examples, modality: Modality, data: DataConfig, numbers: np.ndarray, plain: bool
 ) -> tuple[np.ndarray, np.ndarray, np.bool_]:
-    """Bytes of contents, b"" for those that must not be decoded; their headers; whether all need decoding only."""
+    """Bytes of contents, b"" for those that cannot be decoded; their headers; whether all need decoding only."""
     contents, ready = np.full(len(numbers), b"", object), plain
     headers = np.zeros((len(numbers), modality.header_size), np.int64)
     places = np.flatnonzero(numbers >= 0)
@@ -165,7 +166,8 @@ def _read(
             headers[place] = modality.header(content)
             fault, is_ready = modality.check(content, data, **_keyword(modality, headers[place]))
         if fault is None:
-            contents[place] = content
+            with contextlib.suppress(tf.errors.OpError):  # it is tried again for the quarantine
+                contents[place] = modality.usual_form(content, headers[place])
         ready = ready and is_ready
     return contents, headers, np.bool_(ready and len(places) == len(numbers))
 

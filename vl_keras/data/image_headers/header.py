@@ -39,3 +39,4 @@ class Header(NamedTuple):
 
 
 HEADER_SIZE = len(Header(0, 0, 0).numbers)
+FORMAT, ORIENTATION, FAULT = (Header._fields.index(name) for name in ("format", "orientation", "fault"))

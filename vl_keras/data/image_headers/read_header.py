@@ -25,14 +25,20 @@ def read_header(r: Reader) -> Header:
         fault = r.where(foreign > 0, formats.FOREIGN, r.where(r.length == 0, formats.EMPTY, formats.UNKNOWN))
         return Header(r.where(foreign > 0, foreign + len(_READERS), 0), 0, 0, fault=fault).numbers
 
-    def known(read: Callable[[Reader], Header]) -> tuple[Number, ...]:
-        header = read(r)
-        empty = (header.fault == 0) & ((header.height <= 0) | (header.width <= 0))
-        return header._replace(fault=r.where(empty, formats.BROKEN, header.fault)).numbers
-
     def others() -> Sequence[Number]:
-        cases: list[_Case] = [unknown, *(functools.partial(known, read) for read in _READERS[1:])]
+        cases: list[_Case] = [unknown, *(functools.partial(_known, r, read) for read in _READERS[1:])]
         return r.switch(r.where(kind > 0, kind - 1, 0), cases, HEADER_SIZE)
 
-    cases: list[_Case] = [functools.partial(known, read_jpeg), others]
+    cases: list[_Case] = [functools.partial(_known, r, read_jpeg), others]
     return Header.of(r.switch(r.where(kind == formats.JPEG, 0, 1), cases, HEADER_SIZE))
+
+
+def read_jpeg_header(r: Reader) -> Header:
+    """`read_header` of a file that begins as a JPEG."""
+    return Header.of(_known(r, read_jpeg))
+
+
+def _known(r: Reader, read: Callable[[Reader], Header]) -> tuple[Number, ...]:
+    header = read(r)
+    empty = (header.fault == 0) & ((header.height <= 0) | (header.width <= 0))
+    return header._replace(fault=r.where(empty, formats.BROKEN, header.fault)).numbers

@@ -32,9 +32,15 @@ _PLACES = np.arange(WINDOW + 1, dtype=np.int32)
 
 
 class TensorReader:
-    """`Reader` of a scalar string tensor. Numbers are scalar int64 tensors."""
+    """`Reader` of a scalar string tensor. Numbers are scalar int64 tensors.
 
-    def __init__(self, data: tf.Tensor) -> None:
+    Args:
+        data: scalar string.
+        apart: puts each case of a `switch` in a function, which pays where there are many and long ones.
+    """
+
+    def __init__(self, data: tf.Tensor, apart: bool = True) -> None:
+        self._branch: Callable[[Callable[[], tf.Tensor]], Callable[[], tf.Tensor]] = _apart if apart else lambda f: f
         self._data = tf.io.decode_raw(tf.strings.join([data, "\0" * (WINDOW + _PAD)]), tf.uint8)
         self.length = tf.size(self._data, out_type=tf.int64) - (WINDOW + _PAD)
 
@@ -69,7 +75,7 @@ class TensorReader:
             return lambda: tf.stack([tf.cast(value, tf.int64) for value in case()])
 
         branches = [packed(case) for case in cases]
-        values = tf.switch_case(tf.cast(number, tf.int32), [branches[0], *map(apart, branches[1:])])
+        values = tf.switch_case(tf.cast(number, tf.int32), [branches[0], *map(self._branch, branches[1:])])
         return tf.unstack(tf.ensure_shape(values, (size,)))
 
     def choose(self, cases: Sequence[tuple[Any, int]]) -> tf.Tensor:
@@ -174,10 +180,11 @@ class TensorReader:
         return tf.cond(ends, lambda: tf.constant(True), anywhere)
 
 
-def apart(function: Callable[[], tf.Tensor]) -> Callable[[], tf.Tensor]:
+def _apart(function: Callable[[], tf.Tensor]) -> Callable[[], tf.Tensor]:
     """The function as one operation of the graph that calls it.
 
-    The operations of a branch that is not taken still cost a row their time, unless they are in such a function.
+    The operations of a branch that is not taken still cost a row their time, unless they are in such a function, which
+    has its own price.
     """
     if tf.executing_eagerly():
         return function

@@ -5,9 +5,9 @@ import tensorflow as tf
 
 from vl_keras.config import AugmentConfig, DataConfig
 from vl_keras.data import image_ops
-from vl_keras.data.image_decode import is_plain
+from vl_keras.data.image_decode import is_plain, plain_form
 from vl_keras.data.image_header import find_fault, image_header
-from vl_keras.data.image_header_ops import damaged_reasons, header_numbers, header_status
+from vl_keras.data.image_header_ops import damaged_reasons, header_numbers, header_status, jpeg_numbers
 from vl_keras.data.image_headers import formats
 from vl_keras.data.image_headers.header import HEADER_SIZE, Header
 from vl_keras.data.modalities.golden_images import golden_images
@@ -34,8 +34,14 @@ class ImageModality(Modality):
     def header(self, content: bytes) -> np.ndarray:
         return np.array(image_header(content).numbers, np.int64)
 
-    def served_header(self, content: tf.Tensor) -> tf.Tensor:
-        return header_numbers(content)
+    def served_header(self, content: tf.Tensor, usual: bool = False) -> tf.Tensor:
+        return jpeg_numbers(content) if usual else header_numbers(content)
+
+    def usual_form(self, content: bytes, header: np.ndarray) -> bytes:
+        return plain_form(content, Header.of(header.tolist()))
+
+    def begins_as_usual(self, contents: tf.Tensor) -> tf.Tensor:
+        return tf.strings.substr(contents, 0, 3) == formats.DECODED[formats.JPEG - 1].words[0]
 
     def check(self, content: bytes, data: DataConfig, header: np.ndarray | None = None) -> tuple[str | None, bool]:
         known = image_header(content) if header is None else Header.of(header.tolist())
@@ -45,8 +51,10 @@ class ImageModality(Modality):
     def decoding_settings(self, data: DataConfig) -> dict[str, object]:
         return {"image_size": list(data.image_size)}
 
-    def decode(self, content: tf.Tensor, data: DataConfig, header: tf.Tensor | None = None) -> tf.Tensor:
-        return image_ops.resize_uint8(image_ops.decode_image(content, header), data.image_size)
+    def decode(
+        self, content: tf.Tensor, data: DataConfig, header: tf.Tensor | None = None, usual: bool = False
+    ) -> tf.Tensor:
+        return image_ops.resize_uint8(image_ops.decode_image(content, header, usual), data.image_size)
 
     def decode_ready(self, content: tf.Tensor, data: DataConfig) -> tf.Tensor:
         return image_ops.decode_stored(content, data.image_size)
@@ -62,8 +70,9 @@ class ImageModality(Modality):
         data: DataConfig,
         augment: AugmentConfig,
         header: tf.Tensor | None = None,
+        usual: bool = False,
     ) -> tf.Tensor:
-        image = image_ops.decode_and_crop(content, seed, augment.crop_min_area, header)
+        image = image_ops.decode_and_crop(content, seed, augment.crop_min_area, header, usual)
         image = image_ops.resize_uint8(image, data.image_size)
         return image_ops.augment(image, seed[::-1], flip, augment.rotation, augment.color)
 
