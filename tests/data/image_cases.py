@@ -234,6 +234,7 @@ def refused():
         "jpeg of two channels": (changed(jpeg, frame + 9, 2), "JPEG of this number of channels"),
         "jpeg with a false frame": (in_jpeg(b"\xff\x00" + struct.pack(">H", 21), false), "where a segment must begin"),
         "jpeg with two frames": (in_jpeg(false), "where a segment must begin"),
+        "jpeg with two frames, cut": (in_jpeg(false)[:21] + false[:9], "where a segment must begin"),
         "jpeg with an end in front": (in_jpeg(b"\xff\xd9\0\x02"), "where a segment must begin"),
         "jpeg cut": (jpeg[:-90], "the JPEG is cut short"),
         "jpeg cut before its size": (jpeg[:60], "the JPEG is cut short"),

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from image_cases import encode, in_png, readable, refused
 from PIL import Image, ImageOps
 
+from export.request import draw_attention
 from vl_keras.config import DataConfig
 from vl_keras.data import decoding_worker
 from vl_keras.data.decoding_worker import DecodingWorker
 from vl_keras.data.image_batches import load_image
+from vl_keras.data.image_files import find_images
 from vl_keras.data.image_header import find_fault, image_header
 from vl_keras.data.image_header_ops import header_numbers, header_status
 from vl_keras.data.image_ops import decode_image, resize_uint8
@@ -129,6 +131,24 @@ def test_what_decoders_say_stays_with_them(capfd):
         load_image(content, DATA)
     said = capfd.readouterr().err
     assert "JPEG" not in said and "marker" not in said, said
+
+
+def test_images_of_every_ending_are_found(tmp_path):
+    names = ("a.JPG", "b.apng", "c.dib", "d.heic", "e.avif", "f.tif", "g.jp2", "h.jxl", "i.webp")
+    for name in (*names, "j.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images([tmp_path])] == list(names)
+
+
+@pytest.mark.parametrize("name", ["webp exif", "png exif at end", "jpeg exif late"])
+def test_attention_is_drawn_over_what_the_model_saw(name, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("vl_keras.drawing.attention_drawing.draw_explanation", lambda *args: seen.append(args[1]))
+    (tmp_path / "image").write_bytes(READABLE[name])
+    row = {"tokens": ["a"], "caption": "a", "attention": [[[1.0]]]}
+    with DecodingWorker() as worker:
+        draw_attention(row, tmp_path / "image", tmp_path / "x.png", worker)
+    np.testing.assert_array_equal(seen[0], graph_pixels(READABLE[name]))
 
 
 def test_text_in_a_png_is_never_inflated():

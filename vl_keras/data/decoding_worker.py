@@ -1,9 +1,13 @@
-"""Decodes images in a process of its own: a file on which a decoder crashes costs itself, not the command."""
+"""Decodes images in a process of its own: a file on which a decoder crashes costs itself, not the command.
+
+The process that asks needs no TensorFlow.
+"""
 
 import pickle
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, Any
@@ -27,6 +31,7 @@ class DecodingWorker:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()  # one request at a time
 
     def __enter__(self) -> "DecodingWorker":
         return self
@@ -48,7 +53,8 @@ class DecodingWorker:
         """
         if not contents:
             return []
-        answer = self._ask(list(contents), side)
+        with self._lock:
+            answer = self._ask(list(contents), side)
         if answer is not None:
             return [
                 self._reason(content, formats.BROKEN) if one is None else (one[0], Image.fromarray(one[1]))

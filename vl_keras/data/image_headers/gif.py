@@ -4,7 +4,7 @@ from vl_keras.data.image_headers import formats
 from vl_keras.data.image_headers.byte_reader import Flag, Number, Reader
 from vl_keras.data.image_headers.header import Header
 
-_MOST_STEPS = 1000  # blocks; equal ones of data in a row count as one up to `_RUN`
+_MOST_STEPS = 500  # blocks; equal ones of data in a row count as one up to `_RUN`
 _RUN = 1024
 _EXTENSION, _CONTROL, _FRAME = 0x21, 0xF9, 0x2C
 

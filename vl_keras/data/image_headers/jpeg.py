@@ -6,7 +6,7 @@ from vl_keras.data.image_headers.exif import read_orientation
 from vl_keras.data.image_headers.header import Header
 
 MOST_SCANS = 64
-_MOST_SEGMENTS = 1000  # after the first scan
+_MOST_SEGMENTS = 500  # after the first scan
 _LOSSLESS, _HIERARCHICAL = (0xC3, 0xC7, 0xCB, 0xCF), (0xC5, 0xC6, 0xCD, 0xCE)
 _PROGRESSIVE = (0xC2, 0xCA)
 _SCAN, _END = 0xDA, 0xD9

@@ -5,7 +5,7 @@ from vl_keras.data.image_headers.byte_reader import Flag, Number, Reader
 from vl_keras.data.image_headers.exif import read_orientation
 from vl_keras.data.image_headers.header import Header
 
-_MOST_STEPS = 1000  # chunks; equal ones of image data in a row count as one up to `_RUN`
+_MOST_STEPS = 500  # chunks; equal ones of image data in a row count as one up to `_RUN`
 _RUN = 64
 _HEAD, _FIRST = int.from_bytes(b"IHDR"), 33  # the first chunk, and the place of the second
 _PLTE, _TRNS, _IDAT, _EXIF, _IEND = (int.from_bytes(name) for name in (b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND"))

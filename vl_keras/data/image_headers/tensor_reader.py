@@ -145,18 +145,20 @@ class TensorReader:
         kinds = tf.where(inside, tf.gather(kind, places), SIZED)
         names = tf.gather(part, places[:, tf.newaxis] + tf.range(4, 4 + len(EXIF)))
         is_exif = (kinds == APP1) & tf.reduce_all(names == list(EXIF), axis=1)
-        found = tf.stack([kinds == FRAME, is_exif, kinds == SCAN, kinds == ODD])
+        starts = tf.where(kinds == FRAME, places, _NOWHERE)
+        own_frame = tf.reduce_min(starts)
+        # A second frame ends the walk as odd bytes do: nothing behind it counts.
+        second = tf.reduce_min(tf.where((starts > own_frame) | (frame > 0), starts, _NOWHERE))
+        stop = tf.minimum(second, tf.reduce_min(tf.where(kinds == ODD, places, _NOWHERE)))
+        found = tf.stack([kinds == FRAME, is_exif, kinds == SCAN]) & (places < stop)
         first = tf.cast(tf.reduce_min(tf.where(found, places, _NOWHERE), axis=1), tf.int64)
-        own_frame, own_exif, own_scan, own_odd = tf.unstack(first)
-        last_frame = tf.cast(tf.reduce_max(tf.where(found[0], places, -1)), tf.int64)
-        again = (own_frame != _NOWHERE) & ((frame > 0) | (last_frame > own_frame))
-        # A second frame ends the walk: a scan behind it does not count.
-        odd = (own_odd != _NOWHERE) | again
+        own_frame, own_exif, own_scan = tf.unstack(first)
+        odd = stop != _NOWHERE
         last = tf.reduce_max(tf.where(inside, places, -1))
-        following = base + tf.cast(last + tf.gather(step, last), tf.int64)
+        following = base + tf.cast(tf.where(odd, stop, last + tf.gather(step, last)), tf.int64)
         frame = tf.where((frame == 0) & (own_frame != _NOWHERE), base + own_frame, frame)
         exif = tf.where((exif == 0) & (own_exif != _NOWHERE), base + own_exif + 4 + len(EXIF), exif)
-        scan = tf.where((own_scan != _NOWHERE) & ~odd, base + own_scan, scan)
+        scan = tf.where(own_scan != _NOWHERE, base + own_scan, scan)
         return ~odd & (scan == 0), following, frame, exif, scan, odd
 
     def count_scans(self, place: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,7 @@ from vl_keras.data.image_headers.byte_reader import Flag, Number, Reader
 from vl_keras.data.image_headers.exif import read_orientation
 from vl_keras.data.image_headers.header import Header
 
-_MOST_CHUNKS = 1000
+_MOST_CHUNKS = 500
 _LOSSY, _LOSSLESS, _EXTENDED, _EXIF = (int.from_bytes(name) for name in (b"VP8 ", b"VP8L", b"VP8X", b"EXIF"))
 
 
