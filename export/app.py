@@ -11,11 +11,12 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from export.client import CallError, Client
 from export.client.results import OK
 from export.errors import ExportError
+from vl_keras.data.decoding_worker import DecodingWorker
 from vl_keras.drawing.attention_drawing import fit, overlay
 
 _TILE = 360  # pixels on the longer side of an attention map
@@ -58,6 +59,7 @@ def build_page(client: Client) -> gr.Blocks:
         )
     most = metadata.signatures["caption_candidates"].outputs["captions"][1][1] or 1
     explains = "caption_explain" in metadata.signatures
+    worker = DecodingWorker()  # decodes images as the model does, to draw the attention over; ends with the page
 
     def show(path: str | None, count: float) -> tuple[Candidates | None, str, list[tuple[Image.Image, str]]]:
         if path is None:
@@ -67,7 +69,7 @@ def build_page(client: Client) -> gr.Blocks:
             explanation = client.explain(path) if explains and found.status == OK else None
         except CallError as error:
             raise gr.Error(f"The request failed: {error}", duration=None) from error
-        return found, format_candidates(found, count), _maps(path, explanation)
+        return found, format_candidates(found, count), _maps(path, explanation, worker)
 
     with gr.Blocks(title=f"{metadata.name}: captions", analytics_enabled=False) as page:
         gr.Markdown(f"## What does the model see?\n`{metadata.name}`, version {metadata.version}")
@@ -171,12 +173,12 @@ def format_candidates(found: Candidates | None, count: float) -> str:
     return f"<div class='candidates'>{''.join(lines)}</div>"
 
 
-def _maps(path: str, explanation: Explanation | None) -> list[tuple[Image.Image, str]]:
+def _maps(path: str, explanation: Explanation | None, worker: DecodingWorker) -> list[tuple[Image.Image, str]]:
     """`(image with its attention map, word)` for the gallery."""
     if explanation is None or explanation.status != OK:
         return []
-    with Image.open(path) as file:
-        image = fit(np.asarray(ImageOps.exif_transpose(file).convert("RGB")), _TILE)
+    with open(path, "rb") as file:
+        image = fit(np.asarray(worker.open_image(file.read(), _TILE)[1]), _TILE)
     return [
         (overlay(image, weights), word) for word, weights in zip(explanation.words, explanation.attention, strict=True)
     ]

@@ -10,10 +10,12 @@ import numpy as np
 from export.client import Client
 from export.client.results import OK, Metadata
 from export.errors import ExportError
+from vl_keras.data.decoding_worker import DecodingWorker
 from vl_keras.data.image_files import drawing_paths, find_images
 from vl_keras.errors import RunError
 
 _DEFAULT = "serving_default"
+_DRAWN_SIDE = 512  # pixels each way of an image that attention is drawn over, at least
 _MOST_LINES = 20  # of one output of an image in the table
 
 
@@ -67,24 +69,22 @@ def request(
         signature = _choose(client.metadata(), signature or ("caption_explain" if explain else None), given)
         rows = client.predict_rows(signature, paths or None, texts)
     results = []
-    for place, row in enumerate(rows):
-        result = {"image": str(paths[place])} if paths else {}
-        if row["status"] == OK and drawings:
-            draw_attention(row, paths[place], drawings[place])
-            row = {**row, "explanation": str(drawings[place])}
-        results.append(result | {name: _plain(value) for name, value in row.items()})
+    with DecodingWorker() as worker:
+        for place, row in enumerate(rows):
+            result = {"image": str(paths[place])} if paths else {}
+            if row["status"] == OK and drawings:
+                draw_attention(row, paths[place], drawings[place], worker)
+                row = {**row, "explanation": str(drawings[place])}
+            results.append(result | {name: _plain(value) for name, value in row.items()})
     return results
 
 
-def draw_attention(row: Mapping[str, Any], path: str | Path, drawing: str | Path) -> None:
-    """Draws the output of `caption_explain` for one image."""
-    from PIL import Image, ImageOps
-
+def draw_attention(row: Mapping[str, Any], path: str | Path, drawing: str | Path, worker: DecodingWorker) -> None:
+    """Draws the output of `caption_explain` for one image, over what the model saw, which `worker` decodes."""
     from vl_keras.drawing.attention_drawing import draw_explanation
 
     words = [word for word in map(_plain, row["tokens"]) if word]
-    with Image.open(path) as file:
-        image = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+    image = np.asarray(worker.open_image(Path(path).read_bytes(), _DRAWN_SIDE)[1])
     explanation = SimpleNamespace(
         caption=_plain(row["caption"]),
         words=words,

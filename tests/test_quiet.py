@@ -72,3 +72,29 @@ def test_nothing_is_left_behind():
         "assert (set(os.listdir('/proc/self/fd')), dict(os.environ)) == before"
     )
     assert _run("-c", code).returncode == 0
+
+
+BAD_JPEG = """
+import io, os, sys
+from vl_keras.cli.errors import run_command
+
+def work():
+    import numpy as np
+    from PIL import Image
+    from vl_keras.data.open_image import decode_pixels
+    file = io.BytesIO()
+    Image.effect_noise((64, 48), 60).save(file, "JPEG")
+    data = file.getvalue()
+    place = data.index(b"\\xff\\xda") + 60
+    decode_pixels(data[:place] + bytes(200) + data[place + 200 :])
+    os.write(2, b"a real line\\n")
+    print("python's own", file=sys.stderr)
+
+sys.exit(run_command("vl-x", work))
+"""
+
+
+def test_libjpegs_own_lines_are_not_shown():
+    done = _run("-c", BAD_JPEG)
+    assert "a real line" in done.stderr and "python's own" in done.stderr
+    assert not [line for line in done.stderr.splitlines() if line.startswith("Corrupt JPEG data")], done.stderr

@@ -1,4 +1,4 @@
-"""Keeps what TensorFlow's C++ code logs at every start, and nobody can act on, off standard error.
+"""Keeps off standard error what nobody can act on: TensorFlow's start-up noise, and what libjpeg says of bad images.
 
 `TF_CPP_MIN_LOG_LEVEL=2`, which `vl_keras/__init__.py` sets, hides notices and warnings. The lines below are logged as
 errors, and level 3 would hide real errors with them. `TF_CPP_VLOG_FILENAME` is the switch that sends the whole log
@@ -17,6 +17,24 @@ _LEVEL, _FILE = "TF_CPP_MIN_LOG_LEVEL", "TF_CPP_VLOG_FILENAME"
 _NOISE = (
     "oneDNN supports DT_[A-Z0-9]* only on platforms with AVX-512",  # it falls back to another kernel
     "MLIR V1 optimization pass is not enabled",
+)
+# What libjpeg (jerror.h) prints itself, without the name of the image, which the quarantine tells with a reason.
+_LIBJPEG = (
+    "Corrupt JPEG data",
+    "Premature end of JPEG",
+    "Premature end of input file",
+    "Inconsistent progression sequence",
+    "Invalid (progressive|SOS) parameters",
+    "Invalid (JPEG|SOI|component|crop)",
+    "Unsupported (JPEG|marker|color|colour)",
+    "Warning: unknown JFIF revision",
+    "Bogus ",
+    "Unknown Adobe color transform",
+    "(Quantization|Huffman|Arithmetic) table 0x",
+    "Improper call to JPEG library",
+    "Maximum supported image dimension",
+    "Empty JPEG image",
+    "Not a JPEG file",
 )
 _NOISE_WITHOUT_GPU = ("failed call to cuInit",)  # where a GPU is, this says why it is not used
 
@@ -55,6 +73,49 @@ def quiet_tensorflow() -> Iterator[None]:
     finally:
         del os.environ[_FILE]
         os.close(write)  # TensorFlow keeps the pipe open that it has opened by its name
+
+
+@contextlib.contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Inside, the lines that libjpeg writes to standard error are dropped; all others, and Python's own, are written.
+
+    libjpeg has no switch for them, so standard error becomes a `grep` that writes all other lines to the old one.
+    Does nothing where `sys.stderr` is not standard error, or where there is no `grep`.
+    """
+    try:
+        is_standard = sys.stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # replaced by something that is no file
+        is_standard = False
+    if not is_standard:
+        yield
+        return
+    old, before = os.dup(2), sys.stderr
+    try:
+        grep = subprocess.Popen(
+            ["grep", "--line-buffered", "--text", "-v", "-E", "^(" + "|".join(_LIBJPEG) + ")"],
+            stdin=subprocess.PIPE,
+            stdout=old,
+            start_new_session=True,
+        )
+    except OSError:
+        os.close(old)
+        yield
+        return
+    assert grep.stdin is not None
+    before.flush()
+    os.dup2(grep.stdin.fileno(), 2)
+    grep.stdin.close()
+    # Python's own lines take the short way: progress lines know a terminal, and nothing comes late.
+    sys.stderr = open(old, "w", buffering=1, encoding=before.encoding, errors=before.errors, closefd=False)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
+        os.dup2(old, 2)
+        os.close(old)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a process that was started inside may go on writing
+            grep.wait(1)
 
 
 def _has_gpu() -> bool:

@@ -37,11 +37,13 @@ def _encode(image: Any) -> tuple[bytes, str]:
 
     file = io.BytesIO()
     try:
-        # PNG is lossless, but supports neither CMYK nor floats.
+        # PNG is lossless and holds alpha, but supports neither CMYK nor floats.
         image = ImageOps.exif_transpose(image)
-        (image if image.mode in ("L", "RGB", "RGBA", "P", "1") else image.convert("RGB")).save(
-            file, "PNG", compress_level=1
-        )
+        if image.mode in ("PA", "La", "RGBa"):
+            image = image.convert("RGBA")
+        elif image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+            image = image.convert("RGB")
+        image.save(file, "PNG", compress_level=1, exif=b"")
     except (OSError, ValueError) as error:  # PIL reads the file only now
         return b"", f"unreadable: {error}"
     return file.getvalue(), OK

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from memory_source import encode_image
-from PIL import Image, ImageOps
+from PIL import Image
 
-from vl_keras.config import DataConfig
 from vl_keras.data import image_ops
-from vl_keras.data.image_batches import load_image
-from vl_keras.data.image_header import has_color_table, is_cut_short, stored_size
+from vl_keras.data.image_header import stored_size
 
 HEIGHT, WIDTH = 32, 48
 
@@ -69,54 +67,6 @@ def test_the_header_tells_the_size_of_every_format(scene):
     assert stored_size(b"") is None
     assert stored_size(b"\xff\xd8\xff" + b"\xff" * 40) is None
     assert stored_size(b"no image at all") is None
-
-
-def test_a_jpeg_without_its_end_is_told_from_a_whole_one(scene):
-    thumbnail = b"\xff\xe1\x00\x08\xff\xd8\xff\xd9.."
-    for options in ({}, {"progressive": True}):
-        data = encode_image(scene, "JPEG", **options)
-        for whole in (data, data + b"trailer", data[:2] + thumbnail + data[2:]):
-            assert not is_cut_short(whole)
-            assert stored_size(whole) == (HEIGHT, WIDTH)
-        for cut in (data[:-2], data[:-40], data[:2] + thumbnail + data[2:-30], data[:20]):
-            assert is_cut_short(cut)
-    assert not is_cut_short(encode_image(scene)[:50])
-
-
-def test_a_bmp_whose_colours_lie_in_a_table_is_refused(scene):
-    grey, table = io.BytesIO(), io.BytesIO()
-    Image.fromarray(scene).convert("L").save(grey, "BMP")
-    Image.fromarray(scene).convert("P").save(table, "BMP")
-    for name, data in files_of(scene).items():
-        assert not has_color_table(data) and not has_color_table(data[:30]), name
-    assert not has_color_table(grey.getvalue()) and has_color_table(table.getvalue())
-    image, reason = load_image(table.getvalue(), DataConfig(image_size=(HEIGHT, WIDTH)))
-    assert image is None and "table of colours" in reason
-
-
-@pytest.mark.parametrize("order", [b"MM", b"II"])
-def test_exif_orientation_is_honoured(scene, order):
-    for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif.endian = ">" if order == b"MM" else "<"
-        exif[0x010F], exif[0x0112] = "maker", orientation
-        data = encode_image(scene, "JPEG", quality=95, exif=exif.tobytes())
-        assert order in data[:40]
-        assert image_ops.exif_orientation(tf.constant(data)).numpy() == orientation
-        expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
-        decoded = image_ops.decode_image(tf.constant(data)).numpy()
-        assert decoded.shape == expected.shape
-        assert np.abs(decoded.astype(int) - expected).mean() < 3
-
-
-def test_odd_exif_is_upright(scene):
-    plain = encode_image(scene, "JPEG")
-    segment = b"\xff\xe1\x00\x22Exif\x00\x00"
-    for block in (b"", b"II*\x00\xff\xff\xff\xff" + b"\xff" * 16, b"MM\x00*\x00\x00\x00\x08\xff\xff" + b"\x01\x12" * 7):
-        data = plain[:2] + segment + block.ljust(26, b"\x00") + plain[2:]
-        assert image_ops.exif_orientation(tf.constant(data)).numpy() == 1
-    for data in (b"", b"\xff\xd8", plain[:30], encode_image(scene)):
-        assert image_ops.exif_orientation(tf.constant(data)).numpy() == 1
 
 
 def test_bad_bytes_raise(scene):

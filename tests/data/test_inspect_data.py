@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 
 import numpy as np
 import pytest
@@ -92,7 +91,7 @@ def test_unreadable_files_are_found(inspected):
     assert "data.max_pixels" in unreadable.pop("test/wide.jpg")
     assert "cut short" in unreadable.pop("test/cut.jpg")
     assert unreadable.pop("test/noise.jpg")
-    assert re.fullmatch(r"cannot be decoded: [^{\[]+", unreadable.pop("test/moving.webp"))  # in words, no graph's names
+    assert unreadable.pop("test/moving.webp").startswith("unsupported: animated WebP images")
     assert "no JSON" in unreadable.pop("own.jsonl:21") and not unreadable
     assert len((folder / "unreadable.jsonl").read_text().splitlines()) == len(report["unreadable"])
 

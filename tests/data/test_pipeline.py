@@ -277,12 +277,12 @@ def broken_files():
     bomb = io.BytesIO()
     Image.new("L", (4000, 3000)).save(bomb, "PNG")
     return {
-        "no bytes": b"",
+        "no image bytes": b"",
         "no JPEG": b"this is a text file, not an image",
         "cut short": whole[: len(whole) * 2 // 3],
-        "its header is cut": whole[:60],
+        "JPEG is cut short": whole[:60],
         "data.max_pixels": bomb.getvalue(),
-        "cannot be decoded": encode_image(pixels_of(1))[:-30],
+        "the PNG is cut short": encode_image(pixels_of(1))[:-30],
     }
 
 

@@ -18,7 +18,7 @@ LENGTHS = [4, 7, 2, 5, 1, 9, 3]
 ONE_EACH = [series_of(index, steps) for index, steps in enumerate(LENGTHS)]
 BAD = {
     1: (b"junk", "no series"),
-    3: (encode_series(ONE_EACH[3])[:-5], "cannot be decoded"),
+    3: (encode_series(ONE_EACH[3])[:-5], "damaged: the series is cut short"),
     5: (encode_series(ONE_EACH[5], steps=MOST_STEPS + 1), "13 steps are more than 12"),
 }
 ABSENT = 2

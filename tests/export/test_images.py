@@ -11,7 +11,7 @@ from PIL import Image
 
 from vl_keras.config import DataConfig
 from vl_keras.data import image_header
-from vl_keras.data.image_header_ops import check_header, stored_size
+from vl_keras.data.image_header_ops import check_header
 from vl_keras.data.image_ops import decode_image, resize
 from vl_keras.data.modalities import MODALITIES
 from vl_keras.data.modalities.golden_images import golden_images
@@ -28,7 +28,6 @@ def decode(contents):
     return images, status
 
 
-header = tf.function(stored_size, input_signature=[tf.TensorSpec([], tf.string)])
 GOLDEN = golden_images()
 
 
@@ -65,15 +64,13 @@ def test_batches_without_a_good_row(rows):
     "data, reason",
     [
         (b"", "no image bytes"),
-        (b"<html>", "no JPEG, PNG, BMP or WebP"),
-        (_encode("GIF"), "GIF"),
-        (_encode("TIFF"), "no JPEG, PNG, BMP or WebP"),
+        (b"<html>", "no JPEG, PNG, GIF, BMP or WebP"),
+        (_encode("TIFF"), "TIFF images are not decoded"),
         (_encode("WEBP", save_all=True, append_images=[Image.new("RGB", (50, 30))]), "animated"),
         (_encode("JPEG")[:-300], "cut short"),
-        (_encode("JPEG")[:60], "before its size is known"),
+        (_encode("JPEG")[:60], "cut short"),
         (_encode("PNG")[:200], "cut short"),
         (_encode("BMP")[:200], "cut short"),
-        (_encode("BMP", mode="P"), "a BMP with a table of colours"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xff\xff\xff\xff\xff\xff\xff", "4294967295x4294967295"),
         (_encode("PNG", 1100, 1000), "1000x1100 pixels, more than 1000000"),
         (_encode("JPEG", 1100, 1000), "1000x1100 pixels, more than 1000000"),
@@ -100,13 +97,6 @@ FORMS = [
     _encode("JPEG", comment=b"x" * 5000),
     _encode("JPEG", icc_profile=b"y" * 70_000),
 ]
-
-
-@pytest.mark.parametrize("data", FORMS, ids=range(len(FORMS)))
-def test_the_header_tells_the_size_in_graph_and_in_python_alike(data):
-    height, width, problem = (value.numpy() for value in header(data))
-    assert problem == b"ok"
-    assert (height, width) == image_header.stored_size(data)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -84,7 +84,7 @@ def test_a_row_is_good_only_if_all_its_inputs_are_and_the_status_names_the_bad_o
     assert [status.decode() for status in answer["status"]] == [
         "ok",
         "unsupported: the bytes are no series",
-        "unsupported: the bytes are no JPEG, PNG, BMP or WebP image",
+        "unsupported: the bytes are no JPEG, PNG, GIF, BMP or WebP image; use one of these",
         "empty: there are no image bytes; empty: there are no series bytes",
         "ok",
     ]

@@ -81,7 +81,9 @@ def test_every_kind_of_image_gets_a_caption_and_a_bad_one_costs_itself(predicted
         "deeper/turned.jpg", "deeper/upright.jpg", "grey_alpha.png", "one pixel.png", "palette.gif", "wide.bmp",
     ]  # fmt: skip
     assert set(status.values()) == {"ok"}
-    assert "cut short" in bad["cut.jpg"] and "no bytes" in bad["empty.png"] and "No such file" in bad["absent.jpg"]
+    assert (
+        "cut short" in bad["cut.jpg"] and "no image bytes" in bad["empty.png"] and "No such file" in bad["absent.jpg"]
+    )
     listed = format_failures(list(predicted[0].values()))
     assert listed.startswith("4 of 16 images could not be read:")
     assert all(name in listed for name in bad)

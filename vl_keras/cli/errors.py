@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from vl_keras.errors import VlKerasError
-from vl_keras.quiet import quiet_tensorflow
+from vl_keras.quiet import quiet_decoders, quiet_tensorflow
 
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
@@ -49,7 +49,7 @@ def run_command(
         unicode = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
     try:
-        with _standard_streams(), _sigterm_interrupts(), quiet_tensorflow():
+        with _standard_streams(), _sigterm_interrupts(), quiet_decoders(), quiet_tensorflow():
             status = function() or 0
             sys.stdout.flush()
             return status

@@ -11,8 +11,9 @@ from vl_keras.data.quarantine import Quarantine
 from vl_keras.errors import RunError
 from vl_keras.files import FileFinder, read_file
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
-_UNREADABLE = (".heic", ".heif", ".avif", ".tif", ".tiff")  # images too: found, so that they are listed as not read
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp")
+# Images too: found, so that they are listed as not read. A `.dib` is a BMP and an `.apng` a PNG, which are.
+_UNREADABLE = (".heic", ".heif", ".hif", ".avif", ".avifs", ".tif", ".tiff", ".jp2", ".j2k", ".jpx", ".jxl")
 
 
 class ImageFiles(Examples):

@@ -9,31 +9,50 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from vl_keras.data.image_decode import decode_plain, decode_stored_pixels, is_jpeg
+from vl_keras.data.image_header import image_header
+from vl_keras.data.image_header_ops import header_numbers
+from vl_keras.data.image_headers.header import ORIENTATION
+
 _ASPECT_RATIOS = (3 / 4, 4 / 3)  # of a random resized crop, as in Szegedy et al. (2015)
-_EXIF_REACH = 1024  # bytes at the start of a JPEG that are searched for its orientation
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
 
-def decode_image(data: tf.Tensor) -> tf.Tensor:
-    """Bytes of a JPEG (grey, colour, CMYK), PNG (palette, alpha, 16 bit), BMP, GIF or WebP file -> `(h, w, 3)` uint8.
+def decode_image(data: tf.Tensor, header: tf.Tensor | None = None, plain: bool = False) -> tf.Tensor:
+    """Bytes of a JPEG (grey, colour, CMYK), PNG, BMP, GIF or still WebP file -> `(h, w, 3)` uint8.
 
-    A JPEG is turned as its EXIF orientation says. Alpha is dropped, 16 bit is cut to 8, a GIF gives its first frame.
+    The image is turned as its EXIF orientation says. Clear parts are put on white, 16 bit is cut to 8, a GIF gives its
+    first frame.
 
     Args:
         data: scalar string.
+        header: `(HEADER_SIZE,)` int64 of `header_of(data)`, where it is known.
+        plain: the data are in their `plain_form`, and the graph needs nothing for others.
 
     Raises:
-        tf.errors.InvalidArgumentError: the bytes are no such image, or are cut short.
+        tf.errors.InvalidArgumentError: the bytes are no such image, or must not be decoded; see `image_header`.
     """
-    return orient(_decode(data), exif_orientation(data))
+    header = header_of(data) if header is None else header
+    image = decode_plain(data) if plain else decode_stored_pixels(data, header)
+    return orient(image, header[ORIENTATION])
+
+
+def header_of(data: tf.Tensor) -> tf.Tensor:
+    """`Header.numbers` of a scalar string, `(HEADER_SIZE,)` int64; read in Python where the bytes are at hand."""
+    data = tf.convert_to_tensor(data)
+    if tf.is_symbolic_tensor(data):
+        return header_numbers(data)
+    return tf.constant(image_header(data.numpy()).numbers, tf.int64)
 
 
 def decode_stored(data: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
-    """`decode_image` of an image known to be upright and of `size` (height, width) as stored, and so ready for use."""
-    return tf.ensure_shape(_decode(data), (*size, 3))
+    """`decode_image` of a file that `is_plain` and of `size` (height, width), and so ready for use."""
+    return tf.ensure_shape(decode_plain(data), (*size, 3))
 
 
-def decode_and_crop(data: tf.Tensor, seed: tf.Tensor, min_area: float) -> tf.Tensor:
+def decode_and_crop(
+    data: tf.Tensor, seed: tf.Tensor, min_area: float, header: tf.Tensor | None = None, plain: bool = False
+) -> tf.Tensor:
     """Decodes a random part of an image; of a JPEG, only that part is decompressed.
 
     The part keeps `min_area` to 1 of the area at an aspect ratio of 3:4 to 4:3 (the random resized crop of Szegedy et
@@ -43,6 +62,7 @@ def decode_and_crop(data: tf.Tensor, seed: tf.Tensor, min_area: float) -> tf.Ten
         data: scalar string, as for `decode_image`.
         seed: `(2,)` int32.
         min_area: smallest share of the area, above 0 and at most 1 (1 decodes all of it).
+        header, plain: as for `decode_image`.
 
     Returns:
         `(h, w, 3)` uint8, turned as its EXIF orientation says.
@@ -50,20 +70,21 @@ def decode_and_crop(data: tf.Tensor, seed: tf.Tensor, min_area: float) -> tf.Ten
     if min_area <= 0:
         raise ValueError(f"`min_area` must be above 0; got {min_area}.")
     if min_area >= 1:
-        return decode_image(data)
+        return decode_image(data, header, plain)
+    header = header_of(data) if header is None else header
 
-    def jpeg() -> tf.Tensor:
+    def part_of_jpeg() -> tf.Tensor:
         window = _random_window(tf.image.extract_jpeg_shape(data), seed, min_area)
         return tf.io.decode_and_crop_jpeg(data, window, channels=3)
 
     def other() -> tf.Tensor:
-        image = _decode(data)
+        image = decode_plain(data) if plain else decode_stored_pixels(data, header)
         top, left, height, width = tf.unstack(_random_window(tf.shape(image), seed, min_area))
         return image[top : top + height, left : left + width]
 
-    image = tf.cond(tf.io.is_jpeg(data), jpeg, other)
+    image = tf.cond(is_jpeg(header), part_of_jpeg, other)
     image.set_shape((None, None, 3))
-    return orient(image, exif_orientation(data))
+    return orient(image, header[ORIENTATION])
 
 
 def resize(image: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
@@ -144,33 +165,20 @@ def change_color(
     return tf.tensordot(image, brightness * contrast * mix, 1) + brightness * (1.0 - contrast) * mean
 
 
-def exif_orientation(data: tf.Tensor) -> tf.Tensor:
-    """EXIF orientation of a JPEG's bytes, int32 of 1 to 8; 1 (upright) where it has none or the bytes are no JPEG."""
-    # \C is any byte: the segment's marker and length follow the file's first two bytes, or a JFIF segment of eighteen.
-    has_exif = tf.strings.regex_full_match(tf.strings.substr(data, 0, 30), r"\C{6}(\C{18})?Exif\x00\x00\C*")
-    return tf.cond(has_exif, lambda: _parse_orientation(data), lambda: tf.constant(1, tf.int32))
-
-
 def orient(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns `(h, w, 3)` as stored into `(h', w', 3)` as seen, by its EXIF `orientation` (int32 scalar, 1 to 8)."""
+    """Turns `(h, w, 3)` as stored into `(h', w', 3)` as seen, by its EXIF `orientation` (scalar, 1 to 8)."""
 
     def turned() -> tf.Tensor:
         quarter = orientation >= 5  # stored on its side: rows are columns
         seen = tf.cond(quarter, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
-        upside_down = tf.reduce_any(orientation == [3, 4, 7, 8])
-        mirrored = tf.reduce_any(orientation == [2, 3, 6, 7])
+        upside_down = tf.reduce_any(orientation == tf.constant([3, 4, 7, 8], orientation.dtype))
+        mirrored = tf.reduce_any(orientation == tf.constant([2, 3, 6, 7], orientation.dtype))
         seen = tf.cond(upside_down, lambda: tf.reverse(seen, [0]), lambda: seen)
         return tf.cond(mirrored, lambda: tf.reverse(seen, [1]), lambda: seen)
 
     result = tf.cond(orientation == 1, lambda: image, turned)
     result.set_shape((None, None, 3))
     return result
-
-
-def _decode(data: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(data, channels=3, expand_animations=False)
-    image.set_shape((None, None, 3))
-    return image
 
 
 def _random_window(shape: tf.Tensor, seed: tf.Tensor, min_area: float) -> tf.Tensor:
@@ -184,19 +192,3 @@ def _random_window(shape: tf.Tensor, seed: tf.Tensor, min_area: float) -> tf.Ten
         max_attempts=10,
     )
     return tf.concat([begin[:2], size[:2]], axis=0)
-
-
-def _parse_orientation(data: tf.Tensor) -> tf.Tensor:
-    # The TIFF block after "Exif\0\0" (EXIF 2.3, section 4.5), as 16-bit words: byte order, 42, where the first
-    # directory is (two words, of which only the low one counts so near the start); there, how many entries of six
-    # words: tag, type, count (two words), value (two words). Reads past the end find zeros, which are no orientation.
-    start = tf.strings.join([tf.strings.substr(data, 0, _EXIF_REACH), "\0" * _EXIF_REACH])
-    tiff = tf.strings.substr(start, tf.where(tf.strings.substr(data, 6, 4) == b"Exif", 12, 30), _EXIF_REACH)
-    little = tf.strings.substr(tiff, 0, 2) == b"II"
-    words = tf.where(little, *(tf.io.decode_raw(tiff, tf.uint16, little_endian=order) for order in (True, False)))
-    words = tf.cast(words, tf.int32)
-    directory = tf.minimum(tf.where(little, words[2], words[3]), _EXIF_REACH - 12) // 2
-    entries = words[directory + 1 :][: 6 * words[directory]]
-    entries = tf.reshape(entries[: tf.size(entries) // 6 * 6], (-1, 6))
-    orientation = tf.reduce_max(tf.where(entries[:, 0] == 0x0112, entries[:, 4], 0))  # of no entries: a negative number
-    return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)

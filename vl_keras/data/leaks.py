@@ -10,6 +10,7 @@ from PIL import Image
 from vl_keras.data.open_image import open_image
 
 _THUMBNAIL = 16  # pixels each way
+MARK_SIDE = 4 * _THUMBNAIL  # pixels each way that a thumbnail is made of
 _MAX_BITS = 3  # largest number of different bits, of the 64 of the difference hash, in near-identical images
 _MAX_MEAN, _MAX_ANY = 4.0, 32  # largest difference of their thumbnails, in levels of 0..255: mean, and in any place
 
@@ -35,9 +36,20 @@ def mark_image(content: bytes, size: tuple[int, int]) -> ImageMark:
         size: `(height, width)` as stored.
 
     Raises:
-        ValueError, OSError, …: the image cannot be decoded; see `open_image`.
+        tf.errors.OpError: the image cannot be decoded; see `open_image`.
     """
-    kind, image = open_image(content, 4 * _THUMBNAIL)
+    return mark_opened(content, size, *open_image(content, MARK_SIDE))
+
+
+def mark_opened(content: bytes, size: tuple[int, int], kind: str, image: Image.Image) -> ImageMark:
+    """`mark_image` of an image that is opened already.
+
+    Args:
+        content: bytes of the file.
+        size: `(height, width)` as stored.
+        kind: name of its format.
+        image: RGB, of about `MARK_SIDE` pixels each way.
+    """
     small = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
     height, width = size
     digest = hashlib.sha256(content).digest()

@@ -1,7 +1,8 @@
 """Batches of numbers become batches of decoded contents, where a content that cannot be read costs itself only."""
 
-import re
+import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -45,26 +46,28 @@ def load_contents(
     name, spec, varies = modality.name, modality.value_spec(data), modality.varies(data)
     empty = tf.zeros([size or 0 for size in spec.shape], spec.dtype)
 
-    def read_one(content: tf.Tensor, seed: tf.Tensor, flip: tf.Tensor) -> tf.Tensor:
+    def read_one(content: tf.Tensor, seed: tf.Tensor, flip: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        header: dict[str, Any] = {"header": numbers, "usual": True} if modality.header_size else {}
         if augment is None:
-            return modality.decode(content, data)
-        return modality.decode_augmented(content, seed, flip, data, augment)
+            return modality.decode(content, data, **header)
+        return modality.decode_augmented(content, seed, flip, data, augment, **header)
 
     def read_ready(contents: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(lambda content: modality.decode_ready(content, data), contents, fn_output_signature=spec)
 
-    def read(numbers: np.ndarray) -> tuple[np.ndarray, np.bool_]:
+    def read(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.bool_]:
         return _read(source, modality, data, numbers, augment is None and not varies)
 
     def batch(row: dict[str, tf.Tensor]) -> tf.data.Dataset:
         # TensorFlow's decoders raise on bad bytes, and a graph cannot catch; a dataset can. So each batch is a dataset
         # of its own, whose failing elements are left out, and the places of those that are left tell which are missing.
-        content, ready = tf.numpy_function(read, [row[number]], [tf.string, tf.bool])
+        content, header, ready = tf.numpy_function(read, [row[number]], [tf.string, tf.int64, tf.bool])
         content.set_shape(row[number].shape)
+        header.set_shape((row[number].shape[0], modality.header_size))
         count = tf.shape(content)[0]
         seed = row.get("seed", tf.zeros((count, 2), tf.int32))
         flip = row.get("flip", tf.zeros((count,), tf.bool))
-        decoded = tf.data.Dataset.from_tensor_slices((tf.range(count), content, seed, flip))
+        decoded = tf.data.Dataset.from_tensor_slices((tf.range(count), content, seed, flip, header))
         decoded = decoded.map(lambda place, *args: _measured(place, read_one(*args), varies)).ignore_errors()
         none = tf.nest.map_structure(lambda part: part[:0], _measured(tf.zeros((1,), tf.int32), empty[None], varies))
         together = decoded.padded_batch if varies else decoded.batch
@@ -123,19 +126,19 @@ def load_content(content: bytes, modality: Modality, data: DataConfig) -> tuple[
     Returns:
         The decoded content and an empty string; or None and why it cannot be read.
     """
-    reason = modality.check(content, data)[0] if content else "no bytes"
+    header = modality.header(content)
+    reason = modality.check(content, data, **_keyword(modality, header))[0] if content else modality.empty
     if reason is None:
         try:
-            return modality.decode(tf.constant(content), data), ""
-        except tf.errors.OpError as error:
-            reason = undecodable(error)
+            return modality.decode(tf.constant(content), data, **_keyword(modality, tf.constant(header))), ""
+        except tf.errors.OpError:
+            # Whatever the decoder says, this is said, because a served row cannot say more.
+            reason = modality.damaged_reasons(tf.constant([content])).numpy()[0].decode()
     return None, reason
 
 
-def undecodable(error: Exception) -> str:
-    """Why a content cannot be decoded, in its decoder's words, without those that mean nothing to a reader."""
-    words = str(getattr(error, "message", error)).strip() or type(error).__name__
-    return "cannot be decoded: " + re.sub(r"^\{\{.*?\}\} | \[Op:.*| <_io\.BytesIO.*?>", "", words.splitlines()[0])
+def _keyword(modality: Modality, header: Any) -> dict[str, Any]:
+    return {"header": header} if modality.header_size else {}
 
 
 def _measured(place: tf.Tensor, value: tf.Tensor, varies: bool) -> tuple[tf.Tensor, ...]:
@@ -151,16 +154,22 @@ def _at_least_one(values: tf.Tensor) -> tf.Tensor:
 
 def _read(
     source: Examples, modality: Modality, data: DataConfig, numbers: np.ndarray, plain: bool
-) -> tuple[np.ndarray, np.bool_]:
-    """Bytes of contents, b"" for those that must not be decoded; and whether all need decoding only."""
+) -> tuple[np.ndarray, np.ndarray, np.bool_]:
+    """Bytes of contents, b"" for those that cannot be decoded; their headers; whether all need decoding only."""
     contents, ready = np.full(len(numbers), b"", object), plain
+    headers = np.zeros((len(numbers), modality.header_size), np.int64)
     places = np.flatnonzero(numbers >= 0)
     for place, content in zip(places, source.read(modality.name, numbers[places]), strict=True):
-        fault, is_ready = modality.check(content, data) if content else ("no bytes", False)
+        fault: str | None = modality.empty
+        is_ready = False
+        if content:
+            headers[place] = modality.header(content)
+            fault, is_ready = modality.check(content, data, **_keyword(modality, headers[place]))
         if fault is None:
-            contents[place] = content
+            with contextlib.suppress(tf.errors.OpError):  # it is tried again for the quarantine
+                contents[place] = modality.usual_form(content, headers[place])
         ready = ready and is_ready
-    return contents, np.bool_(ready and len(places) == len(numbers))
+    return contents, headers, np.bool_(ready and len(places) == len(numbers))
 
 
 def _quarantine(source: Examples, modality: Modality, data: DataConfig, numbers: Sequence[int]) -> np.bool_:

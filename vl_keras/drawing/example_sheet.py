@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import ImageDraw
+from PIL import Image, ImageDraw
 
-from vl_keras.data.image_ops import decode_image
-from vl_keras.data.open_image import open_image
+from vl_keras.data.open_image import decode_pixels, open_image
 from vl_keras.data.source import Source
 from vl_keras.drawing.attention_drawing import fit
 from vl_keras.drawing.contact_sheet import Tile, draw_contact_sheet, message_image
 from vl_keras.drawing.sheet_text import wrap_text
+from vl_keras.errors import DataError
+
+Opener = Callable[[bytes, int], tuple[str, Image.Image]]
 
 _COLUMNS = 6
 _SIDE = 230  # pixels of the longer side of an image
@@ -23,7 +26,9 @@ _MAX_LINES = 17
 _BOX_COLOR = (255, 0, 160)
 
 
-def draw_example_sheet(source: Source, path: str | Path, title: str = "", count: int = 24) -> None:
+def draw_example_sheet(
+    source: Source, path: str | Path, title: str = "", count: int = 24, opener: Opener = open_image
+) -> None:
     """Writes a PNG of `count` examples spread evenly over `source`, with boxes, captions and the first question.
 
     Args:
@@ -31,23 +36,27 @@ def draw_example_sheet(source: Source, path: str | Path, title: str = "", count:
         path: PNG file to write.
         title: first words of the heading.
         count: largest number of examples.
+        opener: `open_image`, or what does the same in another process.
     """
     chosen = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
-    tiles = [Tile(_image(source, index), _lines(source, index)) for index in chosen]
+    tiles = [Tile(_image(source, index, opener), _lines(source, index)) for index in chosen]
     heading = f"{title}: {len(chosen)} of {len(source)} examples"
     draw_contact_sheet(path, heading, [("", tiles)], side=_SIDE, columns=min(_COLUMNS, len(chosen)))
 
 
 def source_image(source: Source, index: int) -> np.ndarray:
     """`(height, width, 3)` uint8 of a readable example, in its own size."""
-    return decode_image(tf.constant(source.read_images([index])[0])).numpy()
+    return decode_pixels(source.read_images([index])[0])
 
 
-def _image(source: Source, index: int) -> np.ndarray:
+def _image(source: Source, index: int, opener: Opener) -> np.ndarray:
     reason = dict(source.quarantine.rows).get(source.image_ids[index])
     if reason:
         return message_image(f"unreadable: {reason}", _SIDE)
-    image = fit(np.asarray(open_image(source.read_images([index])[0], _SIDE)[1]), _SIDE)
+    try:
+        image = fit(np.asarray(opener(source.read_images([index])[0], _SIDE)[1]), _SIDE)
+    except (DataError, tf.errors.OpError) as error:
+        return message_image(f"unreadable: {getattr(error, 'message', error)}", _SIDE)
     pen = ImageDraw.Draw(image)
     for item in source.objects[index]:
         y0, x0, y1, x1 = item["bbox"]

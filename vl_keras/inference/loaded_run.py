@@ -13,7 +13,7 @@ from PIL import Image
 
 from vl_keras.data.image_batches import load_images
 from vl_keras.data.image_files import ImageFiles, drawing_paths, find_images
-from vl_keras.data.image_ops import decode_image
+from vl_keras.data.open_image import decode_pixels, encode_pil
 from vl_keras.errors import RunError
 from vl_keras.inference.image_contents import ImageContents
 from vl_keras.inference.prediction import OK, Prediction
@@ -126,7 +126,7 @@ def _content(image: Any) -> bytes:
     if isinstance(image, bytes):
         return image
     if isinstance(image, Image.Image):
-        image = np.asarray(image.convert("RGB"))
+        return encode_pil(image)
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
         raise RunError(
@@ -172,7 +172,7 @@ def _batch(
         if not readable:
             yield Prediction(path, reasons.get(path, "cannot be read"))
             continue
-        image = decode_image(tf.constant(files.read_images([index])[0])).numpy() if drawings else None
+        image = decode_pixels(files.read_images([index])[0]) if drawings else None
         for number, (line, output, draw) in enumerate(of_image):
             drawing = None
             if draw is not None:

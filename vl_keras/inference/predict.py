@@ -24,8 +24,9 @@ def predict(
 ) -> list[Prediction]:
     """Predicts what the run's task predicts for image files: captions, answers to questions, matches with texts, ….
 
-    Images may have any size, be grey, CMYK or with alpha, and be JPEG, PNG, BMP, GIF (its first frame) or WebP; they
-    are rotated according to their EXIF orientation. An image that cannot be read does not affect the others.
+    Images may have any size, be grey, CMYK or with alpha (put on white), and be JPEG, PNG, BMP, GIF (its first frame)
+    or still WebP; they are rotated according to their EXIF orientation. An image that cannot be read does not affect
+    the others.
 
     Args:
         run_dir: folder that `train` or `ensemble` wrote.

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from vl_keras.data.image_files import printable
-from vl_keras.data.image_ops import decode_image
+from vl_keras.data.open_image import decode_pixels
 from vl_keras.drawing.attention_drawing import fit
 from vl_keras.drawing.contact_sheet import Tile, draw_contact_sheet, message_image
 from vl_keras.search.image_search import SearchResult
@@ -38,7 +38,7 @@ def draw_search_sheet(
 
 def _image(path: str | Path) -> np.ndarray:
     try:
-        return decode_image(tf.constant(Path(path).expanduser().read_bytes())).numpy()
+        return decode_pixels(Path(path).expanduser().read_bytes())
     except (OSError, tf.errors.OpError) as error:
         return message_image(getattr(error, "strerror", None) or "cannot be decoded", _SIDE)
 

@@ -7,7 +7,6 @@ import json
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,16 @@ from tqdm import tqdm
 
 from vl_keras.config import Config
 from vl_keras.data.builders.annotators import annotators
-from vl_keras.data.image_header import find_fault, stored_size
-from vl_keras.data.leaks import ImageMark, find_leaks, mark_image
-from vl_keras.data.load_contents import undecodable
+from vl_keras.data.decoding_worker import DecodingWorker
+from vl_keras.data.image_header import find_fault, image_header
+from vl_keras.data.leaks import MARK_SIDE, ImageMark, find_leaks, mark_opened
 from vl_keras.data.quarantine import Quarantine
 from vl_keras.data.source import Source, open_source, prepare
 from vl_keras.drawing.example_sheet import draw_example_sheet
 from vl_keras.errors import DataError
 
 _SHEET_EXAMPLES = 24
+_AT_ONCE = 64  # images read and decoded together
 _WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\W_\u3040-\u30ff\u4e00-\u9fff]+(?:['’-][^\W_]+)*")
 _SHOWN = 10  # rows of a list that the text report shows; the JSON has all
 
@@ -54,7 +54,20 @@ def inspect_data(config: Config, out_dir: str | Path) -> dict[str, Any]:
     sources = {name: open_source(data, name, check=False) for name in names}
     if not sources:
         raise DataError("The dataset has no split.")
-    marks = {name: _mark_images(source, data.max_pixels) for name, source in sources.items()}
+    with DecodingWorker() as worker:
+        marks = {name: _mark_images(source, data.max_pixels, worker) for name, source in sources.items()}
+        return _report(config, out_dir, sources, marks, worker)
+
+
+def _report(
+    config: Config,
+    out_dir: Path,
+    sources: Mapping[str, Source],
+    marks: Mapping[str, Sequence[ImageMark | None]],
+    worker: DecodingWorker,
+) -> dict[str, Any]:
+    """Makes the report and writes its files."""
+    data = config.data
     report: dict[str, Any] = {
         "dataset": f"manifest {data.manifest}" if data.manifest else data.dataset,
         "notes": next(iter(sources.values())).notes,
@@ -66,7 +79,9 @@ def inspect_data(config: Config, out_dir: str | Path) -> dict[str, Any]:
     _add_unseen_words(report, sources, data.train_split)
     for name, source in sources.items():
         path = out_dir / f"contact_sheet_{name}.png"
-        draw_example_sheet(source, path, title=f"{report['dataset']}, {name}", count=_SHEET_EXAMPLES)
+        draw_example_sheet(
+            source, path, title=f"{report['dataset']}, {name}", count=_SHEET_EXAMPLES, opener=worker.open_image
+        )
         report["files"].append(str(path))
     Quarantine((_where(split, name), reason) for split, name, reason in report["unreadable"]).save(
         out_dir / "unreadable.jsonl"
@@ -117,26 +132,33 @@ def format_report(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _mark_images(source: Source, max_pixels: int) -> list[ImageMark | None]:
+def _mark_images(source: Source, max_pixels: int, worker: DecodingWorker) -> list[ImageMark | None]:
     """The `ImageMark` of every image; None for an image that cannot be read, which goes to `source.quarantine`."""
+    marks: list[ImageMark | None] = []
+    with tqdm(total=len(source), desc=f"looking at {source.split}", unit="image", delay=2) as progress:
+        for start in range(0, len(source), _AT_ONCE):
+            places = range(start, min(start + _AT_ONCE, len(source)))
+            marks += _mark(source, places, max_pixels, worker)
+            progress.update(len(places))
+    return marks
 
-    def mark(index: int) -> ImageMark | None:
-        content = source.read_images([index])[0]
-        if not content:
-            return None  # the reader has put it in the quarantine
-        size = stored_size(content)
-        reason = find_fault(content, size, max_pixels)
-        if size is not None and reason is None:
-            try:
-                return mark_image(content, size)
-            except Exception as error:  # Pillow's decoders raise many kinds; the other images are still read
-                reason = undecodable(error)
-        source.quarantine.add(source.image_ids[index], str(reason))
-        return None
 
-    with ThreadPoolExecutor() as pool:
-        marks = pool.map(mark, range(len(source)))
-        return list(tqdm(marks, f"looking at {source.split}", len(source), unit="image", delay=2))
+def _mark(source: Source, places: range, max_pixels: int, worker: DecodingWorker) -> list[ImageMark | None]:
+    contents = source.read_images(places)
+    headers = [image_header(content) for content in contents]
+    # Of a content without bytes the reader may have said more already, and the first reason stays.
+    faults = [find_fault(header, max_pixels) for header in headers]
+    sound = [content for content, fault in zip(contents, faults, strict=True) if not fault]
+    opened = iter(worker.open_images(sound, MARK_SIDE))
+    marks: list[ImageMark | None] = []
+    for place, content, header, fault in zip(places, contents, headers, faults, strict=True):
+        found = fault or next(opened)
+        if isinstance(found, str):
+            source.quarantine.add(source.image_ids[place], found)
+            marks.append(None)
+        else:
+            marks.append(mark_opened(content, (header.height, header.width), *found))
+    return marks
 
 
 def _describe(source: Source, marks: Sequence[ImageMark | None]) -> dict[str, Any]:

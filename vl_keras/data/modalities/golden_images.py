@@ -21,10 +21,12 @@ def golden_images() -> dict[str, bytes]:
         "cmyk.jpg": _encode(_scene(3, 240, 320).convert("CMYK"), **jpeg),
         "turned.jpg": _encode(_scene(4, 281, 500), exif=turned, **jpeg),
         "progressive.jpg": _encode(_scene(5, 480, 640), progressive=True, **jpeg),
-        "alpha.png": _encode(_scene(6, 200, 310).convert("RGBA"), **png),
+        "alpha.png": _encode(_with_alpha(_scene(6, 200, 310)), **png),
         "palette.png": _encode(_scene(7, 190, 130).convert("P"), **png),
         "small.bmp": _encode(_scene(8, 60, 90), format="BMP"),
         "still.webp": _encode(_scene(9, 320, 240), format="WEBP", quality=90),
+        "alpha.webp": _encode(_with_alpha(_scene(10, 150, 220)), exif=turned, format="WEBP", quality=90),
+        "still.gif": _encode(_scene(11, 90, 120), format="GIF"),
     }
 
 
@@ -38,6 +40,13 @@ def _scene(seed: int, height: int, width: int) -> Image.Image:
         blob = np.exp(-((y - center_y) ** 2 + (x - center_x) ** 2) / (2 * radius**2))
         scene += blob * random.uniform(-120, 120, 3)
     return Image.fromarray(np.clip(scene + 8 * np.sin(40 * (x + y)), 0, 255).astype(np.uint8))
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    """The image fading out from left to right."""
+    ramp = np.tile(np.linspace(255, 0, image.width).astype(np.uint8), (image.height, 1))
+    image.putalpha(Image.fromarray(ramp))
+    return image
 
 
 def _encode(image: Image.Image, **options: Any) -> bytes:

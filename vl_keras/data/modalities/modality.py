@@ -1,5 +1,6 @@
 """What the library must know of one kind of input beside text, such as an image."""
 
+import numpy as np
 import tensorflow as tf
 
 from vl_keras.config import AugmentConfig, DataConfig
@@ -27,22 +28,48 @@ class Modality:
         name: key in batches, in records and of `ServingSignature.inputs`.
         units: what several contents are called in messages, such as "images".
         served_name: input of the served signature that takes the bytes.
-        damaged: status of a served row whose bytes pass `check_served` and still cannot be decoded. The statuses of a
-            modality must name it, because a signature may have several inputs.
+        empty: why a content without bytes cannot be read.
+        damaged: why bytes that pass `check` and still cannot be decoded cannot be read, in training and in serving. The
+            reasons of a modality must name it, because a signature may have several inputs.
+        header_size: length of the vectors that `header` and `served_header` return; 0: there are none. Otherwise
+            `check`, `check_served`, `decode` and `decode_augmented` take that of their content as `header`, so that a
+            file's header is read once; and `served_header`, `decode` and `decode_augmented`
+            take `usual`, true for contents in their `usual_form`.
         augments: the fields of `AugmentConfig` that `decode_augmented` reads.
     """
 
     name: str
     units: str
     served_name: str
+    empty: str = "empty: there are no bytes"
     damaged: str
+    header_size: int = 0
     augments: tuple[str, ...] = ()
 
     def value_spec(self, data: DataConfig) -> tf.TensorSpec:
         """Shape and dtype of one decoded content; the first axis is None where contents differ in length."""
         raise NotImplementedError
 
-    def check(self, content: bytes, data: DataConfig) -> tuple[str | None, bool]:
+    def header(self, content: bytes) -> np.ndarray:
+        """`(header_size,)` int64: what a content's header says, in numbers."""
+        return np.zeros(0, np.int64)
+
+    def served_header(self, content: tf.Tensor, usual: bool = False) -> tf.Tensor:
+        """`header` of a scalar string; graph operations only. `usual`: its first bytes are, see `begins_as_usual`."""
+        return tf.zeros(0, tf.int64)
+
+    def usual_form(self, content: bytes, header: np.ndarray) -> bytes:
+        """A content without a fault in a form that `decode` reads with `usual`, which needs a smaller, faster graph.
+
+        It raises a `tf.errors.OpError` where the bytes are broken.
+        """
+        return content
+
+    def begins_as_usual(self, contents: tf.Tensor) -> tf.Tensor:
+        """`(B,)` bool: which of `(B,)` contents are in their `usual_form`, if they are sound, by their first bytes."""
+        return tf.zeros(tf.shape(contents), tf.bool)
+
+    def check(self, content: bytes, data: DataConfig, header: np.ndarray | None = None) -> tuple[str | None, bool]:
         """Looks at a content's header and limits, without decoding it.
 
         Args:
@@ -58,7 +85,9 @@ class Modality:
         """JSON-able settings that decoded contents depend on: a cache that was made with others is not valid."""
         return {}
 
-    def decode(self, content: tf.Tensor, data: DataConfig) -> tf.Tensor:
+    def decode(
+        self, content: tf.Tensor, data: DataConfig, header: tf.Tensor | None = None, usual: bool = False
+    ) -> tf.Tensor:
         """Decodes a scalar string as evaluation and serving see it.
 
         Graph operations only: it runs eagerly, in tf.data and in the served graph. It raises a `tf.errors.OpError`
@@ -75,12 +104,23 @@ class Modality:
         return False
 
     def decode_augmented(
-        self, content: tf.Tensor, seed: tf.Tensor, flip: tf.Tensor, data: DataConfig, augment: AugmentConfig
+        self,
+        content: tf.Tensor,
+        seed: tf.Tensor,
+        flip: tf.Tensor,
+        data: DataConfig,
+        augment: AugmentConfig,
+        header: tf.Tensor | None = None,
+        usual: bool = False,
     ) -> tf.Tensor:
         """Decodes a scalar string and changes it at random, as `seed` `(2,)` int32 and `flip` (scalar bool) decide."""
-        return self.decode(content, data)
+        return self.decode(content, data) if header is None else self.decode(content, data, header, usual)
 
-    def check_served(self, content: tf.Tensor, data: DataConfig) -> tf.Tensor:
+    def damaged_reasons(self, contents: tf.Tensor) -> tf.Tensor:
+        """`(B,)` string: `damaged` for each of `(B,)` contents, or more of what their first bytes tell."""
+        return tf.fill(tf.shape(contents), self.damaged)
+
+    def check_served(self, content: tf.Tensor, data: DataConfig, header: tf.Tensor | None = None) -> tf.Tensor:
         """`row_status.OK`, or why the scalar string `content` cannot be decoded; graph operations only."""
         raise NotImplementedError
 
