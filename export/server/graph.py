@@ -104,6 +104,14 @@ class Graph:
         except (ValueError, TypeError, KeyError) as error:  # the signature names a tensor that the graph lacks
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
 
+    def dtype(self, name: str) -> int | None:
+        """The `DataType` of a tensor of the graph, whatever a signature declares; None if there is no such tensor."""
+        try:
+            tensor = self._tensor(name)
+        except (KeyError, ValueError):
+            return None
+        return tensor.dtype.base_dtype.as_datatype_enum
+
     def close(self) -> None:
         """Frees the memory of the session. No run may be in progress."""
         with self._lock:
@@ -153,8 +161,10 @@ class Graph:
         return call
 
     def _endpoint(self, name: str) -> Any:
-        tensor = self._session.graph.get_tensor_by_name(name if ":" in name else f"{name}:0")
-        return tensor._as_tf_output()
+        return self._tensor(name)._as_tf_output()
+
+    def _tensor(self, name: str) -> tf.Tensor:
+        return self._session.graph.get_tensor_by_name(name if ":" in name else f"{name}:0")
 
     def _released_call(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> _Call:
         """A function without a deadline. Its prepared state is released together with the function."""

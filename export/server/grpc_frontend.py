@@ -158,14 +158,14 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         _need_model_spec(request)
         with self._core.servable(request.model_spec) as servable:
             name = request.model_spec.signature_name
-            signature = servable.signature(name)
+            servable.signature(name)  # an unknown one is an error before its tensors are read
             inputs = await self._convert(request.ByteSize(), _read_inputs, request)
             outputs = await servable.run(name, inputs, list(request.output_filter), deadline)
             response = predict_pb2.PredictResponse()
             fill_model_spec(response.model_spec, servable, name)
             as_content = self._core.options.enable_serialization_as_tensor_content
             size = sum(array.nbytes for array in outputs.values())
-            await self._convert(size, _write_outputs, response, outputs, signature, as_content)
+            await self._convert(size, _write_outputs, response, outputs, as_content)
             return response
 
     async def _convert(self, size: int, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -309,11 +309,9 @@ def _read_inputs(request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
     return {alias: to_array(tensor, alias) for alias, tensor in request.inputs.items()}
 
 
-def _write_outputs(
-    response: predict_pb2.PredictResponse, outputs: Mapping[str, np.ndarray], signature: Any, as_content: bool
-) -> None:
+def _write_outputs(response: predict_pb2.PredictResponse, outputs: Mapping[str, np.ndarray], as_content: bool) -> None:
     for alias, array in outputs.items():
-        response.outputs[alias].CopyFrom(to_proto(array, signature.outputs[alias].dtype, as_content))
+        response.outputs[alias].CopyFrom(to_proto(array, as_content))
 
 
 def _need_model_spec(request: Any) -> None:
