@@ -3,6 +3,7 @@
 import argparse
 
 from vl_keras.cli.arguments import Commands, add_command
+from vl_keras.errors import printable
 
 
 def add(commands: Commands) -> None:
@@ -64,5 +65,5 @@ def run(options: argparse.Namespace) -> None:
         options.weights_dtype,
         tuple(options.batch_sizes),
         options.overrides,
-        log=lambda line: print(line, flush=True),
+        log=lambda line: print(printable(line), flush=True),
     )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from export.errors import ExportError
+from export.server.log import LogHandler
 from export.server.options import ServeOptions, add_serve_arguments
 from vl_keras.cli.errors import run_command
 
@@ -97,7 +98,7 @@ async def _serve(options: ServeOptions) -> int:
     from export.server.model_server import ModelServer  # imports TensorFlow
 
     _hide_session_notice(session_config(options))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, handlers=[LogHandler(sys.stderr)])
     # Freezing keeps the modules of TensorFlow out of the garbage collections after an unload; the short switch
     # interval lets requests interrupt a thread that loads a model.
     gc.collect()

@@ -7,8 +7,8 @@ import grpc
 import numpy as np
 import pytest
 from calls import classify_request, example, multi_request, refused, regress_request
-from serving_models import CLASSIFY, REGRESS, declare, edit, publish
 from served import call, serving_rest
+from serving_models import CLASSIFY, REGRESS, declare, edit, publish
 
 code = grpc.StatusCode
 EXAMPLES = [example(x=1.0), example(x=3.0)]
