@@ -45,8 +45,7 @@ def run(options: argparse.Namespace) -> None:
         options.batch_size,
         beam_flags=options.beam_flags,
     )
-    print(
-        f"{printable(options.output)}: {summary.written} written, {summary.skipped} skipped (written by an earlier run)."
-    )
+    output = printable(options.output)
+    print(f"{output}: {summary.written} written, {summary.skipped} skipped (written by an earlier run).")
     if summary.quarantined:
         print(f"{summary.quarantined} could not be read; see {printable(summary.quarantine)}.")

@@ -62,7 +62,7 @@ def test_control_characters_are_printed_escaped(tmp_path, capsys):
     table = format_rows(rows)
     assert table.splitlines() == [
         "a\\nb\\x1b[2J.jpg  one\\ntwo\\u202e  one\\r",
-        "c\\td.jpg          damaged: \\x07",
+        "c\\td.jpg         damaged: \\x07",
     ]
     assert main(["request", "grpc://localhost:1", "--image", str(tmp_path / "no\x1b]0;such")]) == 1
     assert "no\\x1b]0;such" in capsys.readouterr().err
