@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from export.errors import ExportError
 from export.inspect import inspect_savedmodel
+from export.manifest import MANIFEST
 from export.parity import check_parity
 from export.publish import publishing
 from export.signatures import serving_functions
@@ -25,7 +26,6 @@ from vl_keras.runs.load_run import load_run
 from vl_keras.runs.run_dir import RunDir
 from vl_keras.runs.versions import describe_versions
 
-MANIFEST = "manifest.json"
 DEFAULT = "serving_default"
 
 

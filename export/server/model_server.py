@@ -17,7 +17,6 @@ from export.server.options import ServeOptions
 from export.server.rest_app import create_rest_app
 from export.server.serving_error import ServingError
 from export.serving_protos import MonitoringConfig, SslConfig, read_text_proto
-from vl_keras.errors import printable
 
 _log = logging.getLogger("export.server")
 _PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
@@ -84,9 +83,8 @@ class ModelServer:
         try:
             await self.core.start()
         except ServingError as error:
-            raise ExportError(
-                f"Failed to start server. Error: {error.code.name}: {printable(error.message)}"
-            ) from error
+            text = " ".join(error.message.split())  # names in it cannot add lines
+            raise ExportError(f"Failed to start server. Error: {error.code.name}: {text}") from error
         await self._grpc.start()
         address = self.options.bind_address
         if self.grpc_port is not None:
