@@ -61,6 +61,11 @@ def _table(path):
     return tf.lookup.StaticHashTable(words, -1)
 
 
+def _read_table(path, file):
+    table = _table(path).resource_handle
+    return raw.InitializeTableFromTextFileV2(table_handle=table, filename=file, key_index=-2, value_index=-1)
+
+
 def _print(path):
     def function(x):
         tf.print(x, output_stream=path)
@@ -89,9 +94,7 @@ def _print(path):
             "DebugIdentityV3",
         ),
         (
-            lambda x: {
-                "y": tf.while_loop(lambda y: True, lambda y: (tf.io.read_file(y),), (x,), maximum_iterations=3)[0]
-            },
+            lambda x: {"y": tf.while_loop(lambda y: True, lambda y: (tf.io.read_file(y),), (x,))[0]},
             TEXT,
             "ReadFile",
         ),
@@ -125,9 +128,9 @@ def test_what_a_signature_does_is_named(tmp_path, function, specs, named):
     "initialise, named",
     [
         (lambda path: _table(path).resource_handle.op, None),
-        (lambda path: _table(path)._initializer.initialize(_table(path)), None),
+        (lambda path: _read_table(path, path), None),
         (tf.io.read_file, None),
-        (lambda path: _table(tf.constant("/etc/hostname"))._initializer.initialize(_table(path)), "InitializeTable"),
+        (lambda path: _read_table(path, "/etc/hostname"), "InitializeTableFromTextFileV2"),
         (lambda path: tf.io.read_file(tf.strings.join([path, "/../../../x"])), "ReadFile"),
         (lambda path: tf.io.write_file(path, "written"), "WriteFile touches the server's files; loading runs it"),
         (lambda path: tf.io.write_file("/tmp/written", "at load"), "WriteFile"),
