@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
 from export.server import example_apis
 from export.server.core import ServerCore, fill_model_spec
 from export.server.serving_error import ServingError
-from export.server.tensor_protos import to_array, to_proto
+from export.server.tensor_protos import array_dtype, to_array, to_proto
 
 _log = logging.getLogger("export.server")
 _INLINE_BYTES = 2**18
@@ -311,7 +311,7 @@ def _read_inputs(request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
 
 def _write_outputs(response: predict_pb2.PredictResponse, outputs: Mapping[str, np.ndarray], as_content: bool) -> None:
     for alias, array in outputs.items():
-        response.outputs[alias].CopyFrom(to_proto(array, as_content))
+        response.outputs[alias].CopyFrom(to_proto(array, array_dtype(array), as_content))
 
 
 def _need_model_spec(request: Any) -> None:

@@ -62,14 +62,15 @@ def to_array(proto: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
         raise _parsing_error(alias) from None
 
 
-def to_proto(array: np.ndarray, as_content: bool = False) -> tensor_pb2.TensorProto:
+def to_proto(array: np.ndarray, dtype: int, as_content: bool = False) -> tensor_pb2.TensorProto:
     """The `TensorProto` of an array.
 
     Args:
-        array: output of a model; strings as an object array of bytes.
+        array: output of a model.
+        dtype: number of its type in `types_pb2`.
         as_content: store raw bytes in `tensor_content` instead of a list of values; not for strings.
     """
-    dtype = array_dtype(array)
+    dtype = base_dtype(dtype)
     proto = tensor_pb2.TensorProto(dtype=dtype)
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
