@@ -84,7 +84,8 @@ class ModelServer:
             await self.core.start()
         except ServingError as error:
             text = " ".join(error.message.split())  # names in it cannot add lines
-            raise ExportError(f"Failed to start server. Error: {error.code.name}: {text}") from error
+            hint = f". {error.hint}" if error.hint else ""
+            raise ExportError(f"Failed to start server. Error: {error.code.name}: {text}{hint}") from error
         await self._grpc.start()
         address = self.options.bind_address
         if self.grpc_port is not None:
@@ -132,7 +133,7 @@ class ModelServer:
             except ExportError as error:
                 _log.error("Failed to read the model config file: %s", error)
             except ServingError as error:
-                _log.error("The model config file was rejected: %s", error.message)
+                _log.error("The model config file was rejected: %s. %s", error.message, error.hint)
             except Exception:
                 _log.exception("Reading the model config file failed")
 

@@ -13,10 +13,13 @@ Size = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # height, width, and `OK` or what
 
 _EMPTY = "empty: there are no image bytes"
 _UNKNOWN = "unsupported: the bytes are no JPEG, PNG, BMP or WebP image"
+_BASE64 = 'unsupported: the bytes are base64 text, send the bytes themselves or, over REST, {"b64": "…"}'
 _GIF = "unsupported: GIF images are not decoded, send a JPEG or PNG"
 _ANIMATED = "unsupported: animated WebP images are not decoded, send a still one"
 _COLOR_TABLE = "unsupported: a BMP with a table of colours is not decoded, send a JPEG or PNG"
 _NO_SIZE = "damaged: the image ends before its size is known"
+# How the base64 text of a JPEG, a PNG, a BMP, a WebP or a GIF begins, or a URL that contains one.
+_BASE64_STARTS = (b"/9j/", b"iVBORw0KGgo", b"Qk0", b"Qk1", b"Qk2", b"Qk3", b"UklGR", b"R0lGO", b"data:image/")
 _MOST_SEGMENTS = 4096  # of a JPEG before its frame; each is at least four bytes of the file
 _FRAME_MARKERS = [marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)]
 _BARE_MARKERS = [0x01, *range(0xD0, 0xD8)]  # TEM and restarts carry no length
@@ -68,6 +71,7 @@ def stored_size(data: tf.Tensor) -> Size:
         (is_webp & is_at(12, b"VP8X"), sized(number(27, 28, 29) + 1, number(24, 25, 26) + 1)),
         (is_webp & is_at(12, b"VP8L"), sized(bits // 2**14 % 2**14 + 1, bits % 2**14 + 1)),
         (is_webp & is_at(12, b"VP8 "), sized(number(28, 29) % 2**14, number(26, 27) % 2**14)),
+        (tf.reduce_any([is_at(0, start) for start in _BASE64_STARTS]), sized(0, 0, _BASE64)),
     ]
     return tf.case(cases, default=sized(0, 0, _UNKNOWN))
 
