@@ -73,9 +73,8 @@ class HttpServer:
         """
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(self._host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self._sockets = _listen(
-            {(int(family), str(address[0])) for family, _, _, _, address in found}, self.port, self._config
-        )
+        hosts = {(int(family), str(address[0])) for family, _, _, _, address in found}
+        self._sockets = _listen(hosts, self.port, self._config)
         self.port = self._sockets[0].getsockname()[1]
         self._config.load()
         self._server = uvicorn.Server(self._config)
