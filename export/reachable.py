@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 _PASSES_ON = ("Identity", "PlaceholderWithDefault", "StopGradient")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+_LONGEST_CHAIN = 100  # of nodes that pass a tensor on
 _INIT_SIGNATURE = "__saved_model_init_op"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
@@ -82,7 +83,7 @@ class Walk:
 
     def _comes_from(self, function: str, tensor: str, fed: Collection[str], seen: frozenset[tuple[str, str]]) -> bool:
         name = node_name(tensor)
-        if (function, name) in seen:
+        if (function, name) in seen or len(seen) > _LONGEST_CHAIN:
             return False
         seen |= {(function, name)}
         if not function and name in fed:
@@ -127,12 +128,12 @@ class Walk:
 
 
 def served_tensors(graph: Any) -> list[str]:
-    """Names of the tensors that the signatures return."""
+    """Names of the tensors that a client can ask for: the outputs of all signatures, which operations are not."""
     names = []
     for key, signature in graph.signature_def.items():
-        if key.startswith("__"):
-            continue
         for info in signature.outputs.values():
+            if key == _INIT_SIGNATURE and ":" not in info.name:
+                continue
             sparse = info.coo_sparse  # which TensorFlow 1 allowed
             names += [info.name, sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
     return names

@@ -176,6 +176,18 @@ def test_variables_are_restored_from_their_folder_only(tmp_path):
     assert inspect_savedmodel(folder).effects == ["operation RestoreV2 touches the server's files; loading runs it"]
 
 
+@pytest.mark.parametrize("name", ["__hidden", "__saved_model_init_op"])
+def test_signatures_with_underscores_can_be_called_too(tmp_path, name):
+    folder = _save(tmp_path / "1", lambda x: {"y": x + 1})
+
+    def add(graph):
+        node = graph.graph_def.node.add(name="read", op="ReadFile", input=["serving_default_x"])
+        graph.signature_def[name].outputs["y"].name = f"{node.name}:0"
+
+    _edit(folder, add)
+    assert "operation ReadFile touches the server's files; a signature runs it" in inspect_savedmodel(folder).effects
+
+
 def test_files_outside_the_folder_are_named(tmp_path):
     (tmp_path / "words").write_text("a\nb\n")
     table = _table(str(tmp_path / "words"))
