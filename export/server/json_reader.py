@@ -18,6 +18,7 @@ import grpc
 from export.server.serving_error import ServingError
 
 _MAX_CONTAINERS = 3_000_000  # lists and objects in one document: about 300 MB
+_DEEP = 500  # lists and objects inside each other; a tensor has at most 254 dimensions
 _MAX_EXACT = 200_000  # values that `_read_exactly` reads: about one second
 
 _SPACE = re.compile(rb"[ \n\r\t]*")
@@ -137,6 +138,7 @@ def _read_exactly(body: bytes, position: int, too_long: str = "") -> Any:
             position = _skip_space(body, position + 1)
             if body[position : position + 1] != b"]":
                 open_containers.append(([], None))
+                _check_end(open_containers, body)
                 continue
             value, position = [], position + 1
         elif first == b"{":
@@ -144,6 +146,7 @@ def _read_exactly(body: bytes, position: int, too_long: str = "") -> Any:
             if body[position : position + 1] != b"}":
                 name, position = _read_name(body, position)
                 open_containers.append(([], name))
+                _check_end(open_containers, body)
                 continue
             value, position = {}, position + 1
         elif first == b'"':
@@ -176,6 +179,13 @@ def _read_exactly(body: bytes, position: int, too_long: str = "") -> Any:
 
 def _skip_space(body: bytes, position: int) -> int:
     return _SPACE.match(body, position).end()  # type: ignore[union-attr]  # it matches everywhere
+
+
+def _check_end(open_containers: Sequence[Any], body: bytes) -> None:
+    """Rejects at once what is nested deeply and cannot end, instead of reading all of it."""
+    if len(open_containers) == _DEEP and body.count(b"]") + body.count(b"}") < _DEEP:
+        text = "JSON Parse error: The document is nested deeply and does not end."
+        raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
 def _read_name(body: bytes, position: int) -> tuple[str, int]:
