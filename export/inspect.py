@@ -17,7 +17,6 @@ from export.effects import assets_of, find_effects
 from export.errors import ExportError
 from export.manifest import ManifestError, check_manifest
 from export.reachable import Walk, initialisers, served_tensors
-from vl_keras.errors import printable
 
 _RUNS_PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 _ALWAYS_SERVED = "2.20"  # the line of TensorFlow Serving whose operations `operations.txt` lists
@@ -109,6 +108,8 @@ def inspect_savedmodel(folder: str | Path) -> Inspection:
 
 def format_inspection(inspection: Inspection) -> str:
     """An `Inspection` as text for a terminal."""
+    from vl_keras.errors import printable  # not above: it selects Keras 2, which a worker that inspects need not
+
     lines = []
     for name, signature in inspection.signatures.items():
         lines.append(f"{name}  ({signature['method']})")
