@@ -74,7 +74,7 @@ setup(
     keywords=["image captioning", "visual question answering", "image-text retrieval", "TensorFlow Serving"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["vl_keras", "vl_keras.*", "export", "export.*"]),
-    package_data={"vl_keras": ["py.typed"], "export": ["py.typed"]},
+    package_data={"vl_keras": ["py.typed"], "export": ["py.typed", "operations.txt"]},
     # Ranges that the code needs. The constraints files hold the exact versions that are tested.
     install_requires=[
         "tensorflow>=2.20,<2.22",

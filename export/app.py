@@ -136,6 +136,8 @@ def run_app(
     client.wait_until_available(wait_s)
     page = build_page(client)
     theme = gr.themes.Soft(primary_hue="amber", font=_FONTS, font_mono=("ui-monospace", "monospace"))
+    for name in ("no_proxy", "NO_PROXY"):  # the page checks itself over HTTP
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1", "::1", host]))
     try:
         _, url, _ = page.launch(
             server_name=host,

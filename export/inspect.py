@@ -1,53 +1,25 @@
 """Describes a SavedModel: its signatures and operations, and whether TensorFlow Serving can run it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import kernels, op_def_registry
 
+from export import operations
+from export.effects import assets_of, find_effects
 from export.errors import ExportError
+from export.manifest import ManifestError, check_manifest
+from export.reachable import Walk, initialisers, served_tensors
 
-# Operations that need a Python interpreter, the server's files or its network. An initialiser may read a vocabulary,
-# because the file is an asset of the SavedModel.
-_FORBIDDEN = {
-    **dict.fromkeys(("PyFunc", "PyFuncStateless", "EagerPyFunc"), "needs Python"),
-    **dict.fromkeys(
-        (
-            *("ReadFile", "WriteFile", "MatchingFiles", "WholeFileReader", "WholeFileReaderV2", "MatchingFilesDataset"),
-            *("TextLineReader", "TextLineReaderV2", "TFRecordReader", "TFRecordReaderV2", "FixedLengthRecordReader"),
-            *("FixedLengthRecordReaderV2", "TextLineDataset", "TFRecordDataset", "TFRecordDatasetV2", "LMDBReader"),
-            *("FixedLengthRecordDataset", "FixedLengthRecordDatasetV2", "CSVDataset", "CSVDatasetV2", "LMDBDataset"),
-            *("SqlDataset", "CacheDataset", "CacheDatasetV2", "SnapshotDataset", "SnapshotDatasetV2", "SaveDataset"),
-            *("SaveDatasetV2", "LoadDataset", "ListSnapshotChunksDataset", "Save", "SaveV2", "SaveSlices", "Restore"),
-            *("RestoreV2", "RestoreSlice", "MergeV2Checkpoints", "CreateSummaryFileWriter", "WriteSummary", "Print"),
-        ),
-        "touches the server's files",
-    ),
-    **dict.fromkeys(
-        ("DataServiceDataset", "DataServiceDatasetV2", "DataServiceDatasetV3", "DataServiceDatasetV4", "RpcClient"),
-        "uses the network",
-    ),
-}
-# The operations of tensorflow-text 2.20, which TensorFlow Serving 2.20 includes.
-_TEXT_OPERATIONS = frozenset(
-    """
-    CaseFoldUTF8 ConstrainedSequence FastBertNormalize FastWordpieceTokenizeWithOffsets FindSourceOffsets
-    MaxSpanningTree NormalizeUTF8 NormalizeUTF8WithOffsetsMap PhraseTokenize RegexSplitWithOffsets RougeL
-    SentenceFragments SentenceFragmentsV2 SentencepieceDetokenizeOp SentencepieceIdToStringOp SentencepieceOp
-    SentencepieceStringToIdOp SentencepieceTokenizeOp SentencepieceTokenizeWithOffsetsOp SentencepieceVocabSizeOp
-    SplitMergeTokenizeWithOffsets TFText>BoiseTagsToOffsets TFText>ByteSplitByOffsets TFText>ByteSplitWithOffsets
-    TFText>FastSentencepieceDetokenize TFText>FastSentencepieceTokenize TFText>FastWordpieceDetokenize
-    TFText>NgramsStringJoin TFText>OffsetsToBoiseTags TFText>PhraseDetokenize TFText>RoundRobinGenerateMasks
-    TFText>RoundRobinTrim TFText>Utf8Binarize TFText>WhitespaceTokenizeWithOffsetsV2 TokenizerFromLogits
-    UnicodeScriptTokenizeWithOffsets WhitespaceTokenizeWithOffsets WordpieceTokenizeWithOffsets
-    """.split()
-)
+_RUNS_PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+_ALWAYS_SERVED = "2.20"  # the line of TensorFlow Serving whose operations `operations.txt` lists
 
 
 class Inspection(NamedTuple):
@@ -59,10 +31,14 @@ class Inspection(NamedTuple):
         operations: sorted names of the operations that the signatures use.
         text_operations: the ones that come from tensorflow-text.
         written_by: version of TensorFlow that wrote the SavedModel.
-        least_server: oldest version of TensorFlow Serving that certainly has all operations.
+        least_server: the oldest version of TensorFlow Serving of which we know that it has all operations: 2.20, or
+            that of `written_by` if 2.20 lacks some or is too old for the graph.
         size: of all files, in bytes.
         fingerprint: hash of graph, signatures and weights.
-        problems: reasons why TensorFlow Serving cannot run it; empty if it can.
+        problems: reasons not to serve it: TensorFlow Serving cannot run it, or it does more than compute.
+        new_operations: sorted names of the operations that TensorFlow Serving 2.20 lacks.
+        graph_version: `(producer, least consumer)` of the graph; 2.20 reads up to a least consumer of 2288.
+        effects: what it does beside computing, see `find_effects`; a part of `problems`.
     """
 
     signatures: dict[str, dict[str, Any]]
@@ -73,13 +49,17 @@ class Inspection(NamedTuple):
     size: int
     fingerprint: str
     problems: list[str]
+    new_operations: list[str]
+    graph_version: tuple[int, int]
+    effects: list[str]
 
 
 def inspect_savedmodel(folder: str | Path) -> Inspection:
     """Describes a SavedModel without loading it.
 
     Raises:
-        ExportError: the folder contains no SavedModel for serving, or a broken one.
+        ExportError: the folder contains no SavedModel for serving, or a broken one, or not the one that its
+            `manifest.json` describes.
     """
     folder = Path(folder).expanduser()
     path = folder / "saved_model.pb"
@@ -97,27 +77,39 @@ def inspect_savedmodel(folder: str | Path) -> Inspection:
     if not graphs:
         raise ExportError(f"`{path}` has no graph with the tag `serve`, which TensorFlow Serving needs.")
     graph = graphs[0]
-    nodes = _reachable(graph)
-    operations = sorted({node.op for node in nodes})
-    _check_files(folder, graph, operations)
-    text = [name for name in operations if name in _TEXT_OPERATIONS]
-    written_by = graph.meta_info_def.tensorflow_version
+    try:
+        check_manifest(folder)
+    except ManifestError as error:
+        raise ExportError(f"`{folder}` is broken: {error}") from error
+    nodes = [place.node for place in Walk(graph, [*served_tensors(graph), *initialisers(graph)]).places]
+    names = sorted({node.op for node in nodes})
+    _check_files(folder, graph, names)
+    functions = {function.signature.name for function in graph.graph_def.library.function}
+    versions, written_by = graph.graph_def.versions, graph.meta_info_def.tensorflow_version
+    new = [name for name in names if name not in functions and not operations.is_known(name)]
+    is_old = not new and versions.min_consumer <= operations.GRAPH_VERSION
+    effects = find_effects(graph, folder)
     return Inspection(
         signatures={
             name: _signature(value) for name, value in sorted(graph.signature_def.items()) if not name.startswith("__")
         },
-        operations=operations,
-        text_operations=text,
+        operations=names,
+        text_operations=[name for name in names if name in operations.TEXT_OPERATIONS],
         written_by=written_by,
-        least_server=".".join(written_by.split(".")[:2]),
+        least_server=_ALWAYS_SERVED if is_old else ".".join(written_by.split(".")[:2]),
         size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         fingerprint=_read_fingerprint(folder, graph),
-        problems=_problems(graph, nodes, operations),
+        problems=sorted({*_problems(graph, nodes, functions), *effects}),
+        new_operations=new,
+        graph_version=(versions.producer, versions.min_consumer),
+        effects=effects,
     )
 
 
 def format_inspection(inspection: Inspection) -> str:
     """An `Inspection` as text for a terminal."""
+    from vl_keras.errors import printable  # not above: it selects Keras 2, which a worker that inspects need not
+
     lines = []
     for name, signature in inspection.signatures.items():
         lines.append(f"{name}  ({signature['method']})")
@@ -130,15 +122,28 @@ def format_inspection(inspection: Inspection) -> str:
         f"operations    {len(inspection.operations)}: {', '.join(inspection.operations)}",
         f"text ops      {', '.join(inspection.text_operations) or 'none'}",
         f"written by    TensorFlow {inspection.written_by}",
-        f"runs on       TensorFlow Serving {inspection.least_server} or later",
+        f"runs on       {_servers(inspection)}",
         f"size          {inspection.size / 2**20:.1f} MiB",
         f"fingerprint   {inspection.fingerprint}",
     ]
-    if inspection.problems:
-        return "\n".join(
-            [*lines, "", "TensorFlow Serving cannot run it:", *(f"  {line}" for line in inspection.problems)]
-        )
-    return "\n".join([*lines, "", "TensorFlow Serving can run it."])
+    reasons = [problem for problem in inspection.problems if problem not in inspection.effects]
+    if reasons:
+        lines += ["", "TensorFlow Serving cannot run it:", *(f"  {line}" for line in reasons)]
+    else:
+        lines += ["", "TensorFlow Serving can run it."]
+    if inspection.effects:
+        lines += ["It does more than compute:", *(f"  {line}" for line in inspection.effects)]
+    return printable("\n".join(lines), keep="\n")
+
+
+def _servers(inspection: Inspection) -> str:
+    """Which servers have what the SavedModel needs, as far as it is known."""
+    producer, consumer = inspection.graph_version
+    graph = f"graph version {producer}, least reader {consumer}"
+    if inspection.least_server == _ALWAYS_SERVED:
+        return f"TensorFlow Serving {_ALWAYS_SERVED}, which has every operation, or later ({graph})"
+    lacks = ", ".join(inspection.new_operations) or f"graphs that need a reader of version {consumer}"
+    return f"TensorFlow Serving {inspection.least_server} or later: {_ALWAYS_SERVED} lacks {lacks} ({graph})"
 
 
 def _brackets(shape: Sequence[int | None] | None) -> str:
@@ -163,45 +168,17 @@ def _shape(info: Any) -> list[int | None] | None:
     return [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim]
 
 
-def _reachable(graph: Any) -> list[Any]:
-    """Nodes that the outputs of the signatures depend on, and all nodes of the functions that these call."""
-    by_name = {node.name: node for node in graph.graph_def.node}
-    functions = {function.signature.name: function for function in graph.graph_def.library.function}
-    infos = [info for value in graph.signature_def.values() for info in value.outputs.values()]
-    outputs = [info.name for info in infos]
-    for sparse in (info.coo_sparse for info in infos):  # which TensorFlow 1 allowed
-        outputs += [sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
-    waiting = [by_name[name.split(":")[0]] for name in outputs if name.split(":")[0] in by_name]
-    seen, called = {}, set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen[id(node)] = node
-        if node.name in by_name and by_name[node.name] is node:
-            names = [name.lstrip("^").split(":")[0] for name in node.input]
-            waiting += [by_name[name] for name in names if name in by_name]
-        for value in node.attr.values():
-            for function in [value.func, *value.list.func]:
-                if function.name in functions and function.name not in called:
-                    called.add(function.name)
-                    waiting += functions[function.name].node_def
-        if node.op in functions and node.op not in called:  # TensorFlow 1 called functions by name
-            called.add(node.op)
-            waiting += functions[node.op].node_def
-    return list(seen.values())
-
-
-def _problems(graph: Any, nodes: Sequence[Any], operations: Sequence[str]) -> list[str]:
-    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+def _problems(graph: Any, nodes: Sequence[Any], functions: Collection[str]) -> list[str]:
     found = []
-    for name in operations:
-        if name in _FORBIDDEN:
-            found.append(f"operation {name} {_FORBIDDEN[name]}")
+    for name in sorted({node.op for node in nodes}):
+        if name in _RUNS_PYTHON:
+            found.append(f"operation {name} needs Python")
         elif name not in functions and not _is_linked(name):
             found.append(f"operation {name} belongs neither to TensorFlow nor to tensorflow-text")
     compiled = {node.op for node in nodes if node.attr["_XlaMustCompile"].b}
-    compiled |= {function.signature.name for function in functions.values() if function.attr["_XlaMustCompile"].b}
+    for function in graph.graph_def.library.function:
+        if function.attr["_XlaMustCompile"].b:
+            compiled.add(function.signature.name)
     for node in nodes:
         for value in node.attr.values():
             if value.func.name in compiled:
@@ -211,7 +188,7 @@ def _problems(graph: Any, nodes: Sequence[Any], operations: Sequence[str]) -> li
 
 def _is_linked(name: str) -> bool:
     """Whether the server has an operation: one of TensorFlow with a CPU kernel, or one of tensorflow-text."""
-    if name in _TEXT_OPERATIONS:
+    if name in operations.TEXT_OPERATIONS:
         return True
     if op_def_registry.get(name) is None:
         return False
@@ -220,10 +197,10 @@ def _is_linked(name: str) -> bool:
     return not registered or any(kernel.device_type in ("CPU", "DEFAULT") for kernel in registered)
 
 
-def _check_files(folder: Path, graph: Any, operations: Sequence[str]) -> None:
+def _check_files(folder: Path, graph: Any, names: Collection[str]) -> None:
     """Raises `ExportError` if a file is missing that the graph needs. The server might start without it."""
-    files = [f"assets/{asset.filename}" for asset in graph.asset_file_def]
-    if "VarHandleOp" in operations and graph.saver_def.restore_op_name:
+    files = [f"assets/{asset.filename}" for asset in assets_of(graph)]
+    if "VarHandleOp" in names and graph.saver_def.restore_op_name:
         files.append("variables/variables.index")
     for name in files:
         if not (folder / name).is_file():
@@ -242,6 +219,16 @@ def _read_fingerprint(folder: Path, graph: Any) -> str:
         ) from error
 
 
+def _contents(value: Any) -> Iterator[bytes]:
+    """The bytes of a variable; those of strings are their texts and lengths, since arrays hold only addresses."""
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        yield value.tobytes()
+        return
+    for text in np.asarray(value, object).ravel().tolist():
+        raw = text if isinstance(text, bytes) else str(text).encode()
+        yield len(raw).to_bytes(8, "little") + raw
+
+
 def _fingerprint(folder: Path, graph: Any) -> str:
     """SHA-256 of the hashes that TensorFlow gives graph and signatures, and of weights and assets."""
     digest = hashlib.sha256()
@@ -257,7 +244,8 @@ def _fingerprint(folder: Path, graph: Any) -> str:
             if name != "_CHECKPOINTABLE_OBJECT_GRAPH":
                 value = reader.get_tensor(name)
                 digest.update(f"{name} {getattr(value, 'dtype', '')} {getattr(value, 'shape', '')}".encode())
-                digest.update(value.tobytes() if hasattr(value, "tobytes") else bytes(value))
+                for part in _contents(value):
+                    digest.update(part)
     for asset in sorted((folder / "assets").rglob("*")):
         if asset.is_file():
             digest.update(asset.read_bytes())

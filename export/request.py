@@ -12,7 +12,7 @@ from export.client.results import OK, Metadata
 from export.errors import ExportError
 from vl_keras.data.decoding_worker import DecodingWorker
 from vl_keras.data.image_files import drawing_paths, find_images
-from vl_keras.errors import RunError
+from vl_keras.errors import RunError, printable
 
 _DEFAULT = "serving_default"
 _DRAWN_SIDE = 512  # pixels each way of an image that attention is drawn over, at least
@@ -53,7 +53,7 @@ def request(
     paths = find_images(images)
     texts = dict(texts or {})
     if images and not paths:
-        raise ExportError(f"There is no image in {', '.join(map(str, images))}.")
+        raise ExportError(f"There is no image in {', '.join(map(printable, images))}.")
     if not paths and not texts:
         raise ExportError("There is nothing to send: give --image or a text.")
     if explain is not None and Path(explain).suffix.lower() != ".png":
@@ -96,12 +96,15 @@ def draw_attention(row: Mapping[str, Any], path: str | Path, drawing: str | Path
 
 
 def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Formats the result of `request` as a table: name of the image, strings, numbers; one candidate per line."""
+    """Formats the result of `request` as a table: name of the image, strings, numbers; one candidate per line.
+
+    Control characters of names and strings are escaped.
+    """
     table = []
     for row in rows:
-        name = Path(row["image"]).name if "image" in row else ""
+        name = printable(Path(row["image"]).name) if "image" in row else ""
         if row["status"] != OK:
-            table.append((name, row["status"]))
+            table.append((name, printable(row["status"])))
             continue
         outputs = {key: value for key, value in row.items() if key not in ("image", "status")}
         columns = [_lines(key, value) for key, value in _strings_first(outputs)]
@@ -131,15 +134,15 @@ def _strings_first(outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _lines(name: str, value: Any) -> list[str]:
     if isinstance(value, str):
-        return [value]
+        return [printable(value)]
     if not isinstance(value, list):
         return [f"{value:.4f}" if isinstance(value, float) else str(value)]
     shape = np.shape(value)
     if name == "tokens":
-        return [" ".join(word for word in value if word)]
+        return [" ".join(printable(word) for word in value if word)]
     if len(shape) == 1 and len(value) <= _MOST_LINES:
         return [line for item in value for line in _lines("", item)]
-    return [f"{name}: {' x '.join(map(str, shape))} values"]
+    return [f"{printable(name)}: {' x '.join(map(str, shape))} values"]
 
 
 def _choose(metadata: Metadata, wanted: str | None, given: set[str]) -> str:

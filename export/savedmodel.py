@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from export.errors import ExportError
 from export.inspect import inspect_savedmodel
+from export.manifest import MANIFEST
 from export.parity import check_parity
 from export.publish import publishing
 from export.signatures import serving_functions
@@ -25,7 +26,6 @@ from vl_keras.runs.load_run import load_run
 from vl_keras.runs.run_dir import RunDir
 from vl_keras.runs.versions import describe_versions
 
-MANIFEST = "manifest.json"
 DEFAULT = "serving_default"
 
 
@@ -65,8 +65,9 @@ def export_savedmodel(
         out: folder of the model; its name is the name of the model.
         version: positive int; None: the next free version.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
-        weights_dtype: type of the weights on disk and in memory: float32, float16, bfloat16 or int8. For any type but
-            float32, the metrics on the development split are computed before and after, and logged.
+        weights_dtype: type of the weights on disk: float32, float16, bfloat16 or int8. All but float32 make smaller
+            files that need more memory and time to serve, because every run converts them; the metrics on the
+            development split are computed before and after, and logged.
         batch_sizes: numbers of rows of the warm-up requests.
         overrides: settings to export with, e.g. `"generation.beam_size=5"`.
         log: called with each line of progress.

@@ -1,8 +1,12 @@
 """Every error that vl_keras raises for a reason the user can act on."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+# Control characters, separators of lines, and characters that change the direction of what follows.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class VlKerasError(Exception):
@@ -74,3 +78,17 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message, as a sentence."""
     text = str(getattr(error, "message", None) or error).strip()
     return f"{text.splitlines()[0].rstrip('.')}." if text else f"{type(error).__name__}."
+
+
+def printable(text: object, keep: str = "") -> str:
+    r"""Text from elsewhere as a terminal or a log can show it, on one line.
+
+    Args:
+        text: e.g. the name of a file, whose bytes need not be UTF-8.
+        keep: control characters that stay as they are, e.g. `"\n"`.
+
+    Returns:
+        The text with control characters as escapes (`\n`, `\x1b`) and `?` for bytes that are not UTF-8.
+    """
+    shown = str(text).encode("utf-8", "replace").decode("utf-8")
+    return _CONTROLS.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], shown)

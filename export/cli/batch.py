@@ -4,6 +4,7 @@ import argparse
 
 from export.cli.arguments import add_text_arguments, read_texts
 from vl_keras.cli.arguments import Commands, add_command
+from vl_keras.errors import printable
 
 
 def add(commands: Commands) -> None:
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
         options.batch_size,
         beam_flags=options.beam_flags,
     )
-    print(f"{options.output}: {summary.written} written, {summary.skipped} skipped (written by an earlier run).")
+    output = printable(options.output)
+    print(f"{output}: {summary.written} written, {summary.skipped} skipped (written by an earlier run).")
     if summary.quarantined:
-        print(f"{summary.quarantined} could not be read; see {summary.quarantine}.")
+        print(f"{summary.quarantined} could not be read; see {printable(summary.quarantine)}.")

@@ -3,6 +3,7 @@
 import argparse
 
 from vl_keras.cli.arguments import Commands, add_command
+from vl_keras.errors import printable
 
 
 def add(commands: Commands) -> None:
@@ -31,4 +32,4 @@ def run(options: argparse.Namespace) -> None:
     from export.serving_config import write_serving_config
 
     for path in write_serving_config(options.models, options.out, options.claim):
-        print(path)
+        print(printable(path))

@@ -3,6 +3,7 @@
 import argparse
 
 from vl_keras.cli.arguments import Commands, add_command
+from vl_keras.errors import printable
 
 
 def add(commands: Commands) -> None:
@@ -31,7 +32,9 @@ def add(commands: Commands) -> None:
         "--weights-dtype",
         choices=("float32", "float16", "bfloat16", "int8"),
         default="float32",
-        help="type of the stored weights; for any but float32 the development metrics are compared (default: float32)",
+        help="type of the weights on disk (default: float32). The others make smaller files, but a server needs more "
+        "memory and time for them than for float32, because every run converts them; the development metrics are "
+        "compared",
     )
     parser.add_argument(
         "--batch-sizes",
@@ -64,5 +67,5 @@ def run(options: argparse.Namespace) -> None:
         options.weights_dtype,
         tuple(options.batch_sizes),
         options.overrides,
-        log=lambda line: print(line, flush=True),
+        log=lambda line: print(printable(line), flush=True),
     )

@@ -34,11 +34,11 @@ class AsyncClient(Calls):
         if self._connection is None and self.address.is_grpc:
             from export.client.grpc_connection import AsyncGrpcConnection
 
-            self._connection = AsyncGrpcConnection(self.address, self._headers, self._tls)
+            self._connection = AsyncGrpcConnection(self.address, self._headers, self._tls, self._max_response_bytes)
         elif self._connection is None:
             from export.client.http_connection import AsyncHttpConnection
 
-            self._connection = AsyncHttpConnection(self.address, self._headers, self._tls)
+            self._connection = AsyncHttpConnection(self.address, self._headers, self._tls, self._max_response_bytes)
         try:
             step = next(steps)
             while True:

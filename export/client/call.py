@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 Tls = tuple[str | Path | None, str | Path | None, str | Path | None]  # CA, certificate and key: PEM files
 
+# What reading a response raises if a server sends nonsense.
+BAD_RESPONSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+
 
 class Call(NamedTuple):
     """A request, and how to read its response.

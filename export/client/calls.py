@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from export.client import typed_rows
 from export.client.address import parse_address
-from export.client.call import Call, Failure
+from export.client.call import BAD_RESPONSE, Call, Failure
 from export.client.call_error import CallError
 from export.client.grpc_protocol import GrpcProtocol
 from export.client.images import OK, Image, image_bytes, is_one
 from export.client.rest_protocol import RestProtocol
-from export.client.results import Answer, Candidates, Caption, Embedding, Explanation, Match
 from export.client.tensors import to_array
+from export.client.typed_rows import Row
 from export.errors import ExportError
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
@@ -23,7 +24,6 @@ _REQUEST_BYTES = 2**26  # of images in one request; a larger image is sent alone
 _LONGEST_TIMEOUT_S = 2_000_000  # sockets store milliseconds in 31 bits
 
 
-Row = dict[str, Any]  # output name -> one row of that output; always with `status`
 Result = Any  # `Client` returns the documented type, `AsyncClient` an awaitable of it
 
 
@@ -58,6 +58,7 @@ class Calls:
         token: sent as `Authorization: Bearer …`; it is secret only over TLS.
         ca_file: PEM file with the authority of the server certificate, unless it is a public one.
         certificate_file, key_file: PEM files with the client certificate, if the server requires one.
+        max_response_bytes: limit for a response; a larger one is a `CallError`.
 
     Raises:
         ExportError: an argument is invalid.
@@ -77,6 +78,7 @@ class Calls:
         ca_file: str | Path | None = None,
         certificate_file: str | Path | None = None,
         key_file: str | Path | None = None,
+        max_response_bytes: int = 2**28,
     ) -> None:
         if version is not None and label is not None:
             raise ExportError(f"Give a version or a label, not both; got {version} and {label!r}.")
@@ -94,6 +96,7 @@ class Calls:
         self._timeout_s, self._retries, self._max_batch_size = timeout_s, retries, max_batch_size
         name = "authorization" if self.address.is_grpc else "Authorization"
         self._headers = {} if token is None else {name: f"Bearer {token}"}
+        self._max_response_bytes = max_response_bytes
         self._tls = (ca_file, certificate_file, key_file)
         self._single_outputs: dict[str, str] = {}
 
@@ -113,23 +116,23 @@ class Calls:
             CallError: the request failed.
         """
         signature = "caption" if context is None else "caption_with_context"
-        return self._rows(signature, images, _caption, {} if context is None else {"context": context})
+        return self._rows(signature, images, typed_rows.caption, {} if context is None else {"context": context})
 
     def candidates(self, images: Image | Iterable[Image]) -> Result:
         """Predicts several captions per image; see `caption`. Returns `Candidates` or a list of them."""
-        return self._rows("caption_candidates", images, _candidates)
+        return self._rows("caption_candidates", images, typed_rows.candidates)
 
     def explain(self, images: Image | Iterable[Image]) -> Result:
         """Captions with the attention weights of each word; see `caption`. Returns `Explanation` or a list of them."""
-        return self._rows("caption_explain", images, _explanation)
+        return self._rows("caption_explain", images, typed_rows.explanation)
 
     def answer(self, images: Image | Iterable[Image], question: str | Iterable[str]) -> Result:
         """Answers one question for all images, or one per image; see `caption`. Returns `Answer` or a list of them."""
-        return self._rows("answer", images, _answer, {"question": question})
+        return self._rows("answer", images, typed_rows.answer, {"question": question})
 
     def match(self, images: Image | Iterable[Image], text: str | Iterable[str]) -> Result:
         """Matches images with one text, or one text per image; see `caption`. Returns `Match` or a list of them."""
-        return self._rows("match", images, _match, {"text": text})
+        return self._rows("match", images, typed_rows.match, {"text": text})
 
     def embed_text(self, texts: str | Iterable[str]) -> Result:
         """Embeds a text, or an iterable of texts, in the space of the images. Returns `Embedding` or a list of them."""
@@ -138,14 +141,14 @@ class Calls:
 
         def steps() -> Steps:
             rows = yield from self._predict_rows("embed_text", None, {"text": column})
-            results = [_embedding(row) for row in rows]
+            results = [typed_rows.read_row(typed_rows.embedding, row) for row in rows]
             return results[0] if one else results
 
         return self._run(steps())
 
     def embed_image(self, images: Image | Iterable[Image]) -> Result:
         """Embeds images; see `caption`. Returns `Embedding` or a list of them."""
-        return self._rows("embed_image", images, _embedding)
+        return self._rows("embed_image", images, typed_rows.embedding)
 
     def predict(self, signature: str, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Result:
         """Calls any signature of any model, in one request.
@@ -219,7 +222,7 @@ class Calls:
 
         def steps() -> Steps:
             rows = yield from self._predict_rows(signature, [images] if one else images, texts or {})
-            results = [read(row) for row in rows]
+            results = [typed_rows.read_row(read, row) for row in rows]
             return results[0] if one else results
 
         return self._run(steps())
@@ -242,6 +245,9 @@ class Calls:
         for batch in self._batches(rows, contents):
             inputs = {name: to_array([values[row] for row in batch]) for name, values in columns.items()}
             outputs = yield from self._predict(signature, inputs, None)
+            for name, value in outputs.items():
+                if len(np.shape(value)) == 0 or len(value) != len(batch):
+                    raise typed_rows.not_a_model(f"output {name!r} has shape {np.shape(value)} for {len(batch)} rows")
             for place, row in enumerate(batch):
                 rows[row] = {"status": OK, **{name: value[place] for name, value in outputs.items()}}
                 if isinstance(rows[row]["status"], bytes):
@@ -271,7 +277,12 @@ class Calls:
         key = signature or "serving_default"
         if key not in self._single_outputs:
             metadata = yield from self._exchange(self._protocol.metadata())
-            self._single_outputs[key] = next(iter(metadata.signatures[key].outputs))
+            signature_found = metadata.signatures.get(key)
+            if signature_found is None or len(signature_found.outputs) != 1:
+                raise typed_rows.not_a_model(
+                    f"it has one output, but the metadata does not name it in signature {key!r}"
+                )
+            self._single_outputs[key] = next(iter(signature_found.outputs))
         return {self._single_outputs[key]: outputs_or_only}
 
     def _exchange(self, call: Call, timeout_s: float | None = None, retries: int | None = None) -> Steps:
@@ -281,8 +292,8 @@ class Calls:
             if not isinstance(response, Failure):
                 try:
                     return call.read(response)
-                except ValueError as error:
-                    raise CallError("INTERNAL", str(error)) from error
+                except BAD_RESPONSE as error:
+                    raise CallError("INTERNAL", str(error) or type(error).__name__) from error
             pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1)
             if response.code != "UNAVAILABLE" or time.monotonic() + pause >= deadline:
                 break
@@ -317,49 +328,3 @@ def _count(contents: Sequence[bytes] | None, texts: Mapping[str, str | list[str]
             f"All inputs must have the same length; got {', '.join(f'{n} {name}' for name, n in counts.items())}."
         )
     return next(iter(counts.values()), 1)
-
-
-def _caption(row: Row) -> Caption:
-    if row["status"] != OK:
-        return Caption(row["status"])
-    return Caption(OK, _text(row["caption"]), float(np.float32(row["score"])))
-
-
-def _candidates(row: Row) -> Candidates:
-    if row["status"] != OK:
-        return Candidates(row["status"])
-    return Candidates(OK, tuple(map(_text, row["captions"])), tuple(np.asarray(row["scores"], np.float32).tolist()))
-
-
-def _explanation(row: Row) -> Explanation:
-    if row["status"] != OK:
-        return Explanation(row["status"])
-    words = [_text(word) for word in row["tokens"]]
-    while words and not words[-1]:  # rows are padded to the maximum length of a caption
-        words.pop()
-    attention = np.asarray(row["attention"], np.float32)[: len(words)]
-    return Explanation(OK, _text(row["caption"]), float(np.float32(row["score"])), tuple(words), attention)
-
-
-def _answer(row: Row) -> Answer:
-    if row["status"] != OK:
-        return Answer(row["status"])
-    scores = tuple(np.asarray(row["scores"], np.float32).tolist())
-    score = float(np.float32(row["score"]))
-    return Answer(OK, _text(row["answer"]), score, tuple(map(_text, row["answers"])), scores)
-
-
-def _match(row: Row) -> Match:
-    if row["status"] != OK:
-        return Match(row["status"])
-    return Match(OK, float(np.float32(row["probability"])))
-
-
-def _embedding(row: Row) -> Embedding:
-    if row["status"] != OK:
-        return Embedding(row["status"])
-    return Embedding(OK, np.asarray(row["embedding"], np.float32))
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")

@@ -19,11 +19,11 @@ class Client(Calls):
         if self.address.is_grpc:
             from export.client.grpc_connection import GrpcConnection
 
-            self._connection: Any = GrpcConnection(self.address, self._headers, self._tls)
+            self._connection: Any = GrpcConnection(self.address, self._headers, self._tls, self._max_response_bytes)
         else:
             from export.client.http_connection import HttpConnection
 
-            self._connection = HttpConnection(self.address, self._headers, self._tls)
+            self._connection = HttpConnection(self.address, self._headers, self._tls, self._max_response_bytes)
 
     def __enter__(self) -> Self:
         return self

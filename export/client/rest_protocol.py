@@ -1,7 +1,6 @@
 """The requests and responses of the REST API of TensorFlow Serving, in column form."""
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from export.client.call import Call, Failure
+from export.client.call import BAD_RESPONSE, Call, Failure
 from export.client.results import Metadata, Signature, TensorInfo, VersionStatus
 from export.client.tensors import to_array
 
@@ -26,7 +25,8 @@ _CODES = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-_LONGEST_MESSAGE = 500
+_LONGEST_MESSAGE = 4000
+_MOST_CONTAINERS = 3_000_000  # lists and objects in a response: about 300 MB
 
 
 class RestProtocol:
@@ -58,10 +58,10 @@ def failure(status: int, content: bytes) -> Failure:
     """`Failure` of a response with an HTTP status other than 200."""
     try:
         message = json.loads(content)["error"]
-    except (ValueError, KeyError, TypeError):
+    except BAD_RESPONSE:
         message = content[:_LONGEST_MESSAGE].decode("utf-8", "replace").strip()
     code = _CODES.get(status, "UNKNOWN" if status < 500 else "INTERNAL")
-    return Failure(code, str(message) or f"HTTP {status} without a message")
+    return Failure(code, str(message)[:_LONGEST_MESSAGE] or f"HTTP {status} without a message")
 
 
 def _reading(read: Callable[[Any], Any]) -> Callable[[bytes], Any]:
@@ -69,8 +69,10 @@ def _reading(read: Callable[[Any], Any]) -> Callable[[bytes], Any]:
 
     def checked(content: bytes) -> Any:
         try:
+            if content.count(b"[") + content.count(b"{") > _MOST_CONTAINERS:
+                raise ValueError(f"more than {_MOST_CONTAINERS} lists and objects")
             return read(json.loads(content))
-        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+        except BAD_RESPONSE as error:
             start = content[:80].decode("utf-8", "replace")
             raise ValueError(f"the response is not from TensorFlow Serving: {start!r} ({error})") from error
 

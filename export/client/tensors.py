@@ -7,6 +7,9 @@ import numpy as np
 
 from export.client.messages import TensorProto
 
+_MOST_DIMENSIONS = 64  # of an array
+_MOST_REPEATED_BYTES = 2**24
+_STRING_BYTES = 32  # memory of an empty string in an array
 _STRING, _HALF, _BFLOAT16 = 7, 19, 14
 # Number of `tensorflow.DataType` -> (name, NumPy type, field of the values).
 _TYPES = {
@@ -75,13 +78,15 @@ def from_proto(proto: Any) -> np.ndarray:
     """The array of a `TensorProto`: strings as object array of bytes, bfloat16 as float32.
 
     Raises:
-        ValueError: the type is not supported.
+        ValueError: the type is not supported, or the message is no tensor or stands for far more than it contains.
     """
     if proto.dtype not in _TYPES:
         raise ValueError(f"the server sent a tensor of type {proto.dtype}, which is not supported")
     kind: Any
     _, kind, field = _TYPES[proto.dtype]
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if len(shape) > _MOST_DIMENSIONS or min(shape, default=0) < 0:
+        raise ValueError("the server sent a tensor of an impossible shape")
     count = math.prod(shape)
     if proto.tensor_content:
         raw: np.ndarray = np.frombuffer(proto.tensor_content, np.uint16 if kind is None else kind)
@@ -98,6 +103,9 @@ def from_proto(proto: Any) -> np.ndarray:
     else:
         array = np.array(values, kind)
     if 0 < len(array) < count:  # a list may be shorter: its last value repeats
+        size = len(array[-1]) + _STRING_BYTES if kind is object else array.itemsize
+        if (count - len(array)) * size > _MOST_REPEATED_BYTES:
+            raise ValueError(f"the server sent a tensor of {count} values, but only {len(array)} of them")
         array = np.concatenate([array, np.repeat(array[-1:], count - len(array))])
     return array.reshape(shape)
 

@@ -1,6 +1,7 @@
 """The core of the server, which the gRPC and REST front ends call."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
+from export.effects import find_effects
 from export.server import example_apis
 from export.server.batching import BatchingOptions
 from export.server.graph import Graph
@@ -32,6 +34,8 @@ from export.server.serving_error import ServingError
 from export.server.text_operations import load_text_operations
 from export.server.warm_up import warm_up
 from export.serving_protos import BatchingParameters, read_text_proto
+
+_log = logging.getLogger("export.server")
 
 
 class ServerCore:
@@ -264,8 +268,23 @@ class ServerCore:
             if len(inputs) > 1:
                 raise _invalid("Input tensor must be the same for all Signatures.")
 
+    def _check_effects(self, name: str, version: int, path: str, graph: Any) -> None:
+        """Warns of a SavedModel that does more than compute, or refuses it."""
+        effects = find_effects(graph, path)
+        if effects and self.options.refuse_effects:
+            raise ServingError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"The SavedModel does more than compute, which --refuse_effects forbids: {'; '.join(effects)}",
+            )
+        if effects:
+            text = "%s version %d does more than compute: %s. Serve it only if you trust who made it."
+            _log.warning(text, name, version, "; ".join(effects))
+
     def _load(self, name: str, version: int, path: str) -> Servable:
-        graph = Graph.load(path, self.options.saved_model_tags.split(","), self._session_config)
+        tags = self.options.saved_model_tags.split(",")
+        graph = Graph.load(
+            path, tags, self._session_config, lambda found: self._check_effects(name, version, path, found)
+        )
         try:
             check_methods = self.options.enable_signature_method_name_check
             servable = Servable(name, version, graph, self._scheduler, self.metrics, check_methods)

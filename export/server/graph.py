@@ -1,10 +1,7 @@
 """The graph of a SavedModel in a session."""
 
 import gc
-import hashlib
-import json
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,10 +14,11 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session
+from tensorflow.python.saved_model import loader_impl
 
+from export.manifest import ManifestError, check_manifest
 from export.server.serving_error import ServingError
 
-_MANIFEST = "manifest.json"
 _MOST_CALLS = 32  # cached callables; clients choose the outputs, so the number of combinations needs a bound
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -47,7 +45,11 @@ class Graph:
 
     @classmethod
     def load(
-        cls, path: str | Path, tags: Sequence[str] = ("serve",), config: config_pb2.ConfigProto | None = None
+        cls,
+        path: str | Path,
+        tags: Sequence[str] = ("serve",),
+        config: config_pb2.ConfigProto | None = None,
+        check: Callable[[meta_graph_pb2.MetaGraphDef], object] | None = None,
     ) -> Self:
         """Loads the folder of a version. This may take long; do not call it on the event loop.
 
@@ -57,6 +59,7 @@ class Graph:
                 still load.
             tags: tags of the graph.
             config: configuration of the session.
+            check: called with the graph before any of it runs; may raise `ServingError`.
 
         Raises:
             ServingError: it cannot be loaded. The code is that of TensorFlow Serving; the text has no absolute path.
@@ -64,11 +67,15 @@ class Graph:
         path = Path(path)
         session = None
         try:
-            _check_manifest(path)
+            check_manifest(path)
+            loader = loader_impl.SavedModelLoader(str(path))
+            if check is not None:
+                check(loader.get_meta_graph_def_from_tags(list(tags)))
             graph = tf.Graph()
             session = tf.compat.v1.Session(graph=graph, config=config)
             with graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(session, list(tags), str(path))
+                meta_graph = loader.load(session, list(tags))
+            del loader
             signatures = {name: meta_graph.signature_def[name] for name in meta_graph.signature_def}
             # Copies of the signatures let the rest of the message go, which can be as large as the weights.
             signatures = {name: type(each).FromString(each.SerializeToString()) for name, each in signatures.items()}
@@ -103,6 +110,14 @@ class Graph:
             raise ServingError(_code(error.error_code), error.message) from error
         except (ValueError, TypeError, KeyError) as error:  # the signature names a tensor that the graph lacks
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+
+    def dtype(self, name: str) -> int | None:
+        """The `DataType` of a tensor of the graph, whatever a signature declares; None if there is no such tensor."""
+        try:
+            tensor = self._tensor(name)
+        except (KeyError, ValueError):
+            return None
+        return tensor.dtype.base_dtype.as_datatype_enum
 
     def close(self) -> None:
         """Frees the memory of the session. No run may be in progress."""
@@ -153,8 +168,10 @@ class Graph:
         return call
 
     def _endpoint(self, name: str) -> Any:
-        tensor = self._session.graph.get_tensor_by_name(name if ":" in name else f"{name}:0")
-        return tensor._as_tf_output()
+        return self._tensor(name)._as_tf_output()
+
+    def _tensor(self, name: str) -> tf.Tensor:
+        return self._session.graph.get_tensor_by_name(name if ":" in name else f"{name}:0")
 
     def _released_call(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> _Call:
         """A function without a deadline. Its prepared state is released together with the function."""
@@ -171,28 +188,12 @@ def _as_array(value: Any) -> np.ndarray:
     return np.asarray(value)
 
 
-def _check_manifest(path: Path) -> None:
-    try:
-        files = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))["files"]
-        sums = {str(name): str(expected) for name, expected in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return  # there is no manifest, or another program wrote it
-    if not all(re.fullmatch("[0-9a-f]{64}", expected) for expected in sums.values()):
-        return
-    for name, expected in sums.items():
-        try:
-            with open(path / name, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
-            raise ServingError(grpc.StatusCode.NOT_FOUND, f"{name}, which {_MANIFEST} lists, is missing.") from None
-        if found != expected:
-            raise ServingError(grpc.StatusCode.DATA_LOSS, f"{name} is not the file that {_MANIFEST} describes.")
-
-
 def _load_error(error: Exception, path: Path) -> ServingError:
     if isinstance(error, ServingError):
         return error
     status = grpc.StatusCode
+    if isinstance(error, ManifestError):
+        return ServingError(status.NOT_FOUND if error.is_missing else status.DATA_LOSS, str(error))
     if isinstance(error, tf.errors.OpError):
         code, text = _code(error.error_code), error.message
         if code is status.UNKNOWN and "No such file" in text:

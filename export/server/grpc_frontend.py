@@ -1,7 +1,6 @@
 """The gRPC services: PredictionService, ModelService, health and reflection."""
 
 import asyncio
-import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -10,7 +9,6 @@ from typing import Any
 
 import grpc
 import numpy as np
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import (
@@ -23,8 +21,9 @@ from tensorflow_serving.apis import (
 
 from export.server import example_apis
 from export.server.core import ServerCore, fill_model_spec
+from export.server.grpc_interceptors import CallInterceptor, TokenInterceptor
 from export.server.serving_error import ServingError
-from export.server.tensor_protos import to_array, to_proto
+from export.server.tensor_protos import array_dtype, to_array, to_proto
 
 _log = logging.getLogger("export.server")
 _INLINE_BYTES = 2**18
@@ -67,9 +66,9 @@ class GrpcFrontend:
             RuntimeError: the port is in use, or the socket cannot be created.
         """
         self._core = core
-        self._calls = _CallInterceptor()
+        self._calls = CallInterceptor()
         self._server = grpc.aio.server(
-            interceptors=[*([_TokenInterceptor(token)] if token else []), self._calls],
+            interceptors=[*([TokenInterceptor(token)] if token else []), self._calls],
             options=[
                 ("grpc.max_receive_message_length", _MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MESSAGE_BYTES),
@@ -158,14 +157,14 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         _need_model_spec(request)
         with self._core.servable(request.model_spec) as servable:
             name = request.model_spec.signature_name
-            signature = servable.signature(name)
+            servable.signature(name)  # an unknown one is an error before its tensors are read
             inputs = await self._convert(request.ByteSize(), _read_inputs, request)
             outputs = await servable.run(name, inputs, list(request.output_filter), deadline)
             response = predict_pb2.PredictResponse()
             fill_model_spec(response.model_spec, servable, name)
             as_content = self._core.options.enable_serialization_as_tensor_content
             size = sum(array.nbytes for array in outputs.values())
-            await self._convert(size, _write_outputs, response, outputs, signature, as_content)
+            await self._convert(size, _write_outputs, response, outputs, as_content)
             return response
 
     async def _convert(self, size: int, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -211,70 +210,6 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return await _handle(self._core, None, "", context, reload, request)
 
 
-class _TokenInterceptor(grpc.aio.ServerInterceptor):
-    """Rejects requests without the token, except the health checks of orchestrators."""
-
-    def __init__(self, token: str) -> None:
-        self._expected = b"Bearer " + token.encode()
-
-        async def refuse(request: Any, context: grpc.aio.ServicerContext) -> None:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "The request has no valid bearer token.")
-
-        self._refuse = grpc.unary_unary_rpc_method_handler(refuse)
-
-    async def intercept_service(
-        self, continuation: Callable[..., Awaitable[Any]], details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler:
-        given = dict(details.invocation_metadata).get("authorization", "")
-        given = given if isinstance(given, bytes) else given.encode()
-        if hmac.compare_digest(given, self._expected) or details.method.startswith("/grpc.health."):
-            return await continuation(details)
-        return self._refuse
-
-
-class _CallInterceptor(grpc.aio.ServerInterceptor):
-    """Counts calls, rejects them while the server stops, and responds INTERNAL to bytes that are not a message.
-
-    By default gRPC would log a traceback for such bytes and send the names of Python classes to the client.
-
-    Attributes:
-        count: number of calls.
-        is_refusing: whether new calls are rejected with UNAVAILABLE.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.is_refusing = False
-        self._handlers: dict[str, Any] = {}
-
-    async def intercept_service(
-        self, continuation: Callable[..., Awaitable[Any]], details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler | None:
-        self.count += 1
-        handler = self._handlers.get(details.method)
-        if handler is None:
-            handler = await continuation(details)
-            if handler is not None and handler.unary_unary is not None:
-                handler = self._handlers[details.method] = self._wrap(handler)
-        return handler
-
-    def _wrap(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        def parse(data: bytes) -> Any:
-            try:
-                return handler.request_deserializer(data)
-            except DecodeError:
-                return None
-
-        async def handle(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            if self.is_refusing:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
-            if request is None:
-                await context.abort(grpc.StatusCode.INTERNAL, "The request is not a message of this method.")
-            return await handler.unary_unary(request, context)
-
-        return grpc.unary_unary_rpc_method_handler(handle, parse, handler.response_serializer)
-
-
 async def _handle(
     core: ServerCore,
     api: str | None,
@@ -309,11 +244,9 @@ def _read_inputs(request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
     return {alias: to_array(tensor, alias) for alias, tensor in request.inputs.items()}
 
 
-def _write_outputs(
-    response: predict_pb2.PredictResponse, outputs: Mapping[str, np.ndarray], signature: Any, as_content: bool
-) -> None:
+def _write_outputs(response: predict_pb2.PredictResponse, outputs: Mapping[str, np.ndarray], as_content: bool) -> None:
     for alias, array in outputs.items():
-        response.outputs[alias].CopyFrom(to_proto(array, signature.outputs[alias].dtype, as_content))
+        response.outputs[alias].CopyFrom(to_proto(array, array_dtype(array), as_content))
 
 
 def _need_model_spec(request: Any) -> None:

@@ -41,6 +41,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._awaited_since: float | None = self.loop.time()  # None while no request is being received
         self._received = 0
         self._pace_check: asyncio.TimerHandle | None = None
+        self._without_progress = 0  # bytes since the last head, part of a body or end of a request was complete
 
     def connection_made(  # type: ignore[override]  # as uvicorn declares it
         self, transport: asyncio.Transport
@@ -61,7 +62,19 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._received += len(data)
-        super().data_received(data)
+        self._without_progress += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_as_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+        else:
+            self._unset_keepalive_if_required()
+            if self._without_progress > self._limits.max_header_bytes:  # a header or a trailer that does not end
+                self._refusal = http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+                self.send_400_response(self._refusal.phrase)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -78,12 +91,24 @@ class HttpProtocol(HttpToolsProtocol):
         self._count_header(len(name) + len(value) + 4, http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
+        self._without_progress = 0
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise httptools.HttpParserError("CONNECT is for proxies")
+            return
         super().on_headers_complete()
         self.is_new = False
         if self._limits.is_stopping:
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        self._without_progress = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._without_progress = 0
+        if self.parser.should_upgrade():  # only its head has been read
+            return
         super().on_message_complete()
         self._awaited_since = None
 
@@ -96,6 +121,30 @@ class HttpProtocol(HttpToolsProtocol):
             % (status, status.phrase.encode(), len(body), body)
         )
         self.transport.close()
+
+    def _read_as_without_upgrade(self, rest: bytes) -> None:
+        """Reads a request that offers another protocol as if it did not, which HTTP allows (RFC 9110, section 7.8).
+
+        The parser takes everything after such a head for the other protocol. So its body would be lost, or be read as
+        the next request.
+
+        Args:
+            rest: what was received after the head.
+        """
+        head = b"%s %s HTTP/%s\r\n" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode(),
+        )
+        for name, value in self.headers:
+            if name == b"connection":
+                kept = [token for token in value.split(b",") if token.strip().lower() != b"upgrade"]
+                value = b",".join(kept)
+            if name != b"upgrade":
+                head += name + b": " + value + b"\r\n"
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # like uvicorn
+        self.data_received(head + b"\r\n" + rest)
 
     def _count_header(self, size: int, status: http.HTTPStatus) -> None:
         self._header_bytes += size

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import ctypes
+import errno
 import functools
 import socket
 import struct
 import sys
+from collections.abc import Collection
 from typing import Any
 
 import uvicorn
@@ -70,10 +72,9 @@ class HttpServer:
             OSError: the address cannot be bound.
         """
         loop = asyncio.get_running_loop()
-        addresses = await loop.getaddrinfo(self._host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = addresses[0]
-        self._sockets = [socket.create_server(address[:2], family=family, backlog=self._config.backlog)]
-        self._sockets[0].setblocking(False)
+        found = await loop.getaddrinfo(self._host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        hosts = {(int(family), str(address[0])) for family, _, _, _, address in found}
+        self._sockets = _listen(hosts, self.port, self._config)
         self.port = self._sockets[0].getsockname()[1]
         self._config.load()
         self._server = uvicorn.Server(self._config)
@@ -109,6 +110,28 @@ class HttpServer:
         for connection in list(self._server.server_state.connections):
             connection.transport.abort()
         self._server = None
+
+
+def _listen(hosts: Collection[tuple[int, str]], port: int, config: Any) -> list[socket.socket]:
+    """Listens at all addresses of a name, like gRPC; addresses that this machine lacks are left out."""
+    sockets: list[socket.socket] = []
+    absent = None
+    for family, host in sorted(hosts):
+        try:
+            listener = socket.create_server((host, port), family=family, backlog=config.backlog)
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                for each in sockets:
+                    each.close()
+                raise
+            absent = error
+            continue
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        sockets.append(listener)
+    if not sockets and absent is not None:
+        raise absent
+    return sockets
 
 
 def _admit_no_more(listener: socket.socket) -> None:

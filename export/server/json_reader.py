@@ -2,7 +2,8 @@
 
 The C scanner of Python reads everything on which the two parsers agree. Other documents are read again by
 `_read_exactly`, which finds the result of RapidJSON, or its error and byte offset. Known differences: decimals are
-rounded correctly (the fast path of RapidJSON is up to 3 units off in the last place), and nesting is limited.
+rounded correctly (the fast path of RapidJSON is up to 3 units off in the last place), and the number of values in a
+document that is nested deeply, or not by the book, is limited.
 """
 
 import itertools
@@ -16,8 +17,8 @@ import grpc
 
 from export.server.serving_error import ServingError
 
-MAX_DEPTH = 500  # of lists and objects; a tensor has at most 254 dimensions
 _MAX_CONTAINERS = 3_000_000  # lists and objects in one document: about 300 MB
+_DEEP = 500  # lists and objects inside each other; a tensor has at most 254 dimensions
 _MAX_EXACT = 200_000  # values that `_read_exactly` reads: about one second
 
 _SPACE = re.compile(rb"[ \n\r\t]*")
@@ -63,8 +64,8 @@ def read_json(body: bytes) -> Any:
         text = body[first:].decode("utf-8", "surrogateescape")
         try:
             return _DECODER.raw_decode(text)[0]
-        except RecursionError:
-            raise _too_deep() from None
+        except RecursionError:  # perhaps below a key that nobody reads
+            too_long = f"nested too deeply for more than {_MAX_EXACT} values."
         except ValueError as error:  # read again: for the exact error, or because only RapidJSON accepts it
             too_long = f"Invalid value. at offset: {first + getattr(error, 'pos', 0)}"
     return _read_exactly(body, start, too_long)
@@ -113,10 +114,6 @@ def _error(text: str, offset: int) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"JSON Parse error: {text} at offset: {offset}")
 
 
-def _too_deep() -> ServingError:
-    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, "JSON Parse error: The document is nested too deeply.")
-
-
 def _skip_byte_order_mark(body: bytes) -> int:
     position = 0
     for byte in b"\xef\xbb\xbf":  # RapidJSON skips each byte separately
@@ -126,7 +123,7 @@ def _skip_byte_order_mark(body: bytes) -> int:
 
 
 def _read_exactly(body: bytes, position: int, too_long: str = "") -> Any:
-    """`read_json` by the rules of RapidJSON alone; `too_long` is the error message for too many values."""
+    """`read_json` by the rules of RapidJSON alone, without recursion; `too_long`: the error for too many values."""
     position = _skip_space(body, position)
     if body[position : position + 1] in (b"", b"\0"):
         raise _error("The document is empty.", position)
@@ -141,7 +138,7 @@ def _read_exactly(body: bytes, position: int, too_long: str = "") -> Any:
             position = _skip_space(body, position + 1)
             if body[position : position + 1] != b"]":
                 open_containers.append(([], None))
-                _check_depth(open_containers)
+                _check_end(open_containers, body)
                 continue
             value, position = [], position + 1
         elif first == b"{":
@@ -149,7 +146,7 @@ def _read_exactly(body: bytes, position: int, too_long: str = "") -> Any:
             if body[position : position + 1] != b"}":
                 name, position = _read_name(body, position)
                 open_containers.append(([], name))
-                _check_depth(open_containers)
+                _check_end(open_containers, body)
                 continue
             value, position = {}, position + 1
         elif first == b'"':
@@ -184,9 +181,11 @@ def _skip_space(body: bytes, position: int) -> int:
     return _SPACE.match(body, position).end()  # type: ignore[union-attr]  # it matches everywhere
 
 
-def _check_depth(open_containers: Sequence[Any]) -> None:
-    if len(open_containers) > MAX_DEPTH:
-        raise _too_deep()
+def _check_end(open_containers: Sequence[Any], body: bytes) -> None:
+    """Rejects at once what is nested deeply and cannot end, instead of reading all of it."""
+    if len(open_containers) == _DEEP and body.count(b"]") + body.count(b"}") < _DEEP:
+        text = "JSON Parse error: The document is nested deeply and does not end."
+        raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
 def _read_name(body: bytes, position: int) -> tuple[str, int]:

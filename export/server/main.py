@@ -9,14 +9,18 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 from export.errors import ExportError
+from export.server.log import LogHandler
 from export.server.options import ServeOptions, add_serve_arguments
 from vl_keras.cli.errors import run_command
 
 _NOTICES = (b"MLIR V1 optimization pass is not enabled", b"before absl::InitializeLog() is called")
+
+_LAST_S = 5  # after the grace: to reject requests, to unload models
 
 
 def serve(options: argparse.Namespace | ServeOptions) -> int:
@@ -97,7 +101,7 @@ async def _serve(options: ServeOptions) -> int:
     from export.server.model_server import ModelServer  # imports TensorFlow
 
     _hide_session_notice(session_config(options))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, handlers=[LogHandler(sys.stderr)])
     # Freezing keeps the modules of TensorFlow out of the garbage collections after an unload; the short switch
     # interval lets requests interrupt a thread that loads a model.
     gc.collect()
@@ -105,8 +109,9 @@ async def _serve(options: ServeOptions) -> int:
     sys.setswitchinterval(0.001)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+            loop.add_signal_handler(number, stopping.set)
     server = ModelServer(options, _print)
     started = asyncio.create_task(server.start())
     stopped = asyncio.create_task(stopping.wait())
@@ -119,9 +124,18 @@ async def _serve(options: ServeOptions) -> int:
     finally:
         started.cancel()
         stopped.cancel()
+        last = threading.Timer(max(options.stop_grace_seconds, 0) + _LAST_S, _end_at_once)
+        last.daemon = True
+        last.start()
         await server.stop()
+        last.cancel()
     _print("Stopped.")
     return 0
+
+
+def _end_at_once() -> None:
+    _print("Stopped: a run or a load did not end within --stop_grace_seconds.")
+    os._exit(1)
 
 
 def _print(line: str) -> None:

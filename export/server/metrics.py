@@ -8,7 +8,9 @@ from typing import Any
 
 # The buckets of TensorFlow Serving: 10 microseconds, then a factor of 1.8 each.
 _BOUNDS = tuple(10 * 1.8**power for power in range(33))
-_MOST_NAMES = 1000  # clients choose the names, so their number needs a bound
+_MOST_NAMES = 1000  # clients choose the names, so their number and length need a bound
+_LONGEST_NAME = 200
+_OTHER = "(other)"
 _COUNT = ":tensorflow:serving:request_count"
 _LATENCY = ":tensorflow:serving:request_latency"
 _RUNTIME = ":tensorflow:serving:runtime_latency"
@@ -40,9 +42,11 @@ class Metrics:
             seconds: latency.
         """
         micros = seconds * 1e6
+        if len(model) > _LONGEST_NAME:
+            model = _OTHER
         with self._lock:
             if len(self._counts) >= _MOST_NAMES and (model, status_code_name) not in self._counts:
-                model = "(other)"
+                model = _OTHER
             self._counts[model, status_code_name] += 1
             if status_code_name == "OK":
                 self._add((_LATENCY, (("model_name", model), ("API", api), ("entrypoint", entrypoint))), micros)

@@ -173,6 +173,8 @@ class ModelManager:
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"Request to assign label to version {version} of model {model.name}, which is not currently available "
                 "for inference",
+                "--allow_version_labels_for_unavailable_models allows it for labels that are new, "
+                "--force_allow_any_version_labels_for_unavailable_models for all.",
             )
 
     def _find(self, model_spec: model_pb2.ModelSpec) -> ModelVersion:

@@ -1,13 +1,9 @@
 """The server: the core with its two front ends."""
 
 import asyncio
-import ipaddress
 import logging
 import re
-import sys
 from collections.abc import Callable
-
-import grpc
 
 from export.errors import ExportError
 from export.server.core import ServerCore
@@ -15,8 +11,9 @@ from export.server.grpc_frontend import GrpcFrontend
 from export.server.http_server import HttpServer
 from export.server.options import ServeOptions
 from export.server.rest_app import create_rest_app
+from export.server.security import read_credentials, read_token, warn_of_exposure
 from export.server.serving_error import ServingError
-from export.serving_protos import MonitoringConfig, SslConfig, read_text_proto
+from export.serving_protos import MonitoringConfig, read_text_proto
 
 _log = logging.getLogger("export.server")
 _PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
@@ -43,9 +40,9 @@ class ModelServer:
         """
         self.options = options
         self._report = report
-        token = _read_token(options.auth_token_file)
-        credentials = _read_credentials(options.ssl_config_file)
-        _warn_of_exposure(options, credentials, token)
+        token = read_token(options.auth_token_file)
+        credentials = read_credentials(options.ssl_config_file)
+        warn_of_exposure(options, credentials, token)
         self.core = ServerCore(options)
         try:
             self._grpc = GrpcFrontend(
@@ -83,7 +80,9 @@ class ModelServer:
         try:
             await self.core.start()
         except ServingError as error:
-            raise ExportError(f"Failed to start server. Error: {error.code.name}: {error.message}") from error
+            text = " ".join(error.message.split())  # names in it cannot add lines
+            hint = f". {error.hint}" if error.hint else ""
+            raise ExportError(f"Failed to start server. Error: {error.code.name}: {text}{hint}") from error
         await self._grpc.start()
         address = self.options.bind_address
         if self.grpc_port is not None:
@@ -131,7 +130,7 @@ class ModelServer:
             except ExportError as error:
                 _log.error("Failed to read the model config file: %s", error)
             except ServingError as error:
-                _log.error("The model config file was rejected: %s", error.message)
+                _log.error("The model config file was rejected: %s. %s", error.message, error.hint)
             except Exception:
                 _log.exception("Reading the model config file failed")
 
@@ -141,38 +140,6 @@ def _cannot_listen(options: ServeOptions) -> str:
     return (
         f"Cannot listen at {options.bind_address}:{options.port} for gRPC: the address is in use or does not belong "
         f"to this machine{socket}. Give another --port, or -1 for a free one."
-    )
-
-
-def _read_token(path: str) -> str | None:
-    if not path:
-        return None
-    try:
-        with open(path, encoding="ascii") as file:
-            token = file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"Cannot read the token in `{path}`: {error}.") from error
-    if not token or any(character.isspace() for character in token):
-        raise ExportError(f"`{path}` must contain one token: printable characters without spaces.")
-    return token
-
-
-def _read_credentials(path: str) -> grpc.ServerCredentials | None:
-    if not path:
-        return None
-    config = read_text_proto(path, SslConfig())
-    if not config.server_key or not config.server_cert:
-        raise ExportError(
-            f"`{path}` needs `server_key` and `server_cert`: the contents of the PEM files, not their names."
-        )
-    if config.client_verify and not config.custom_ca:
-        raise ExportError(
-            f"`{path}` sets `client_verify`; this needs `custom_ca`, the authority that signed the client certificates."
-        )
-    return grpc.ssl_server_credentials(
-        [(config.server_key.encode(), config.server_cert.encode())],
-        root_certificates=config.custom_ca.encode() or None,
-        require_client_auth=config.client_verify,
     )
 
 
@@ -197,21 +164,3 @@ def _channel_value(text: str) -> str | int:
     """A number if it fits into 32 bits, else the text, like in TensorFlow Serving."""
     is_number = re.fullmatch("[+-]?[0-9]{1,20}", text) and -(2**31) <= int(text) < 2**31
     return int(text) if is_number else text
-
-
-def _warn_of_exposure(options: ServeOptions, credentials: grpc.ServerCredentials | None, token: str | None) -> None:
-    try:
-        loopback = ipaddress.ip_address(options.bind_address).is_loopback
-    except ValueError:
-        loopback = options.bind_address == "localhost"
-    if loopback or token:
-        return
-    if (options.port and credentials is None) or options.rest_api_port:
-        what = "REST is not encrypted" if credentials else "there is neither TLS nor a token"
-        print(
-            f"WARNING: listening at {options.bind_address}, reachable from other machines, and {what}: anyone who can "
-            "reach the port can use the models and reload the configuration. Give --ssl_config_file or "
-            "--auth_token_file.",
-            file=sys.stderr,
-            flush=True,
-        )

@@ -80,6 +80,9 @@ class ServeOptions:
     enable_serialization_as_tensor_content: bool = _flag(False, "use tensor_content in Predict responses")
     bind_address: str = _flag("127.0.0.1", "(ours) address to listen on")
     auth_token_file: str = _flag("", "(ours) file with a bearer token that gRPC and REST requests must have")
+    refuse_effects: bool = _flag(
+        False, "(ours) do not load a version that does more than compute, see `vl-export inspect`; else warn of it"
+    )
     max_running_requests: int = _flag(0, "(ours) parallel requests without batching; 0: twice the CPUs")
     max_queued_requests: int = _flag(256, "(ours) waiting requests without batching; more are UNAVAILABLE")
     rest_api_max_body_bytes: int = _flag(2**28, "(ours) largest body of a REST request")

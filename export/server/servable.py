@@ -82,7 +82,7 @@ class Servable:
         """
         signature_name = signature_name or DEFAULT_SIGNATURE
         signature = self.signature(signature_name)
-        inputs, outputs = _checked(signature, inputs, outputs)
+        inputs, outputs = self._checked(signature, inputs, outputs)
         queue = self._queues.get(signature_name)
         if queue is None:
             queue = self._scheduler.queue(functools.partial(self._execute, signature))
@@ -94,7 +94,7 @@ class Servable:
     ) -> dict[str, np.ndarray]:
         """Like `run`, but at once and on the calling thread; for warm-up."""
         signature = self.signature(signature_name)
-        return self._execute(signature, *_checked(signature, inputs, outputs))
+        return self._execute(signature, *self._checked(signature, inputs, outputs))
 
     def signature(self, name: str) -> meta_graph_pb2.SignatureDef:
         """The `SignatureDef` of a name; empty for `serving_default`.
@@ -124,6 +124,25 @@ class Servable:
         """Frees the memory. No run may be in progress."""
         self._graph.close()
 
+    def _checked(
+        self, signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None
+    ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """The inputs with the defaults of the signature, and the aliases of the outputs.
+
+        The order of the checks is that of TensorFlow Serving: names of inputs, names of outputs, types. The types are
+        those of the graph: some published models declare others, which TensorFlow Serving does not notice.
+        """
+        inputs = _named_inputs(signature, inputs)
+        outputs = _checked_outputs(signature, outputs)
+        for index, (alias, array) in enumerate(inputs.items()):
+            info = signature.inputs[alias]
+            got, expected = array_dtype(array), self._graph.dtype(info.name)
+            if expected is None:  # the run raises the error
+                expected = base_dtype(info.dtype)
+            if got != expected:
+                raise _invalid(f"Expects arg[{index}] to be {_type_name(expected)} but {_type_name(got)} is provided")
+        return inputs, outputs
+
     def _execute(
         self,
         signature: meta_graph_pb2.SignatureDef,
@@ -143,23 +162,6 @@ class Servable:
         if self._metrics is not None:
             self._metrics.observe_run(self.name, time.perf_counter() - started)
         return {alias: results[name] for alias, name in names.items()}
-
-
-def _checked(
-    signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The inputs with the defaults of the signature, and the aliases of the outputs.
-
-    The order of the checks is that of TensorFlow Serving: names of inputs, names of outputs, types.
-    """
-    inputs = _named_inputs(signature, inputs)
-    outputs = _checked_outputs(signature, outputs)
-    for index, (alias, array) in enumerate(inputs.items()):
-        got = array_dtype(array)
-        expected = base_dtype(signature.inputs[alias].dtype)
-        if got != expected:
-            raise _invalid(f"Expects arg[{index}] to be {_type_name(expected)} but {_type_name(got)} is provided")
-    return inputs, outputs
 
 
 def _named_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

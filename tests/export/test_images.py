@@ -1,5 +1,6 @@
 """Image bytes in the graph: every form is read as training reads it, a bad one costs its row."""
 
+import base64
 import io
 
 import numpy as np
@@ -81,6 +82,14 @@ def test_batches_without_a_good_row(rows):
 )
 def test_the_status_says_why(data, reason):
     assert reason in decode(tf.constant([data]))[1].numpy()[0].decode()
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "WEBP", "GIF"])
+def test_base64_text_is_named(form):
+    """The most common fault of a first request over REST."""
+    text = base64.b64encode(_encode(form, 48, 32))
+    for sent in (text, b"data:image/x;base64," + text):
+        assert b'send the bytes themselves or, over REST, {"b64"' in check_header(tf.constant(sent), MOST).numpy()
 
 
 def test_what_is_too_large_is_not_decoded():

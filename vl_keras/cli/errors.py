@@ -13,10 +13,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from vl_keras.errors import VlKerasError
+from vl_keras.errors import VlKerasError, printable
 from vl_keras.quiet import quiet_decoders, quiet_tensorflow
 
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+_LINES = "\n\t"  # some messages are lists
 
 
 def run_command(
@@ -67,7 +68,7 @@ def run_command(
         if error.filename is None and error.errno not in _OF_DISKS:
             raise
         _silence_flush_at_exit(error)
-        place = "what was written" if error.filename is None else os.fsdecode(error.filename)
+        place = "what was written" if error.filename is None else printable(os.fsdecode(error.filename))
         _tell(f"{program}: {place}: {error.strerror}")
         return failed
     except RuntimeError as error:  # of `Path.expanduser`
@@ -100,7 +101,7 @@ class LinePrinter:
 
 def _tell(message: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message, keep=_LINES), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

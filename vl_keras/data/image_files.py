@@ -82,11 +82,6 @@ def _images_in(folder: Path) -> Iterator[Path]:
     yield from (Path(error.filename) for error in unlisted)
 
 
-def printable(path: str | Path) -> str:
-    """A path as a terminal can show it, even where the file's name is not UTF-8."""
-    return str(path).encode("utf-8", "replace").decode("utf-8")
-
-
 def drawing_paths(explain: str | Path | None, paths: Sequence[Path], count: int = 1) -> list[Path]:
     """Where each image's explanations are drawn, `explain` itself for a single one; its folder is made.
 

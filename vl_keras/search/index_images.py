@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vl_keras.data.image_files import SUFFIXES, find_images, printable
-from vl_keras.errors import RetrievalError, RunError
+from vl_keras.data.image_files import SUFFIXES, find_images
+from vl_keras.errors import RetrievalError, RunError, printable
 from vl_keras.files import is_gone
 from vl_keras.progress import Progress
 from vl_keras.retrieval.index_writer import IndexWriter, kind_for

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vl_keras.data.image_files import check_not_over, printable
-from vl_keras.errors import RunError
+from vl_keras.data.image_files import check_not_over
+from vl_keras.errors import RunError, printable
 from vl_keras.search.image_search import ImageSearch, SearchResult
 from vl_keras.search.search_sheet import draw_search_sheet
 

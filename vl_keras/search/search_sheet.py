@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.data.image_files import printable
 from vl_keras.data.open_image import decode_pixels
 from vl_keras.drawing.attention_drawing import fit
 from vl_keras.drawing.contact_sheet import Tile, draw_contact_sheet, message_image
+from vl_keras.errors import printable
 from vl_keras.search.image_search import SearchResult
 
 _SIDE, _COLUMNS = 200, 5

@@ -29,6 +29,16 @@ def test_candidates_as_html():
     assert "unsupported &lt;x&gt;" in format_candidates(Candidates("unsupported <x>"), 2)
 
 
+def test_the_page_starts_where_a_proxy_is_set(urls, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")  # which the page changes
+    from export.app import run_app
+
+    run_app(urls["http"], port=0, block=False).close()
+
+
 @pytest.fixture
 def page(urls, tmp_path):
     """The page of a process of its own, in a browser that reaches nothing but this machine."""

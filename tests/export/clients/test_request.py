@@ -53,6 +53,22 @@ def test_a_table(urls, photos, capsys):
     assert len({line.index("-") for line in lines[-3:]}) == 1  # scores stand below each other
 
 
+def test_control_characters_are_printed_escaped(tmp_path, capsys):
+    """A name or an answer can neither add a line nor control the terminal."""
+    rows = [
+        {"image": "a\nb\x1b[2J.jpg", "status": "ok", "caption": "one\ntwo\u202e", "tokens": ["one\r"]},
+        {"image": "c\td.jpg", "status": "damaged: \x07"},
+    ]
+    table = format_rows(rows)
+    assert table.splitlines() == [
+        "a\\nb\\x1b[2J.jpg  one\\ntwo\\u202e  one\\r",
+        "c\\td.jpg         damaged: \\x07",
+    ]
+    (tmp_path / "em\n\x1bpty").mkdir()
+    assert main(["request", "grpc://localhost:1", "--image", str(tmp_path / "em\n\x1bpty")]) == 1
+    assert "em\\n\\x1bpty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", [["--context", "a wall"], ["--input-text", "context=a wall"]])
 def test_a_context_finds_its_signature(urls, photos, capsys, text):
     assert main(["request", urls["http"], "--image", str(photos / "landscape.jpg"), *text]) == 0

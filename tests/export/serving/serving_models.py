@@ -50,6 +50,19 @@ def write_half_plus(folder, bias=2.0):
         builder.save()
 
 
+def declare(folder, **dtypes):
+    """Declares other dtypes than the graph has: `SIGNATURE__ALIAS=dtype`; some published models do."""
+
+    def change(meta_graph):
+        for key, dtype in dtypes.items():
+            name, alias = key.split("__")
+            signature = meta_graph.signature_def[name]
+            side = signature.inputs if alias in signature.inputs else signature.outputs
+            side[alias].dtype = tf.as_dtype(dtype).as_datatype_enum
+
+    edit(folder, change)
+
+
 def write_counter(folder):
     """TensorFlow 1, session-based: each call adds one to a variable of the graph; the object loader cannot take it."""
     graph = tf.Graph()

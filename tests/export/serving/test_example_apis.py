@@ -1,10 +1,14 @@
 """Classify, Regress and MultiInference over a socket."""
 
+import json
+
+import calls
 import grpc
 import numpy as np
 import pytest
 from calls import classify_request, example, multi_request, refused, regress_request
-from serving_models import CLASSIFY, REGRESS, edit, publish
+from served import call, serving_rest
+from serving_models import CLASSIFY, REGRESS, declare, edit, publish
 
 code = grpc.StatusCode
 EXAMPLES = [example(x=1.0), example(x=3.0)]
@@ -121,3 +125,36 @@ def test_method_names_are_checked_where_asked_for(serve, written, tmp_path):
     got, text = refused(client.predictions.Regress, regress_request("half", EXAMPLES, "classify_scores"))
     assert got == code.INVALID_ARGUMENT
     assert text == f"Expected regression signature method_name to be {REGRESS}. Was: {CLASSIFY}"
+
+
+def test_the_dtype_of_the_graph_counts_not_the_declared_one(kind, written, tmp_path):
+    """TensorFlow Serving's own `half_plus_three` declares float where its graph reads serialized examples."""
+    publish(written["half_3"], tmp_path / "half_plus_three", 1)
+    declare(
+        tmp_path / "half_plus_three" / "1",
+        regress__inputs="float32",
+        classify__inputs="float32",
+        classify__scores="float64",
+        serving_default__x="int32",
+        serving_default__y="float64",
+    )
+    flags = {"model_base_path": tmp_path / "half_plus_three", "model_name": "half_plus_three"}
+    path = "/v1/models/half_plus_three"
+    with serving_rest(kind, **flags) as address:
+        body = {"signature_name": "regress", "examples": [{"x": 1.0}, {"x": 2.0}]}
+        status, _, content = call(address, "POST", f"{path}:regress", body)
+        assert (status, json.loads(content)) == (200, {"results": [3.5, 4.0]})
+        status, _, content = call(address, "POST", f"{path}:predict", {"instances": [1]})  # read as declared
+        assert (status, json.loads(content)["error"]) == (
+            400,
+            "Expects arg[0] to be float but int32 is provided",
+        )
+    with calls.serving(kind, **flags) as client:
+        tasks = [("half_plus_three", "regress", REGRESS), ("half_plus_three", "classify", CLASSIFY)]
+        regression, classification = client.predictions.MultiInference(multi_request(tasks, EXAMPLES)).results
+        assert [each.value for each in regression.regression_result.regressions] == [3.5, 4.5]
+        assert classification.classification_result.classifications[0].classes[0].score == 3.5
+        answer = client.predict("half_plus_three", {"x": np.float32([[1], [2]])}).outputs["y"]
+        assert (answer.dtype, list(answer.float_val)) == (1, [3.5, 4])
+        refusal = refused(client.predict, "half_plus_three", {"x": np.int32([[1]])})
+        assert refusal == (code.INVALID_ARGUMENT, "Expects arg[0] to be float but int32 is provided")

@@ -20,6 +20,7 @@ from serving_models import edit, publish
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from export.errors import ExportError
+from export.server import grpc_interceptors
 from export.server.local_server import LocalServer
 from export.server.tensor_protos import MAX_REPEATED_BYTES
 
@@ -34,14 +35,14 @@ def tools(written, tmp_path_factory):
     return base
 
 
-def certificate(name, issuer=None):
+def certificate(name, issuer=None, days=1):
     """`(key, certificate)`, signed by `issuer`, or by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     signing_key, signer = (issuer[0], issuer[1].subject) if issuer else (key, subject)
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder(signer, subject, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(1))
+    builder = builder.not_valid_before(now - datetime.timedelta(days=9)).not_valid_after(now + datetime.timedelta(days))
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
     builder = builder.add_extension(x509.BasicConstraints(issuer is None, None), True)
@@ -265,4 +266,47 @@ def test_listening_beyond_this_machine_warns(tools, tmp_path, capfd):
         assert "WARNING: listening at 0.0.0.0" in capfd.readouterr().err
     (tmp_path / "token").write_text("s3cret")
     with LocalServer(tools, model_name="tools", bind_address="0.0.0.0", auth_token_file=str(tmp_path / "token")):
-        assert "WARNING: listening" not in capfd.readouterr().err
+        said = capfd.readouterr().err
+        assert "WARNING: listening" not in said and "the token travels in clear text" in said
+
+
+def test_a_bad_certificate_is_named(tools, tmp_path, capfd):
+    authority = certificate("authority")
+    path = tmp_path / "ssl.config"
+    write_ssl_config(path, authority, False)
+    good = path.read_text()
+    (own_key, _), (_, own_cert) = pem(*certificate("a")), pem(*certificate("b", days=-1))
+    key, cert = (part.decode().replace("\n", "\\n") for part in (own_key, own_cert))
+    for text in (f"server_key: '{key}' server_cert: '{cert}'", f"server_key: 'junk' server_cert: '{cert}'"):
+        path.write_text(text)
+        with pytest.raises(ExportError, match="`server_key` and `server_cert` must be PEM"):
+            LocalServer(tools, model_name="tools", ssl_config_file=str(path))
+    path.write_text(good)
+    with LocalServer(tools, model_name="tools", ssl_config_file=str(path)):
+        assert "expired" not in capfd.readouterr().err
+    key, cert = (part.decode().replace("\n", "\\n") for part in pem(*certificate("localhost", days=-1)))
+    path.write_text(f"server_key: '{key}' server_cert: '{cert}'")
+    with LocalServer(tools, model_name="tools", ssl_config_file=str(path)):
+        assert f"WARNING: the certificate in {path} expired on " in capfd.readouterr().err
+
+
+def test_health_watches_are_bounded(tools, monkeypatch):
+    monkeypatch.setattr(grpc_interceptors, "_MOST_WATCHES", 2)
+    with LocalServer(tools, model_name="tools") as server:
+        stub = health_pb2_grpc.HealthStub(Calls(server.grpc_port).channel)
+        streams = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
+        assert [next(stream).status for stream in streams] == [1, 1]
+        too_many = stub.Watch(health_pb2.HealthCheckRequest())
+        with pytest.raises(grpc.RpcError) as refusal:
+            next(too_many)
+        assert refusal.value.code() == code.RESOURCE_EXHAUSTED
+        for stream in streams:
+            stream.cancel()
+        for _ in range(100):
+            try:
+                assert next(stub.Watch(health_pb2.HealthCheckRequest())).status == 1
+                break
+            except grpc.RpcError:
+                time.sleep(0.02)
+        else:
+            raise AssertionError("ended watches are still counted")

@@ -130,6 +130,80 @@ def test_upgrades_are_ignored(served):
     assert b"101" not in _send(served.address, _request(more=more))[:20]
 
 
+UPGRADES = {
+    "websocket": b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
+    "http2": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    "two": b"Connection: upgrade\r\nConnection: Upgrade\r\nUpgrade: a\r\nUpgrade: b\r\n",
+}
+
+
+@pytest.mark.parametrize("more", UPGRADES.values(), ids=UPGRADES)
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("cut", [0, 10, -10])
+def test_a_request_that_offers_an_upgrade_keeps_its_body(served, more, is_chunked, cut):
+    """Whatever packets it comes in; a body in a later packet was once run as the next request."""
+    inner = b"POST /v1/models/none:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+    body = BODY + inner  # what follows the JSON is ignored
+    if is_chunked:
+        data = b"POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n%s\r\n" % (PREDICT.encode(), more)
+        head, data = len(data), data + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    else:
+        data = _request(body, more)
+        head = len(data) - len(body)
+    with socket.create_connection(served.address, timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(data[: head + cut])
+        time.sleep(0.1)
+        connection.sendall(data[head + cut :] + _request(b'{"instances": [4.0]}', b"Connection: close\r\n"))
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    answers = [part.split(b"\r\n\r\n")[1] for part in received.split(b"HTTP/1.1 200 OK")[1:]]
+    assert [json.loads(answer)["predictions"] for answer in answers] == [[3.0], [4.0]], received
+
+
+def test_connect_is_refused(served):
+    assert b" 400 " in _send(served.address, b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n" + b"x" * 100)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"POST %s HTTP/1.1\r\nX: " % PREDICT.encode(),
+        b"POST %s HTTP/1.1\r\nX" % PREDICT.encode(),
+        b"POST %s HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;" % PREDICT.encode(),
+        b"POST %s HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " % PREDICT.encode(),
+    ],
+    ids=["value", "name", "extension", "trailer"],
+)
+def test_a_header_that_does_not_end_is_cut(served, start):
+    sent = 0
+    with socket.create_connection(served.address, timeout=10) as connection:
+        connection.sendall(start)
+        with contextlib.suppress(OSError):
+            while sent < 50 * 2**20:
+                sent += connection.send(b"a" * 65536)
+    assert sent < 20 * 2**20  # what the buffers of the system hold
+
+
+def test_the_names_of_unknown_models_cost_little():
+    metrics = Metrics()
+    for number in range(2000):
+        metrics.observe(f"{number}" * 10_000, "Predict", "REST", "OK", 0.1)
+        metrics.observe(f"m{number}", "Predict", "REST", "NOT_FOUND", 0.1)
+    assert len(metrics.text()) < 200_000 and b'model_name="(other)"' in metrics.text()
+
+
+def test_a_name_is_listened_at_with_all_its_addresses(gate):
+    addresses = {each[4][0] for each in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+    with Served(gate, http={"host": "localhost"}) as served:
+        reached = 0
+        for address in addresses:
+            with contextlib.suppress(OSError):
+                reached += call((address, served.server.port), "GET", "/")[0] == 404
+        assert reached == len(served.server._sockets)
+
+
 def test_requests_are_counted(served):
     call(served.address, "POST", "/v1/models/none:regress", b'{"examples": [{}]}')
     call(served.address, "GET", "/v1/models/half")

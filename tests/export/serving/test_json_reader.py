@@ -7,9 +7,12 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
 from export.server import json_reader
 from export.server.json_reader import RepeatedNames, members, read_json
+from export.server.json_tensors import read_tensors
 from export.server.serving_error import ServingError
 
 
@@ -105,6 +108,21 @@ def test_depth_cannot_crash_it(deep):
     except ServingError as error:
         assert "JSON Parse error" in error.message
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("deep", [b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000])
+def test_a_deep_value_under_a_key_that_is_not_read_changes_nothing(deep):
+    document = read_json(b'{"ignored": %s, "instances": [1.5, 2]}' % deep)
+    tensors, _ = read_tensors(document, {"x": TensorInfo(dtype=types_pb2.DT_FLOAT)}, "")
+    assert tensors["x"].tolist() == [1.5, 2]
+    assert _text(b'{"ignored": %s, "instances": ]}' % deep).startswith("Invalid value. at offset: ")
+
+
+@pytest.mark.parametrize("key", ["instances", "inputs"])
+def test_a_deep_tensor_is_an_error(key):
+    document = read_json(b'{"%s": %s}' % (key.encode(), b"[" * 50_000 + b"]" * 50_000))
+    with pytest.raises(ServingError, match="more than 254 dimensions"):
+        read_tensors(document, {"x": TensorInfo(dtype=types_pb2.DT_FLOAT)}, "")
 
 
 def test_too_many_containers_are_refused_unread():

@@ -55,6 +55,25 @@ def test_flags_in_both_forms_sockets_and_a_clean_stop_that_loses_nothing(tools, 
         assert not [notice for notice in ("cuInit", "MLIR", "absl", "oneDNN") if notice in logged]
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_stop_ends_whatever_runs(tools, number):
+    """Accepted requests are finished, except one that outlasts the grace."""
+    flags = ["--port=-1", "--model_name=tools", f"--model_base_path={tools}", "--stop_grace_seconds=2"]
+    with Process(*flags) as server:
+        client = Calls(server.ports["grpc"])
+        short, long = (
+            predict_request("tools", {"x": np.float32([1]), "steps": np.int32([steps])}, "slow")
+            for steps in (400, 2_000_000_000 if number == signal.SIGTERM else 400)
+        )
+        client.predictions.Predict(short)
+        running = [client.predictions.Predict.future(each, 60) for each in (short, long)]
+        time.sleep(0.3)
+        server.process.send_signal(number)
+        assert running[0].result().outputs["y"].float_val[0] == 1
+        assert server.process.wait(30) == (1 if number == signal.SIGTERM else 0)
+        assert "Stopped" in server.process.stdout.read()
+
+
 def test_port_zero_is_no_port(tools):
     with LocalServer(tools, model_name="tools", port=0) as server:
         assert server.grpc_port is None

@@ -8,6 +8,9 @@ from serving_models import publish
 from tensorflow_serving.apis import model_management_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from export.errors import ExportError
+from export.server.local_server import LocalServer
+
 code = grpc.StatusCode
 X = {"x": np.array([[2.0]], np.float32)}
 
@@ -42,6 +45,14 @@ def test_labels_move_between_versions_that_are_available(serve, half):
     got, text = refused(client.reload, {**both, "version_labels": {"canary": 9}})
     assert got == code.FAILED_PRECONDITION
     assert text == "Request to assign label to version 9 of model half, which is not currently available for inference"
+
+
+def test_at_the_start_an_unavailable_label_names_the_flags_that_allow_it(half, tmp_path):
+    labels = "version_labels { key: 'canary' value: 9 }"
+    config = f"config {{ name: 'half' base_path: '{half}' model_platform: 'tensorflow' {labels} }}"
+    (tmp_path / "models.config").write_text(f"model_config_list {{ {config} }}")
+    with pytest.raises(ExportError, match="inference. --allow_version_labels_for_unavailable_models allows it"):
+        LocalServer(model_config_file=tmp_path / "models.config").close()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,10 @@ FOREIGN_FORMATS = (
     Magic("PDF", {0: b"%PDF"}),
     Magic("MNG", {0: b"\x8aMNG"}),
 )
+FIRST_BASE64 = 1 + len(FOREIGN_FORMATS)  # the place from 1 on, as of the others
+# How the base64 text of a JPEG, a PNG, a BMP, a WebP or a GIF begins, or a URL that contains one.
+_BASE64_STARTS = (b"/9j/", b"iVBORw0KGgo", b"Qk0", b"Qk1", b"Qk2", b"Qk3", b"UklGR", b"R0lGO", b"data:image/")
+FOREIGN_FORMATS += tuple(Magic("base64 text", {0: start}) for start in _BASE64_STARTS)
 NAMES = ("image", *(magic.name for magic in DECODED + FOREIGN_FORMATS))
 
 # Faults: each is a place in `REASONS`, where {} stands for the format's name.
@@ -51,6 +55,9 @@ def _fault(reason: str) -> int:
 EMPTY = _fault("empty: there are no image bytes")
 UNKNOWN = _fault("unsupported: the bytes are no JPEG, PNG, GIF, BMP or WebP image; use one of these")
 FOREIGN = _fault("unsupported: {} images are not decoded; convert the image to JPEG or PNG")
+BASE64 = _fault(
+    'unsupported: the bytes are base64 text, send the bytes themselves or, in the JSON of a request, {{"b64": "…"}}'
+)
 BROKEN = _fault("damaged: the {} cannot be decoded, it is broken or cut short; get the file again")
 CRASHED = _fault("damaged: the decoder of {} images crashes on this file; save it again with another program")
 CUT = _fault("damaged: the {} is cut short; get the file again")

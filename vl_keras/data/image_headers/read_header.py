@@ -22,7 +22,8 @@ def read_header(r: Reader) -> Header:
 
     def unknown() -> tuple[Number, ...]:
         foreign = r.sniff([magic.words for magic in formats.FOREIGN_FORMATS])
-        fault = r.where(foreign > 0, formats.FOREIGN, r.where(r.length == 0, formats.EMPTY, formats.UNKNOWN))
+        named = r.where(foreign >= formats.FIRST_BASE64, formats.BASE64, formats.FOREIGN)
+        fault = r.where(foreign > 0, named, r.where(r.length == 0, formats.EMPTY, formats.UNKNOWN))
         return Header(r.where(foreign > 0, foreign + len(_READERS), 0), 0, 0, fault=fault).numbers
 
     def others() -> Sequence[Number]:
