@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from export.client import CallError, Client
 from export.client.results import OK
 from export.errors import ExportError
-from vl_keras.drawing.attention_drawing import fit, overlay
+from vl_keras.drawing.attention_map import fit, overlay
 
 _TILE = 360  # pixels on the longer side of an attention map
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # fonts of the browser: none is downloaded

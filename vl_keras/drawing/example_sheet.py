@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import ImageDraw
 
+from vl_keras.data.image_files import printable
 from vl_keras.data.image_ops import decode_image
 from vl_keras.data.open_image import open_image
 from vl_keras.data.source import Source
-from vl_keras.drawing.attention_drawing import fit
+from vl_keras.drawing.attention_map import fit
 from vl_keras.drawing.contact_sheet import Tile, draw_contact_sheet, message_image
 from vl_keras.drawing.sheet_text import wrap_text
 
@@ -33,7 +34,9 @@ def draw_example_sheet(source: Source, path: str | Path, title: str = "", count:
         count: largest number of examples.
     """
     chosen = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
-    tiles = [Tile(_image(source, index), _lines(source, index)) for index in chosen]
+    tiles = [
+        Tile(_image(source, index), _lines(source, index), name=printable(source.image_ids[index])) for index in chosen
+    ]
     heading = f"{title}: {len(chosen)} of {len(source)} examples"
     draw_contact_sheet(path, heading, [("", tiles)], side=_SIDE, columns=min(_COLUMNS, len(chosen)))
 
@@ -64,4 +67,4 @@ def _lines(source: Source, index: int) -> list[tuple[str, str]]:
     lines = [line for text in texts for line in wrap_text(text, _LETTERS)]
     if len(lines) >= _MAX_LINES:
         lines = [*lines[: _MAX_LINES - 2], "..."]
-    return [(source.image_ids[index][-_LETTERS:], "gray"), *((line, "black") for line in lines)]
+    return [(line, "black") for line in lines]

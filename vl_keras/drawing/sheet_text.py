@@ -1,5 +1,6 @@
-"""Text on sheets of images: fonts and line breaks."""
+"""Text on sheets of images: fonts, line breaks and cuts."""
 
+import bisect
 import functools
 import re
 import textwrap
@@ -39,7 +40,7 @@ def sheet_font(text: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size)
 
 
-def wrap_text(text: str, letters: int) -> list[str]:
+def wrap_text(text: str, letters: int, most_lines: int | None = None) -> list[str]:
     """Breaks a text into lines; all but the first are indented.
 
     A punctuation mark after a space stays on the line of the word before it.
@@ -47,20 +48,27 @@ def wrap_text(text: str, letters: int) -> list[str]:
     Args:
         text: the text to break.
         letters: largest number of letters in a line; half as many if the text is Chinese, Japanese or Korean.
+        most_lines: largest number of lines; the last one then ends in an ellipsis. None: any number.
     """
     bound = re.sub(r" (?=[.,!?;]( |$))", "\u00a0", text)
     width = letters // 2 if _WIDE.search(text) else letters
-    return [
-        line.replace("\u00a0", " ")
-        for line in textwrap.wrap(bound, width, subsequent_indent="   ", break_on_hyphens=False)
-    ]
+    lines = textwrap.wrap(bound, max(width, 5), subsequent_indent="   ", break_on_hyphens=False)
+    if most_lines is not None and len(lines) > most_lines:
+        lines = lines[:most_lines]
+        lines[-1] = lines[-1][: width - 1] + "…"
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def cut_text(pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Shortens a text, with an ellipsis, until it is at most `width` pixels wide."""
-    while text and pen.textlength(text, font) > width:
-        text = text[:-2] + "…" if len(text) > 2 else ""
-    return text
+    """Shortens a text at its end, with an ellipsis, until it is at most `width` pixels wide.
+
+    Line breaks become spaces.
+    """
+    text = " ".join(text.splitlines()) or text
+    if pen.textlength(text, font) <= width:
+        return text
+    kept = bisect.bisect(range(len(text)), width, key=lambda count: pen.textlength(f"{text[:count]}…", font)) - 1
+    return f"{text[:kept].rstrip()}…" if kept > 0 else ""
 
 
 @functools.cache
