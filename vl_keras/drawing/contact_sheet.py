@@ -200,9 +200,9 @@ def _heading(text: str, width: int, size: int, most: int, line: bool = False) ->
 
 def _notes(notes: Sequence[str], figure: Image.Image | None, width: int) -> Image.Image:
     left = _GAP + (figure.width + _GAP if figure is not None else 0)
-    rows = [row for note in notes for row in wrap_text(note, (width - left) // 7)]
+    rows = [row for note in notes for row in wrap_text(note, (width - left) // 7, _NOTE_LINES)]
     if len(rows) > _NOTE_LINES:
-        rows = [*rows[: _NOTE_LINES - 1], f"{and_more(len(rows) - _NOTE_LINES + 1)} lines"]
+        rows = [*rows[: _NOTE_LINES - 1], "…"]
     height = max(len(rows) * (_LINE + 2), figure.height if figure is not None else 0)
     piece = Image.new("RGB", (width, height + _GAP), "white")
     if figure is not None:
@@ -215,7 +215,7 @@ def _notes(notes: Sequence[str], figure: Image.Image | None, width: int) -> Imag
 
 def _tile_rows(tile: Tile, side: int) -> list[tuple[str, str]]:
     """The lines below a tile with their colors, without its name."""
-    rows = [(row, color) for text, color in tile.lines for row in wrap_text(text, side // _LETTER)]
+    rows = [(row, color) for text, color in tile.lines for row in wrap_text(text, side // _LETTER, _TEXT_LINES)]
     return rows if len(rows) <= _TEXT_LINES else [*rows[: _TEXT_LINES - 1], ("…", rows[-1][1])]
 
 
