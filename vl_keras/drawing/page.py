@@ -26,6 +26,11 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
+def template_text(template: str) -> str:
+    """A template as it is, e.g. the styles that pages of other programs share with the reports."""
+    return Path(__file__).with_name("templates").joinpath(template).read_text(encoding="utf-8")
+
+
 def check_page(path: str | Path) -> None:
     """Raises `RunError` if a file for a report is no HTML file."""
     if Path(path).suffix.lower() not in (".html", ".htm"):

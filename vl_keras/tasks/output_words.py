@@ -88,7 +88,7 @@ def show_outputs(outputs: Mapping[str, Any]) -> list[Shown]:
         if (name, other) in _WORDS and len(rows[name]) == len(rows[other])
     }
     first = {name.removesuffix("s"): rows[name][0] for name in (*scores, *scores.values()) if rows[name]}
-    repeated = {name for name, value in first.items() if rows.get(name) == value}
+    repeated = {name for name, value in first.items() if name in rows and _same(rows[name], value)}
     if any(name.removesuffix("s") in rows and name.removesuffix("s") not in repeated for name in scores):
         repeated = set()  # the first candidate is not the answer, e.g. because it is withheld
     shown = []
@@ -131,6 +131,12 @@ def _format(value: Any, kind: str) -> str:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and bool(value) and isinstance(value[0], str))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4)  # of two graphs
+    return bool(one == other)
 
 
 def _plain(value: Any) -> Any:
