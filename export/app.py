@@ -7,7 +7,6 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
-from PIL import Image
 
 from export.client import CallError, Client
 from export.errors import ExportError
@@ -20,7 +19,8 @@ _CSS = """
 .refused { border-left: 4px solid #d33; padding: 0.4rem 0.9rem; }
 #attention, #attention .grid-wrap { height: auto; max-height: none; }
 #attention .grid-container { padding-top: 0; }
-#attention .caption-label { left: 50%; right: auto; transform: translateX(-50%); font-weight: 600; }
+#attention .grid-container { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)) !important; }
+#attention .caption-label { left: 4px; right: auto; top: 4px; bottom: auto; font-weight: 600; }
 footer { display: none !important; }
 """
 _HINT = "<p class='hint'>The model's answer appears here.</p>"
@@ -51,12 +51,13 @@ def build_page(client: Client) -> gr.Blocks:
     has_image = any(IMAGE in question.inputs for question in known.values())
     begins_with = needed_inputs(first, known)
 
-    def show(chosen: list[str], path: str | None, *values: str) -> tuple[str, str, list[tuple[Image.Image, str]]]:
+    def show(chosen: list[str], path: str | None, *values: str) -> tuple[str, str, Any]:
         try:
             found = ask(client, known, chosen, path, dict(zip(texts, values, strict=True)))
         except CallError as error:
             raise gr.Error(f"The request failed: {error}", duration=None) from error
-        return format_answer(found), _ATTENTION if found.maps else "", list(found.maps)
+        maps = gr.update(value=list(found.maps), visible=bool(found.maps))
+        return format_answer(found), _ATTENTION if found.maps else "", maps
 
     def show_inputs(chosen: list[str]) -> list[Any]:
         needed = needed_inputs(chosen, known)
@@ -85,7 +86,7 @@ def build_page(client: Client) -> gr.Blocks:
         gallery = gr.Gallery(
             show_label=False,
             elem_id="attention",
-            columns=4,
+            visible=False,
             height="auto",
             object_fit="contain",
             buttons=["fullscreen"],

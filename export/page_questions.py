@@ -18,7 +18,7 @@ from vl_keras.tasks.output_words import Shown, show_outputs
 IMAGE = "image_bytes"
 _DEFAULT, _EMBEDDING, _SIMILARITY = "serving_default", "embedding", "similarity"
 _MAPS = ("tokens", "attention")
-_TILE, _SCALE = 360, 18  # pixels of an attention map's longer side, and of the letters of its scale
+_TILE, _SCALE = 360, 26  # pixels of an attention map's longer side, and of the letters of its scale
 
 
 class Question(NamedTuple):
@@ -134,7 +134,7 @@ def ask(
         outputs, refused = _outputs(client, known[name], image, texts)
         if refused:
             return PageAnswer(refused)
-        if image is not None and np.ndim(outputs.get("attention")) == 3 and "tokens" in outputs:
+        if image is not None and np.ndim(outputs.get("attention", 0)) == 3 and "tokens" in outputs:
             maps += _maps(image, *(outputs.pop(key) for key in _MAPS))
         _merge(blocks, known[name].inputs, outputs)
     return PageAnswer("", [show_outputs(outputs) for _, outputs in blocks], maps)

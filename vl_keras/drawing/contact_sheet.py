@@ -143,8 +143,8 @@ def _fitting_rows(
             rows.append((_heading_height(heading, width, _LARGE, _HEADING_LINES), _Row(heading, ())))
         tiles = [entry for entry in entries if isinstance(entry, Tile)]
         for start in range(0, len(tiles), columns):
-            row = tiles[start : start + columns]
-            rows.append((max(heights[id(tile)] for tile in row), _Row("", row)))
+            beside = tiles[start : start + columns]
+            rows.append((max(heights[id(tile)] for tile in beside), _Row("", beside)))
         rows += [(_band_layout(band, width)[-1], _Row("", [band])) for band in entries if isinstance(band, Band)]
     if sum(height for height, _ in rows) <= room:
         return [row for _, row in rows]
