@@ -19,7 +19,7 @@ _CSS = """
 .refused { border-left: 4px solid #d33; padding: 0.4rem 0.9rem; }
 #attention, #attention .grid-wrap { height: auto; max-height: none; }
 #attention .grid-container { padding-top: 0; }
-#attention .grid-container { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)) !important; }
+#attention .grid-container { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)) !important; }
 #attention .caption-label { left: 4px; right: auto; top: 4px; bottom: auto; font-weight: 600; }
 footer { display: none !important; }
 """

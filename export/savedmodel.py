@@ -120,9 +120,10 @@ def export_savedmodel(
             "run": _describe_run(run_dir),
             "config": config_to_dict(config),
             "exported": {key: value for key, value in describe_versions().items() if key != "command"},
+            "files": _hashes(folder),
         }
+        # The card is not among the files that servers check: people may add to it, e.g. the licence of the data.
         (folder / MODEL_CARD).write_text(model_card(run_dir, manifest), encoding="utf-8", errors="replace")
-        manifest["files"] = _hashes(folder)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     path = Path(out).expanduser() / str(version)
     log(f"Published {path} ({description.size / 2**20:.0f} MiB).")
