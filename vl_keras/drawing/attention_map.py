@@ -13,7 +13,7 @@ from vl_keras.drawing.sheet_text import sheet_font
 _GROUND = 0.6  # brightness of the grey image under the colors, as a share of its own
 _OPAQUE = (0.45, 0.8)  # how much of a pixel is color where the map is zero and where it is largest
 _MID_GREY = 110.0  # what the colors of the scale are laid over
-_MARK = (0, 160, 255)  # a hue that the colors of the map do not have
+_MARK = (0, 190, 255)  # a hue that the colors of the map do not have
 
 
 def overlay(image: Image.Image, weights: np.ndarray, mark: bool = True) -> Image.Image:
@@ -26,7 +26,7 @@ def overlay(image: Image.Image, weights: np.ndarray, mark: bool = True) -> Image
         image: RGB image.
         weights: `(rows, columns)`, at least zero: a cell for each part of the image in a grid of this shape. It is
             scaled by its largest value and upsampled so that the centre of each cell keeps its place.
-        mark: whether to draw a cross on the largest cell.
+        mark: whether to draw a cross, open in the middle, on the largest cell.
 
     Returns:
         Image of the same size.
@@ -40,10 +40,12 @@ def overlay(image: Image.Image, weights: np.ndarray, mark: bool = True) -> Image
         row, column = np.unravel_index(np.argmax(weights), weights.shape)
         x, y = (column + 0.5) / columns * image.width, (row + 0.5) / rows * image.height
         arm = max(5, min(image.size) // 24)
+        near = max(3, min(image.width // columns, image.height // rows, min(image.size) // 5) // 2)
         pen = ImageDraw.Draw(drawn)
         for width, color in ((arm // 2 + 2, "black"), (max(2, arm // 4), _MARK)):
-            pen.line((x - arm, y, x + arm, y), color, width)
-            pen.line((x, y - arm, x, y + arm), color, width)
+            for start, end in ((-near - arm, -near), (near, near + arm)):  # open in the middle, so the peak shows
+                pen.line((x + start, y, x + end, y), color, width)
+                pen.line((x, y + start, x, y + end), color, width)
     return drawn
 
 

@@ -59,7 +59,8 @@ def model_card(run_dir: str | Path, export: Mapping[str, Any] | None = None) -> 
         name=name if export is None else export["model"],
         task=config.task,
         about=_about(task),
-        inputs=task.inputs,
+        # A text that may be left out is read by a text encoder, if the model has one.
+        inputs=[text for text in task.inputs if text.required or config.text_encoder.encoder],
         trained_on=task.reads,
         returns=list(dict.fromkeys(output_words(output, task.returns)[0] for output in task.returns)),
         manifest=Path(config.data.manifest).name if config.data.manifest else "",

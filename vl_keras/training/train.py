@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from vl_keras.config import Config, config_from_dict, config_to_dict, load_config
+from vl_keras.errors import VlKerasError
 from vl_keras.runs.history import History
 from vl_keras.runs.model_card import write_model_card
 from vl_keras.runs.run_dir import RunDir
@@ -156,11 +157,11 @@ def _fit(
 
 @contextlib.contextmanager
 def _model_card(run: RunDir) -> Iterator[None]:
-    """Writes the model card however training ends, even if a signal stops it; a full disk is reported elsewhere."""
+    """Writes the model card however training ends, even if a signal stops it; a card that fails stops nothing."""
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, VlKerasError):
             write_model_card(run)
 
 
