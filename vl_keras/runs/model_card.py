@@ -144,22 +144,13 @@ def _pretrained(config: Config) -> str:
 
 
 def _commands(task: type[Task], folder: Path, export: Mapping[str, Any] | None) -> list[str]:
-    texts = [(text.name, "…") for text in task.inputs if text.required]
-    if export is not None:
-        name = shlex.quote(export["model"])
-        given = "".join(f' --input-text {text}="{value}"' for text, value in texts)
-        return [
-            f"vl-export serve --port=8500 --model_name={name} --model_base_path=/models/{name}",
-            f"vl-export request grpc://localhost:8500 --model {name} --image photo.jpg{given}",
-        ]
-    run = shlex.quote(folder.name)
-    given = "".join(f' --{text} "{value}"' for text, value in texts)
-    predicts = task.predictor is not Task.predictor
-    use = f"predict {run} --image photo.jpg{given}" if predicts else f"index {run} --image photos/ --out photos.index"
+    if export is None:
+        return task.next_commands(shlex.quote(folder.name))
+    name = shlex.quote(export["model"])
+    given = "".join(f' --input-text {text.name}="…"' for text in task.inputs if text.required)
     return [
-        f"vl-keras {use}",
-        f"vl-keras evaluate {run} --split test",
-        f"vl-export savedmodel {run} --out models/{run}",
+        f"vl-export serve --port=8500 --model_name={name} --model_base_path=/models/{name}",
+        f"vl-export request grpc://localhost:8500 --model {name} --image photo.jpg{given}",
     ]
 
 
