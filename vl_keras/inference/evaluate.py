@@ -1,5 +1,6 @@
 """Evaluates a trained run on a split."""
 
+import contextlib
 import json
 import os
 import time
@@ -89,7 +90,9 @@ def evaluate(
     kept = {name: result[name] for name in ("when", "signature_text", "weights", "overrides", "measures")}
     with open(folder / "history.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(kept, ensure_ascii=False) + "\n")
-    write_model_card(RunDir(run_dir))
+    if out is None:
+        with contextlib.suppress(OSError):  # a run whose own folder may not be written to keeps its card
+            write_model_card(RunDir(run_dir))
     if page is not None:
         write_evaluation_report(page, result, run_dir)
     return result
