@@ -74,7 +74,7 @@ setup(
     keywords=["image captioning", "visual question answering", "image-text retrieval", "TensorFlow Serving"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["vl_keras", "vl_keras.*", "export", "export.*"]),
-    package_data={"vl_keras": ["py.typed"], "export": ["py.typed", "operations.txt"]},
+    package_data={"vl_keras": ["py.typed", "drawing/templates/*"], "export": ["py.typed", "operations.txt"]},
     # Ranges that the code needs. The constraints files hold the exact versions that are tested.
     install_requires=[
         "tensorflow>=2.20,<2.22",
@@ -88,6 +88,7 @@ setup(
         "protobuf>=6,<7",
         "google-crc32c>=1.5,<2",
         "importlib_resources>=6",  # TFDS 4.9.10 imports it without asking for it
+        "jinja2>=3.1,<4",
         "matplotlib>=3.8,<4",
         "numpy>=1.26,<3",
         "pillow>=10",

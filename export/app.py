@@ -1,123 +1,114 @@
-"""A demo page: drop a photo, see the captions that a served model predicts and its attention for each word."""
+"""A demo page over any served model: its inputs and outputs are those of the model's signatures."""
 
 import html
-import math
 import os
 from typing import Any
-
-from export.client.results import Candidates, Explanation
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
-import numpy as np
-from PIL import Image
 
 from export.client import CallError, Client
-from export.client.results import OK
 from export.errors import ExportError
-from vl_keras.data.decoding_worker import DecodingWorker
-from vl_keras.drawing.attention_drawing import fit, overlay
+from export.page_questions import IMAGE, PageAnswer, ask, default_questions, needed_inputs, questions
+from vl_keras.drawing.page import render, template_text
 
-_TILE = 360  # pixels on the longer side of an attention map
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")  # fonts of the browser: none is downloaded
 _CSS = """
-.candidates { display: flex; flex-direction: column; gap: 0.6rem; }
-.candidate { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 0.65rem 0.9rem; }
-.candidate .line { display: flex; justify-content: space-between; gap: 1rem; align-items: baseline; }
-.candidate .score { font-variant-numeric: tabular-nums; opacity: 0.65; white-space: nowrap; }
-.candidate:first-child .caption { font-size: 1.3rem; font-weight: 600; }
-.candidate .bar { height: 4px; border-radius: 2px; margin-top: 0.5rem; background: #f5a524; }
 .hint { opacity: 0.65; }
 .refused { border-left: 4px solid #d33; padding: 0.4rem 0.9rem; }
 #attention, #attention .grid-wrap { height: auto; max-height: none; }
 #attention .grid-container { padding-top: 0; }
-#attention .caption-label { left: 50%; right: auto; transform: translateX(-50%); font-weight: 600; }
+#attention .grid-container { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)) !important; }
+#attention .caption-label { left: 4px; right: auto; top: 4px; bottom: auto; font-weight: 600; }
 footer { display: none !important; }
 """
-_ABOUT = "The score is a log-probability: closer to 0 is more certain. The bars compare the captions shown."
-_HINT = "<p class='hint'>The model's captions appear here.</p>"
+_HINT = "<p class='hint'>The model's answer appears here.</p>"
+_ATTENTION = (
+    "### Attention\nOne tile per word: the share of the word's attention weight in each region, from 0 (dark) to the "
+    "number below the tile (light). The cross marks the largest."
+)
+_SWEEP_S, _KEPT_S = 60, 600  # how often uploaded files are looked through, and how long one is kept
 
 
 def build_page(client: Client) -> gr.Blocks:
     """Builds the page over a served model.
 
     Args:
-        client: `Client` of a model with the signature `caption_candidates`; with `caption_explain` the page also
-            shows attention.
+        client: `Client` of a model that takes images or texts, whatever its task.
 
     Returns:
-        `gr.Blocks`.
+        `gr.Blocks`: a choice of signatures, their inputs, and their outputs in words; attention weights as maps, if
+        a chosen signature returns them. Uploaded files are deleted after ten minutes.
 
     Raises:
-        ExportError: the server does not respond, or the model has no signature `caption_candidates`.
+        ExportError: the server does not respond, or no signature takes images or texts alone.
     """
     metadata = client.metadata()
-    if "caption_candidates" not in metadata.signatures:
-        raise ExportError(
-            f"{metadata.name} has no signature `caption_candidates`; it has {', '.join(metadata.signatures)}."
-        )
-    most = metadata.signatures["caption_candidates"].outputs["captions"][1][1] or 1
-    explains = "caption_explain" in metadata.signatures
-    worker = DecodingWorker()  # decodes images as the model does, to draw the attention over; ends with the page
+    known = questions(metadata)
+    first = default_questions(metadata, known)
+    texts = [key for key in needed_inputs(known, known) if key != IMAGE]
+    has_image = any(IMAGE in question.inputs for question in known.values())
+    begins_with = needed_inputs(first, known)
 
-    def show(path: str | None, count: float) -> tuple[Candidates | None, str, list[tuple[Image.Image, str]]]:
-        if path is None:
-            return None, _HINT, []
+    def show(chosen: list[str], path: str | None, *values: str) -> tuple[str, str, Any]:
         try:
-            found = client.candidates(path)
-            explanation = client.explain(path) if explains and found.status == OK else None
+            found = ask(client, known, chosen, path, dict(zip(texts, values, strict=True)))
         except CallError as error:
             raise gr.Error(f"The request failed: {error}", duration=None) from error
-        return found, format_candidates(found, count), _maps(path, explanation, worker)
+        maps = gr.update(value=list(found.maps), visible=bool(found.maps))
+        return format_answer(found), _ATTENTION if found.maps else "", maps
 
-    with gr.Blocks(title=f"{metadata.name}: captions", analytics_enabled=False) as page:
-        gr.Markdown(f"## What does the model see?\n`{metadata.name}`, version {metadata.version}")
-        candidates = gr.State()
+    def show_inputs(chosen: list[str]) -> list[Any]:
+        needed = needed_inputs(chosen, known)
+        return [gr.update(visible=key in needed) for key in (IMAGE, *texts)]
+
+    title = f"{metadata.name}, version {metadata.version}"
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(_SWEEP_S, _KEPT_S)) as page:
+        gr.Markdown(f"## What does the model say?\n`{metadata.name}`, version {metadata.version}")
+        chosen = gr.CheckboxGroup(list(known), value=first, label="Ask for", visible=len(known) > 1)
         with gr.Row(equal_height=False):
             with gr.Column(scale=5):
                 # No image mode: the file is sent unchanged; the served model decodes it.
                 photo = gr.Image(
-                    label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=380
+                    label="image",
+                    type="filepath",
+                    image_mode=None,
+                    sources=["upload", "clipboard"],
+                    height=380,
+                    visible=has_image and IMAGE in begins_with,
                 )
+                boxes = [gr.Textbox(label=key, visible=key in begins_with, elem_id=f"text-{key}") for key in texts]
+                button = gr.Button("Ask", variant="primary")
             with gr.Column(scale=6):
-                count = gr.Slider(
-                    1,
-                    max(most, 2),
-                    value=most,
-                    step=1,
-                    label="How many captions",
-                    visible=most > 1,
-                    interactive=True,
-                    info=_ABOUT,
-                )
-                captions = gr.HTML(_HINT, elem_id="captions")
-        if explains:
-            gr.Markdown(
-                "### Attention\nOne tile per word: bright regions have high attention, the cross marks the peak."
-            )
+                answer = gr.HTML(_HINT, elem_id="answer")
+        heading = gr.Markdown("")
         gallery = gr.Gallery(
             show_label=False,
             elem_id="attention",
-            columns=6,
+            visible=False,
             height="auto",
             object_fit="contain",
-            visible=explains,
             buttons=["fullscreen"],
         )
-        photo.change(show, [photo, count], [candidates, captions, gallery], concurrency_limit=4, api_name="caption")
-        count.change(
-            format_candidates,
-            [candidates, count],
-            captions,
-            show_progress="hidden",
-            api_name=False,  # type: ignore[arg-type]  # False hides it from the page's own API documentation
-        )
+        inputs, outputs = [chosen, photo, *boxes], [answer, heading, gallery]
+        button.click(show, inputs, outputs, concurrency_limit=4, api_name="ask")
+        hidden: Any = False  # from the page's own API documentation
+        photo.change(show, inputs, outputs, concurrency_limit=4, api_name=hidden)
+        for box in boxes:
+            box.submit(show, inputs, outputs, concurrency_limit=4, api_name=hidden)
+        chosen.change(show_inputs, chosen, [photo, *boxes], show_progress="hidden", api_name=hidden)
     return page
 
 
 def run_app(
-    server: str, port: int = 7860, host: str = "127.0.0.1", wait_s: float = 60.0, block: bool = True, **options: Any
+    server: str,
+    port: int = 7860,
+    host: str = "127.0.0.1",
+    wait_s: float = 60.0,
+    block: bool = True,
+    max_upload_mb: int = 20,
+    **options: Any,
 ) -> gr.Blocks:
     """Serves the page until interrupted.
 
@@ -127,11 +118,14 @@ def run_app(
         host: address to listen on.
         wait_s: seconds to wait for the model server.
         block: serve until interrupted; False returns the running page at once.
+        max_upload_mb: largest file that the page takes, in megabytes.
         options: arguments of `Client`.
 
     Raises:
-        ExportError: the model is not available, or the port is in use.
+        ExportError: the model is not available, the port is in use, or an argument is invalid.
     """
+    if max_upload_mb < 1:
+        raise ExportError(f"`max_upload_mb` must be at least 1; got {max_upload_mb}.")
     client = Client(server, **options)
     client.wait_until_available(wait_s)
     page = build_page(client)
@@ -143,12 +137,13 @@ def run_app(
             server_name=host,
             server_port=port or _free_port(host),
             theme=theme,
-            css=_CSS,
+            css=_CSS + template_text("outputs.css"),
             footer_links=[],
             ssr_mode=False,
             share=False,
             quiet=True,
             prevent_thread_lock=True,
+            max_file_size=f"{max_upload_mb}mb",
         )
     except OSError as error:
         raise ExportError(f"Port {port} on {host} is in use; give another --port.") from error
@@ -158,32 +153,11 @@ def run_app(
     return page
 
 
-def format_candidates(found: Candidates | None, count: float) -> str:
-    """`Candidates` as HTML; each bar shows the probability of a caption relative to the others shown."""
-    if found is None:
-        return _HINT
-    if found.status != OK:
-        return f"<p class='refused'>{html.escape(found.status)}</p>"
-    rows = list(zip(found.captions, found.scores, strict=True))[: int(count)]
-    weights = [math.exp(score - rows[0][1]) for _, score in rows]
-    lines = [
-        f"<div class='candidate'><div class='line'><span class='caption'>{html.escape(caption or '(no words)')}</span>"
-        f"<span class='score' title='log-probability, length-normalised'>{score:.3f}</span></div>"
-        f"<div class='bar' style='width: {100 * weight / sum(weights):.1f}%'></div></div>"
-        for (caption, score), weight in zip(rows, weights, strict=True)
-    ]
-    return f"<div class='candidates'>{''.join(lines)}</div>"
-
-
-def _maps(path: str, explanation: Explanation | None, worker: DecodingWorker) -> list[tuple[Image.Image, str]]:
-    """`(image with its attention map, word)` for the gallery."""
-    if explanation is None or explanation.status != OK:
-        return []
-    with open(path, "rb") as file:
-        image = fit(np.asarray(worker.open_image(file.read(), _TILE)[1]), _TILE)
-    return [
-        (overlay(image, weights), word) for word, weights in zip(explanation.words, explanation.attention, strict=True)
-    ]
+def format_answer(found: PageAnswer) -> str:
+    """A `PageAnswer` as HTML, with every text escaped."""
+    if found.refused:
+        return f"<p class='refused'>{html.escape(found.refused)}</p>"
+    return "".join(render("outputs.html", outputs=outputs) for outputs in found.blocks)
 
 
 def _free_port(host: str) -> int:

@@ -23,6 +23,7 @@ from export.warmup import write_warmup
 from vl_keras.config import config_to_dict
 from vl_keras.errors import first_line
 from vl_keras.runs.load_run import load_run
+from vl_keras.runs.model_card import MODEL_CARD, model_card
 from vl_keras.runs.run_dir import RunDir
 from vl_keras.runs.versions import describe_versions
 
@@ -55,7 +56,8 @@ def export_savedmodel(
 ) -> Exported:
     """Exports a run to `out/<version>/`, ready for TensorFlow Serving.
 
-    The folder contains the SavedModel with the signatures of the task, warm-up requests and `manifest.json`. It is
+    The folder contains the SavedModel with the signatures of the task, warm-up requests, `MODEL_CARD.md` and
+    `manifest.json`. It is
     compared with the model in memory (`check_parity`), then published atomically (`publishing`). Exporting the same run
     again gives the same graph and the same fingerprint. The SavedModel computes in float32, whatever the precision of
     the training.
@@ -121,6 +123,8 @@ def export_savedmodel(
             "exported": {key: value for key, value in describe_versions().items() if key != "command"},
             "files": _hashes(folder),
         }
+        # The card is not among the files that servers check: people may add to it, e.g. the licence of the data.
+        (folder / MODEL_CARD).write_text(model_card(run_dir, manifest), encoding="utf-8", errors="replace")
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     path = Path(out).expanduser() / str(version)
     log(f"Published {path} ({description.size / 2**20:.0f} MiB).")

@@ -98,6 +98,8 @@ def test_wheel_and_sdist_hold_what_is_needed(built):
     }
     assert modules <= set(names)
     assert {"vl_keras/py.typed", "export/py.typed"} <= set(names)
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vl_keras").rglob("templates/*")}
+    assert templates and templates <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"vl_keras", "export"}
     header = metadata.split("\n\n")[0]

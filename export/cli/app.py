@@ -1,4 +1,4 @@
-"""`vl-export app`: a demo page over a served captioner."""
+"""`vl-export app`: a demo page over a served model."""
 
 import argparse
 
@@ -12,9 +12,10 @@ def add(commands: Commands) -> None:
         commands,
         "app",
         run,
-        "serve a demo page over a served captioner",
-        "Serves a page over a served captioner: drop a photo, read the predicted captions with their scores, and see "
-        "the attention of the model for each word.",
+        "serve a demo page over a served model",
+        "Serves a page over a served model of any task: choose a signature, give an image or a text as it needs, read "
+        "the outputs, called what they are, and see the attention of the model if the signature returns it. Uploaded "
+        "files are deleted after ten minutes.",
         "vl-export app --server grpc://localhost:8500",
     )
     parser.add_argument("--server", required=True, metavar="URL", help="model server, e.g. grpc://localhost:8500")
@@ -24,6 +25,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)"
     )
+    parser.add_argument(
+        "--max-upload-mb", type=int, default=20, metavar="N", help="largest file that the page takes (default: 20)"
+    )
     add_client_arguments(parser)
 
 
@@ -31,4 +35,4 @@ def run(options: argparse.Namespace) -> None:
     """Serves the page until interrupted."""
     from export.app import run_app
 
-    run_app(options.server, options.port, options.host, **client_options(options))
+    run_app(options.server, options.port, options.host, max_upload_mb=options.max_upload_mb, **client_options(options))

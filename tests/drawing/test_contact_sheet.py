@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vl_keras.drawing import contact_sheet
 from vl_keras.drawing.contact_sheet import RIGHT, Band, Tile, draw_contact_sheet, message_image
+from vl_keras.drawing.sheet_limits import MAX_SIDE
 
 GREEN = (0, 128, 0)
 
@@ -80,3 +82,41 @@ def test_it_has_letters_beyond_ascii(tmp_path, one, other):
         return draw(tmp_path / "sheet.png", ("", [band])).tobytes()
 
     assert len({drawn(one, one, one), drawn(other, one, one), drawn(one, other, one), drawn(one, one, other)}) == 4
+
+
+@pytest.mark.parametrize("lines, columns", [([("a line", "black")], 4), ([("word " * 200, "black")], 1)])
+def test_no_sheet_is_larger_than_its_limit_and_the_rest_is_counted(tmp_path, monkeypatch, lines, columns):
+    headings = []
+    draw_heading = contact_sheet._heading
+    monkeypatch.setattr(
+        contact_sheet, "_heading", lambda *args, **named: headings.append(args[0]) or draw_heading(*args, **named)
+    )
+    tile = Tile(image((200, 0, 0), 10, 10), lines, name="a.jpg")
+    sheet = draw(tmp_path / "sheet.png", ("", [tile._replace() for _ in range(5000)]), side=100, columns=columns)
+    assert max(sheet.shape) <= MAX_SIDE
+    shown = count(sheet, (200, 0, 0)) // 100**2
+    assert headings[-1] == f"and {5000 - shown} more"
+    assert shown >= (MAX_SIDE // 112) * 7  # as many columns as there is room for
+
+
+def test_columns_are_added_before_anything_is_left_out(tmp_path):
+    tiles = [Tile(image((200, 0, 0), 10, 10), ()) for _ in range(100)]
+    few, many = (draw(tmp_path / "sheet.png", ("", tiles[:n]), side=100, columns=2) for n in (10, 100))
+    assert few.shape[1] == 2 * 112 + 12 < many.shape[1]
+    assert count(many, (200, 0, 0)) == 100 * 100**2
+
+
+def test_bands_texts_and_titles_without_end_are_cut(tmp_path):
+    small = Image.new("RGB", (20, 10), (10, 200, 30))
+    band = Band(image(0), [("word " * 5000, "black", 17)], [("word", small)] * 2000)
+    path = tmp_path / "sheet.png"
+    draw_contact_sheet(path, "title " * 9000, [("heading " * 900, [band] * 30)], ["note " * 9000])
+    assert max(Image.open(path).size) <= MAX_SIDE
+
+
+@pytest.mark.parametrize("name", ["n" * 400 + ".jpg", "short.jpg"])
+def test_a_long_name_is_one_line_that_stays_below_its_tile(tmp_path, name):
+    plain, named = (Tile(image((200, 0, 0)), (), name=text) for text in ("s", name))
+    one, two = (draw(tmp_path / "sheet.png", ("", [tile] * 2), side=100, columns=2) for tile in (plain, named))
+    assert one.shape == two.shape
+    assert (two[:, 12 + 100 : 12 + 112] == 255).all()  # the gap between the tiles

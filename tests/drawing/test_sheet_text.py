@@ -3,6 +3,7 @@
 import warnings
 
 import pytest
+from PIL import Image, ImageDraw
 
 from vl_keras.drawing import sheet_text
 
@@ -36,3 +37,24 @@ def test_a_font_with_wide_letters_is_taken_for_them(system_fonts, tmp_path):
     system_fonts("/fonts/Lato.ttf", str(wide))
     assert sheet_text.sheet_font("一只狗", 12).path == str(wide)
     assert sheet_text.sheet_font("a dog", 12).path != str(wide)
+
+
+@pytest.mark.parametrize(
+    "text", ["holiday_in_norway_0001.jpg", "wwwwwwwwwwwwwwwwwwwww", "i" * 500, "two\nlines of a text"]
+)
+def test_a_cut_text_fits_keeps_its_beginning_and_ends_in_an_ellipsis(text):
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    font = sheet_text.sheet_font(text, 12)
+    flat = text.replace("\n", " ")
+    for width in (0, 7, 40, 100, 10_000):
+        cut = sheet_text.cut_text(pen, text, font, width)
+        assert pen.textlength(cut, font) <= width
+        assert cut == flat or cut == "" or (cut[-1] == "…" and flat.startswith(cut[:-1]))
+        if width >= 40 and cut != flat:  # more letters would be too wide; a space at the end is dropped
+            assert pen.textlength(flat[: len(cut) + 1] + "…", font) > width
+
+
+def test_the_last_line_of_a_text_that_is_too_long_ends_in_an_ellipsis():
+    lines = sheet_text.wrap_text("word " * 100, 20, 3)
+    assert len(lines) == 3 and lines[-1].endswith("…") and max(map(len, lines)) <= 20
+    assert sheet_text.wrap_text("word", 20, 3) == ["word"]

@@ -89,7 +89,10 @@ def test_base64_text_is_named(form):
     """The most common fault of a first request over REST."""
     text = base64.b64encode(_encode(form, 48, 32))
     for sent in (text, b"data:image/x;base64," + text):
-        assert b'send the bytes themselves or, over REST, {"b64"' in check_header(tf.constant(sent), MOST).numpy()
+        assert (
+            b'send the bytes themselves or, in the JSON of a request, {"b64"'
+            in check_header(tf.constant(sent), MOST).numpy()
+        )
 
 
 def test_what_is_too_large_is_not_decoded():

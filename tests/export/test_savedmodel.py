@@ -126,6 +126,15 @@ def test_the_manifest_tells_what_it_is(exported, trained_run):
     assert manifest["fingerprint"] == inspect_savedmodel(exported.path).fingerprint
 
 
+def test_a_version_has_a_model_card_that_people_may_add_to(exported):
+    card = (exported.path / "MODEL_CARD.md").read_text("utf-8")
+    assert "MODEL_CARD.md" not in exported.manifest["files"]  # servers refuse a version with a changed file of these
+    assert f"version {exported.version} of the exported model `captioner`" in card
+    for name, signature in exported.manifest["signatures"].items():
+        assert f"| `{name}` |" in card
+        assert all(output.replace("_", "\\_") in card for output in signature["outputs"])
+
+
 def test_exported_again_by_another_process_it_is_the_same(exported, trained_run, tmp_path):
     command = [sys.executable, "-m", "export", "savedmodel", trained_run, "--out", tmp_path / "captioner", "--set"]
     done = subprocess.run([*command, *SERVED], capture_output=True, text=True)

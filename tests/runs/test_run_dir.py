@@ -23,7 +23,7 @@ from vl_keras.training.train import train
 def test_a_run_explains_itself(trained_run, small_config):
     names = {path.name for path in trained_run.iterdir()}
     files = "config.yaml vocabulary.txt versions.json data.json history.csv curves.png measures.json train.log"
-    assert {*files.split(), "checkpoints", "best", "tensorboard"} <= names
+    assert {*files.split(), "MODEL_CARD.md", "checkpoints", "best", "tensorboard"} <= names
     assert load_config(trained_run / "config.yaml") == small_config()
     (start,) = json.loads((trained_run / "versions.json").read_text())
     assert start["packages"]["tensorflow"].startswith("2.") and "git_commit" in start and start["devices"]

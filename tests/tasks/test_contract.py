@@ -66,6 +66,12 @@ def test_it_declares_what_others_ask_it(name, loaded):
     assert all(text.name and text.help for text in task.inputs)
 
 
+def test_its_descriptions_name_what_it_serves(name, run, model_folder):
+    manifest = json.loads((model_folder / "manifest.json").read_text("utf-8"))
+    assert {*TASKS[name].returns, "status"} == set(manifest["signatures"]["serving_default"]["outputs"])
+    assert "## Limits" in (run / "MODEL_CARD.md").read_text("utf-8")
+
+
 def test_a_killed_run_ends_as_an_unbroken_one(name, run, task_config, tmp_path, assert_same_run):
     """From the files that a kill after step 2 would have left."""
     killed = shutil.copytree(run, tmp_path / "run")
@@ -128,8 +134,9 @@ def test_the_end_of_its_training_names_commands_that_work(name, run, capsys):
             assert _parser().parse_args(words)
 
 
-def test_an_evaluation_writes_scores_files_and_its_history(name, run):
-    result = evaluate(run, "dev")
+def test_an_evaluation_writes_scores_files_and_its_history(name, run, tmp_path):
+    result = evaluate(run, "dev", page=tmp_path / "out.html")
+    assert TASKS[name].monitor in (tmp_path / "out.html").read_text("utf-8")
     monitor = TASKS[name].monitor
     assert np.isfinite(result["measures"][monitor]["score"])
     assert all(len(open(path, "rb").read()) > 0 for path in result["files"].values())
@@ -145,6 +152,7 @@ def test_predictions_of_files_and_their_explanations(name, run, loaded, tmp_path
     (tmp_path / "good.png").write_bytes(tf.io.encode_png(decode_image(IMAGES[0])).numpy())
     inputs = {text.name: ["what color is it?"] for text in task.inputs if text.required}
     arguments = {"inputs": inputs, "explain": tmp_path / "look.png", "out": tmp_path / "out.jsonl"}
+    arguments["page"] = tmp_path / "out.html"
     try:
         bad, good = predict(run, [tmp_path], **arguments)
     except RunError as error:
@@ -153,6 +161,7 @@ def test_predictions_of_files_and_their_explanations(name, run, loaded, tmp_path
     assert good.status == "ok" and good.line and good.output
     assert tf.io.decode_png(open(good.explanation, "rb").read()).shape[0] > 100
     assert bad.status != "ok" and not bad.output
+    assert arguments["page"].read_text("utf-8").count('src="data:image/webp') == 2  # thumbnail and explanation
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     assert rows == [{"image": p.path, "status": p.status, **p.output} for p in (bad, good)]
 

@@ -6,7 +6,8 @@ import tensorflow as tf
 from PIL import Image
 
 from vl_keras.data.text_ops import CaptionTokenizer
-from vl_keras.drawing.attention_drawing import draw_explanation, fit, overlay
+from vl_keras.drawing.attention_drawing import draw_explanation
+from vl_keras.drawing.attention_map import fit, overlay
 from vl_keras.runs.load_run import load_run
 from vl_keras.tasks.writing.explain_captions import Explainer, Explanation, by_word, words_of_tokens
 from vl_keras.tasks.writing.pointing import play_pointing_game

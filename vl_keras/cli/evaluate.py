@@ -20,6 +20,9 @@ def add(commands: Commands) -> None:
     command.add_argument("--split", default="dev", help="split of the data (default: dev)")
     command.add_argument("--java", action="store_true", help="captions: also METEOR and SPICE, which need Java")
     command.add_argument("--out", metavar="FOLDER", help="write there instead of RUN/evaluation")
+    command.add_argument(
+        "--report", metavar="OUT.html", help="also write a page with the metrics, the contact sheet and the curves"
+    )
     add_run_arguments(command)
 
 
@@ -27,5 +30,13 @@ def run(options: argparse.Namespace) -> None:
     """Evaluates and prints the metrics."""
     from vl_keras.inference.evaluate import evaluate, format_evaluation
 
-    result = evaluate(options.run, options.split, options.overrides, options.weights, options.java, options.out)
+    result = evaluate(
+        options.run,
+        options.split,
+        options.overrides,
+        options.weights,
+        options.java,
+        options.out,
+        options.report,
+    )
     print(format_evaluation(result))

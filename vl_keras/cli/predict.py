@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
         "Prints a line for each image: its path, a tab, and the prediction, such as a caption. If the run reads "
         "texts, it prints a line for each image and each text: path, text, and the prediction with its confidence. An "
         "image that cannot be read is listed at the end and stops nothing. Exit status 1: none could be read.",
-        "vl-keras predict runs/flickr8k --image holiday/ dog.jpg --out captions.jsonl\n"
+        "vl-keras predict runs/flickr8k --image holiday/ dog.jpg --out captions.jsonl --report holiday.html\n"
         "  vl-keras predict runs/flickr8k --image dog.jpg --explain dog.png\n"
         '  vl-keras predict runs/easy_vqa --image shapes/ --question "what shape is it?" --question "is it red?"\n'
         '  vl-keras predict runs/matching --image holiday/ --text "a dog in the snow"',
@@ -36,6 +36,9 @@ def add(commands: Commands) -> None:
         help="draw where the model looked for each word (several images: OUT-NAME.png, several texts: OUT-1.png)",
     )
     command.add_argument("--out", metavar="FILE", help="also write JSON lines, with other candidates and their scores")
+    command.add_argument(
+        "--report", metavar="OUT.html", help="also write a page with the images, the predictions and the explanations"
+    )
     add_run_arguments(command)
 
 
@@ -59,10 +62,13 @@ def run(options: argparse.Namespace) -> int:
         overrides=options.overrides,
         weights=options.weights,
         report=report,
+        page=options.report,
     )
     for prediction in predictions:
         if prediction.explanation is not None:
             print(f"explanation: {prediction.explanation}", file=sys.stderr)
+    if options.report:
+        print(f"report: {options.report}", file=sys.stderr)
     failures = format_failures(predictions)
     if failures:
         print(failures, file=sys.stderr)

@@ -1,28 +1,25 @@
-"""Attention maps over images, and a sheet that explains one caption word by word."""
+"""A sheet that explains one prediction word by word, with attention maps over the image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from vl_keras.drawing.attention_map import fit, fitted_size, overlay_with_scale, scale_height
+from vl_keras.drawing.sheet_limits import MAX_SIDE, and_more, choose_columns
 from vl_keras.drawing.sheet_text import cut_text, sheet_font, wrap_text
 
-_TILE = 168  # pixels of a tile's longer side
-_COLUMNS = 6
-_GAP = 10
-_LABEL = 22  # pixels of a word's line
-_SIDE = 84  # pixels of the column that names the rows
-_HEAD, _HEAD_LETTER = 18, 11  # size of the heading, and pixels of its letters on average
-_NOTE_LETTER = 7
-_DARK = 0.3  # brightness of the image where the map is zero
-_GLOW = np.array([255, 176, 32], np.float32)  # color that is added where the map is high
-_MARK = (255, 32, 96)
-NOTE = "bright: high attention\ncross: largest weight\ngrey: probability of the word"
+# A sheet of three columns is 780 pixels wide: on a phone of 390 pixels, its letters are half as large.
+_TILE, _COLUMNS, _GAP = 248, 3, 9
+_WORD, _NOTE, _HEAD = 24, 20, 28  # pixels of the letters: words, notes and numbers, caption
+_MOST_LINES = 8  # of each text above the tiles
 _NO_MAPS = "no maps: the image tokens of this encoder have no place in the image"
+_CROSS = "blue cross: the region with the largest weight"
+_PROBABILITY = "number beside a word: its probability given the words before it"
 
 
 class WordMaps(Protocol):
@@ -52,105 +49,132 @@ class WordMaps(Protocol):
     def grad_cam(self) -> np.ndarray | None: ...
 
 
-def overlay(image: Image.Image, weights: np.ndarray, mark: bool = True) -> Image.Image:
-    """Darkens an image where a map is low, and adds a glow where it is high.
+class _Kind(NamedTuple):
+    """One kind of map: what its numbers are, and the maps `(W, rows, columns)`."""
 
-    Args:
-        image: RGB image.
-        weights: `(rows, columns)`, at least zero: a cell for each part of the image in a grid of this shape. It is
-            scaled by its largest value and upsampled so that the centre of each cell keeps its place.
-        mark: whether to draw a cross on the largest cell.
-
-    Returns:
-        Image of the same size.
-    """
-    largest = float(weights.max(initial=0.0))
-    share = np.asarray(weights, np.float32) / largest if largest > 0 else np.zeros_like(weights, np.float32)
-    upsampled = Image.fromarray(share).resize(image.size, Image.Resampling.BICUBIC)
-    heat = np.clip(np.asarray(upsampled), 0.0, 1.0)[..., None]
-    glow = 0.4 * heat**2
-    pixels = np.asarray(image, np.float32) * (_DARK + (1 - _DARK) * heat) * (1 - glow) + _GLOW * glow
-    drawn = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-    if mark and largest > 0:
-        rows, columns = weights.shape
-        row, column = np.unravel_index(np.argmax(weights), weights.shape)
-        x, y = (column + 0.5) / columns * image.width, (row + 0.5) / rows * image.height
-        pen = ImageDraw.Draw(drawn)
-        for width, color in ((4, "white"), (2, _MARK)):
-            pen.line((x - 5, y, x + 5, y), color, width)
-            pen.line((x, y - 5, x, y + 5), color, width)
-    return drawn
-
-
-def fit(image: np.ndarray, side: int) -> Image.Image:
-    """Resizes a `(height, width, 3)` uint8 image: the longer side to `side` pixels, the other to a quarter at least."""
-    full = Image.fromarray(image)
-    scale = side / max(full.size)
-    width, height = (round(max(length * scale, side / 4)) for length in full.size)
-    return full.resize((width, height), Image.Resampling.LANCZOS)
+    legend: str
+    maps: np.ndarray
+    is_share: bool
 
 
 def draw_explanation(
-    explanation: WordMaps, image: np.ndarray, path: str | Path, title: str = "", note: str = NOTE
+    explanation: WordMaps, image: np.ndarray, path: str | Path, title: str = "", note: str = ""
 ) -> None:
     """Writes an `explanation_sheet` to the PNG file `path`."""
     explanation_sheet(explanation, image, title, note).save(path)
 
 
-def explanation_sheet(explanation: WordMaps, image: np.ndarray, title: str = "", note: str = NOTE) -> Image.Image:
+def explanation_sheet(explanation: WordMaps, image: np.ndarray, title: str = "", note: str = "") -> Image.Image:
     """Draws an image and its caption, then a tile with the attention map of each word.
 
-    Above the tile is the word and, if known, its probability; below it, if given, a tile with the word's Grad-CAM. Each
-    map is scaled by its own largest value, and a cross marks its largest cell.
+    Above a tile is its word and, if known, the word's probability; below it the scale of the map, whose right end is
+    the map's largest weight; then, if given, the word's Grad-CAM with its scale. A cross marks the largest cell. No
+    sheet is larger than `MAX_SIDE` pixels; words that do not fit are counted.
 
     Args:
         explanation: caption and maps.
         image: `(height, width, 3)` uint8.
         title: e.g. the image's file name.
-        note: lines that explain the tiles and name the model's other inputs.
+        note: lines about what was explained, e.g. the model's other inputs.
 
     Returns:
         The sheet.
     """
-    tile = fit(image, _TILE)
-    large = fit(image, 2 * _TILE)
-    maps_by_row = {"attention": explanation.attention, "Grad-CAM": explanation.grad_cam}
-    rows = {name: maps for name, maps in maps_by_row.items() if maps is not None}
-    words = explanation.words
-    if words and not rows:
-        note = _NO_MAPS + note.removeprefix(NOTE)
-    probabilities = [None] * len(words) if explanation.probabilities is None else explanation.probabilities
-    columns = max(1, min(_COLUMNS, len(words)))
-    blocks = [range(start, min(start + columns, len(words))) for start in range(0, len(words), columns)]
-    block_height = _LABEL + len(rows) * (tile.height + 4) + _GAP
-    left = _SIDE + large.width + 2 * _GAP
-    width = max(_SIDE + columns * (tile.width + _GAP) + _GAP, left + 460)
+    kinds, words = _kinds(explanation), explanation.words
+    size = fitted_size(image, _TILE)
+    block = _WORD + 10 + len(kinds) * (size[1] + scale_height(_NOTE) + 2) + 2 * _GAP
     caption = explanation.caption or "(an empty caption)"
-    heading = wrap_text(caption, (width - left - _GAP) // _HEAD_LETTER)
-    notes = [row for line in note.split("\n") for row in wrap_text(line, (width - left - _GAP) // _NOTE_LETTER)]
-    top = max(large.height, 40 + 26 * len(heading) + 20 * len(notes)) + 3 * _GAP
-    sheet = Image.new("RGB", (width, top + len(blocks) * block_height), "white")
-    pen = ImageDraw.Draw(sheet)
-    sheet.paste(large, (_SIDE, _GAP))
-    pen.text((left, _GAP), title, "gray", sheet_font(title, 13))
-    for number, line in enumerate(heading):
-        pen.text((left, _GAP + 26 + 26 * number), line, "black", sheet_font(caption, _HEAD))
-    pen.text((left, _GAP + 40 + 26 * len(heading)), "\n".join(notes), "gray", sheet_font(note, 13), spacing=6)
-    for number, block in enumerate(blocks):
-        y = top + number * block_height
-        for row, name in enumerate(rows):
-            pen.text((_GAP, y + _LABEL + row * (tile.height + 4) + 4), name, "gray", ImageFont.load_default(14))
-        for column, place in enumerate(block):
-            x = _SIDE + column * (tile.width + _GAP)
-            _word(pen, x, y, tile.width, words[place], probabilities[place])
-            for row, maps in enumerate(rows.values()):
-                sheet.paste(overlay(tile, maps[place]), (x, y + _LABEL + row * (tile.height + 4)))
+    head = _Head(image, caption, _legend(explanation, kinds, note), title, _width(_COLUMNS))
+    top = head.height
+    most = (MAX_SIDE - _GAP) // (_TILE + _GAP)
+    columns, shown = choose_columns(len(words), _COLUMNS, most, (MAX_SIDE - top - _NOTE - 2 * _GAP) // block)
+    columns = max(columns, _COLUMNS)
+    blocks = [range(start, min(start + columns, shown)) for start in range(0, shown, columns)]
+    rest = len(words) - shown
+    height = top + len(blocks) * block + (_NOTE + 2 * _GAP if rest else 0)
+    sheet = Image.new("RGB", (_width(columns), height), "white")
+    head.draw(sheet)
+    pen, tile = ImageDraw.Draw(sheet), fit(image, _TILE)
+    probabilities = explanation.probabilities
+    for number, block_words in enumerate(blocks):
+        for column, place in enumerate(block_words):
+            x, y = _GAP + column * (_TILE + _GAP), top + number * block
+            chance = "" if probabilities is None else f"{probabilities[place]:.2f}"
+            _word(pen, (x, y), words[place], chance)
+            y += _WORD + 10
+            for kind in kinds:
+                drawn = overlay_with_scale(tile, kind.maps[place], _NOTE, kind.is_share)
+                sheet.paste(drawn, (x, y))
+                y += drawn.height + 2
+    if rest:
+        pen.text((_GAP, height - _NOTE - _GAP), and_more(rest), "black", sheet_font("", _NOTE))
     return sheet
 
 
-def _word(pen: ImageDraw.ImageDraw, x: int, y: int, width: int, word: str, probability: float | None) -> None:
-    font, small = sheet_font(word, 14), ImageFont.load_default(13)
-    number = "" if probability is None else f"{probability:.2f}"
-    room = width - pen.textlength(number, small) - 6
-    pen.text((x, y), cut_text(pen, word, font, room), "black", font)
-    pen.text((x + width, y + 2), number, "gray", small, anchor="ra")
+class _Head:
+    """The image and the texts above the tiles, `width` pixels wide."""
+
+    def __init__(self, image: np.ndarray, caption: str, legend: Sequence[str], title: str, width: int) -> None:
+        pen, room = ImageDraw.Draw(Image.new("RGB", (1, 1))), width - 2 * _GAP
+        self._image = fit(image, 2 * room // 3)
+        texts: list[tuple[str, str, int, int] | None] = [(title, "dimgray", _NOTE, 1)]
+        texts += [(caption, "black", _HEAD, _MOST_LINES), None]
+        texts += [(line, "dimgray", _NOTE, _MOST_LINES) for line in legend]
+        self._lines: list[tuple[str, str, int] | None] = []  # None stands for the image
+        for each in texts:
+            if each is None:
+                self._lines.append(None)
+                continue
+            text, color, size, most = each
+            rows = [text] if most == 1 else wrap_text(text, room * 10 // (6 * size), most)
+            self._lines += [(cut_text(pen, row, sheet_font(row, size), room), color, size) for row in rows if row]
+        self.height = 2 * _GAP + sum(self._height(line) for line in self._lines)
+
+    def draw(self, sheet: Image.Image) -> None:
+        """Draws at the top left of a sheet."""
+        pen, y = ImageDraw.Draw(sheet), _GAP
+        for line in self._lines:
+            if line is None:
+                sheet.paste(self._image, (_GAP, y + _GAP))
+            else:
+                pen.text((_GAP, y), line[0], line[1], sheet_font(line[0], line[2]))
+            y += self._height(line)
+
+    def _height(self, line: tuple[str, str, int] | None) -> int:
+        return self._image.height + 3 * _GAP if line is None else line[2] * 4 // 3
+
+
+def _kinds(explanation: WordMaps) -> list[_Kind]:
+    kinds = []
+    for maps, is_share in ((explanation.attention, True), (explanation.grad_cam, False)):
+        if maps is None or np.ndim(maps) != 3:  # tokens without a place in the image
+            continue
+        regions = f"each of {maps.shape[1]} x {maps.shape[2]} regions"
+        legend = (
+            f"share of the word's attention weight in {regions}"
+            if is_share
+            else f"Grad-CAM: how much {regions} speaks for the word, from 0 to the largest, 1"
+        )
+        kinds.append(_Kind(legend, maps, is_share))
+    return kinds
+
+
+def _legend(explanation: WordMaps, kinds: Sequence[_Kind], note: str) -> list[str]:
+    lines = [line for line in note.split("\n") if line]
+    if not kinds:
+        return [*([_NO_MAPS] * bool(explanation.words)), *lines]
+    names = ["maps"] if len(kinds) == 1 else ["upper maps", "lower maps"]
+    lines += [f"{name}: {kind.legend}" for name, kind in zip(names, kinds, strict=True)]
+    lines.append("each map has its own scale, below it; " + _CROSS)
+    return [*lines, _PROBABILITY] if explanation.probabilities is not None else lines
+
+
+def _width(columns: int) -> int:
+    return columns * (_TILE + _GAP) + _GAP
+
+
+def _word(pen: ImageDraw.ImageDraw, place: tuple[int, int], word: str, number: str) -> None:
+    font, small = sheet_font(word, _WORD), sheet_font("", _NOTE)
+    room = _TILE - pen.textlength(number, small) - 8
+    pen.text(place, cut_text(pen, word, font, room), "black", font)
+    pen.text((place[0] + _TILE, place[1] + 3), number, "dimgray", small, anchor="ra")

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 
 from vl_keras.data.open_image import decode_pixels, open_image
 from vl_keras.data.source import Source
-from vl_keras.drawing.attention_drawing import fit
+from vl_keras.drawing.attention_map import fit
 from vl_keras.drawing.contact_sheet import Tile, draw_contact_sheet, message_image
 from vl_keras.drawing.sheet_text import wrap_text
-from vl_keras.errors import DataError
+from vl_keras.errors import DataError, printable
 
 Opener = Callable[[bytes, int], tuple[str, Image.Image]]
 
@@ -39,7 +39,10 @@ def draw_example_sheet(
         opener: `open_image`, or what does the same in another process.
     """
     chosen = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
-    tiles = [Tile(_image(source, index, opener), _lines(source, index)) for index in chosen]
+    tiles = [
+        Tile(_image(source, index, opener), _lines(source, index), name=printable(source.image_ids[index]))
+        for index in chosen
+    ]
     heading = f"{title}: {len(chosen)} of {len(source)} examples"
     draw_contact_sheet(path, heading, [("", tiles)], side=_SIDE, columns=min(_COLUMNS, len(chosen)))
 
@@ -73,4 +76,4 @@ def _lines(source: Source, index: int) -> list[tuple[str, str]]:
     lines = [line for text in texts for line in wrap_text(text, _LETTERS)]
     if len(lines) >= _MAX_LINES:
         lines = [*lines[: _MAX_LINES - 2], "..."]
-    return [(source.image_ids[index][-_LETTERS:], "gray"), *((line, "black") for line in lines)]
+    return [(line, "black") for line in lines]

@@ -32,8 +32,10 @@ def format_metrics(rows: MetricRows) -> list[str]:
     width = max(len(name) for name in [*rows, "metric"]) + 2
     lines = [f"{'metric':<{width}}  score   95% interval"]
     for name, row in rows.items():
-        interval = "" if row["low"] is None else f"   {_number(name, row['low']):>6} to {_number(name, row['high'])}"
-        lines.append(f"{name:<{width}}{_number(name, row['score']):>7}{interval}")
+        line = f"{name:<{width}}{format_number(name, row['score']):>7}"
+        if row["low"] is not None:
+            line += f"   {format_number(name, row['low']):>6} to {format_number(name, row['high'])}"
+        lines.append(line)
     return lines
 
 
@@ -42,13 +44,19 @@ def describe_metrics(rows: MetricRows, names: Iterable[str]) -> list[str]:
     lines = []
     for name in names:
         if name in rows:
-            row, text = rows[name], f"{name} {_number(name, rows[name]['score'])}"
+            row, text = rows[name], f"{name} {format_number(name, rows[name]['score'])}"
             if row["low"] is not None:
-                text += f" ({_number(name, row['low'])} to {_number(name, row['high'])})"
+                text += f" ({format_interval(name, row)})"
             lines.append(text)
     return lines
 
 
-def _number(name: str, value: float | None) -> str:
+def format_interval(name: str, row: Mapping[str, float | None]) -> str:
+    """The interval of a row of `metric_rows`; empty if it has none."""
+    return "" if row["low"] is None else f"{format_number(name, row['low'])} to {format_number(name, row['high'])}"
+
+
+def format_number(name: str, value: float | None) -> str:
+    """A metric's value with the digits that are usual for it."""
     digits = 1 if _OUT_OF_A_HUNDRED.search(name) else 3 if name in _THREE_DIGITS else 4
     return f"{value:.{digits}f}"

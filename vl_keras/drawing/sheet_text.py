@@ -1,5 +1,6 @@
-"""Text on sheets of images: fonts and line breaks."""
+"""Text on sheets of images: fonts, line breaks and cuts."""
 
+import bisect
 import functools
 import re
 import textwrap
@@ -36,10 +37,10 @@ def sheet_font(text: str, size: int) -> ImageFont.FreeTypeFont:
     """
     own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     path = (_wide_font() or own) if _WIDE.search(text) else own
-    return ImageFont.truetype(path, size)
+    return _font(str(path), size)
 
 
-def wrap_text(text: str, letters: int) -> list[str]:
+def wrap_text(text: str, letters: int, most_lines: int | None = None) -> list[str]:
     """Breaks a text into lines; all but the first are indented.
 
     A punctuation mark after a space stays on the line of the word before it.
@@ -47,20 +48,34 @@ def wrap_text(text: str, letters: int) -> list[str]:
     Args:
         text: the text to break.
         letters: largest number of letters in a line; half as many if the text is Chinese, Japanese or Korean.
+        most_lines: largest number of lines; the last one then ends in an ellipsis. None: any number.
     """
+    width = max(5, letters // 2 if _WIDE.search(text) else letters)
+    if most_lines is not None:
+        text = text[: (width + 1) * (most_lines + 2)]  # enough to fill more lines than that
     bound = re.sub(r" (?=[.,!?;]( |$))", "\u00a0", text)
-    width = letters // 2 if _WIDE.search(text) else letters
-    return [
-        line.replace("\u00a0", " ")
-        for line in textwrap.wrap(bound, width, subsequent_indent="   ", break_on_hyphens=False)
-    ]
+    lines = textwrap.wrap(bound, width, subsequent_indent="   ", break_on_hyphens=False)
+    if most_lines is not None and len(lines) > most_lines:
+        lines = lines[:most_lines]
+        lines[-1] = lines[-1][: width - 1] + "…"
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def cut_text(pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Shortens a text, with an ellipsis, until it is at most `width` pixels wide."""
-    while text and pen.textlength(text, font) > width:
-        text = text[:-2] + "…" if len(text) > 2 else ""
-    return text
+    """Shortens a text at its end, with an ellipsis, until it is at most `width` pixels wide.
+
+    Line breaks become spaces.
+    """
+    text = " ".join(text.splitlines()) or text
+    if pen.textlength(text, font) <= width:
+        return text
+    kept = bisect.bisect(range(len(text)), width, key=lambda count: pen.textlength(f"{text[:count]}…", font)) - 1
+    return f"{text[:kept].rstrip()}…" if kept > 0 else ""
+
+
+@functools.cache
+def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Evaluates a trained run on a split."""
 
+import contextlib
 import json
 import os
 import time
@@ -8,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from vl_keras.drawing.metric_table import format_metrics
+from vl_keras.drawing.page import check_page
 from vl_keras.errors import RunError
+from vl_keras.inference.reports import write_evaluation_report
 from vl_keras.json_files import write_json
 from vl_keras.runs.load_run import load_run, weights_name
+from vl_keras.runs.model_card import write_model_card
+from vl_keras.runs.run_dir import RunDir
 from vl_keras.tasks.task import Evaluation
 
 _SHOWN = 10  # most rows of a list that the text report shows; the JSON file has all
@@ -23,6 +28,7 @@ def evaluate(
     weights: str = "auto",
     with_java: bool = False,
     out: str | Path | None = None,
+    page: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluates a run on a split.
 
@@ -37,6 +43,7 @@ def evaluate(
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
         with_java: also compute METEOR and SPICE of captions; needs Java.
         out: folder to write to instead, e.g. of a run on a disk that may only be read.
+        page: HTML file to write, which holds the metrics, the sheets, the notes and the training's curves.
 
     Returns:
         Dict, the contents of `SPLIT.json`: `task`; `weights` in words; `overrides`; `signature`, how the metrics were
@@ -50,6 +57,8 @@ def evaluate(
         DataError: the data is missing or malformed.
         QuarantineError: more images than `data.max_bad_share` cannot be read.
     """
+    if page is not None:
+        check_page(page)
     config, task, model, which = load_run(run_dir, weights, overrides)
     if with_java and not task.has_java_metrics:
         raise RunError(f"METEOR and SPICE (--java) score captions; `{run_dir}` is a {config.task} run.")
@@ -66,13 +75,14 @@ def evaluate(
     with task.quarantine_errors():
         found = task.evaluate(model, request)
     scores = folder / f"{split}.json"
+    report = {} if page is None else {"report": Path(page).expanduser()}
     result = {
         "task": config.task,
         "weights": which,
         "overrides": list(overrides),
         **found,
         "unreadable": task.source(split).quarantine.rows,
-        "files": {name: str(path) for name, path in {"scores": scores, **found["files"]}.items()},
+        "files": {name: str(path) for name, path in {"scores": scores, **found["files"], **report}.items()},
         "run": str(run_dir),
         "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -80,6 +90,11 @@ def evaluate(
     kept = {name: result[name] for name in ("when", "signature_text", "weights", "overrides", "measures")}
     with open(folder / "history.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(kept, ensure_ascii=False) + "\n")
+    if out is None:
+        with contextlib.suppress(OSError):  # a run whose own folder may not be written to keeps its card
+            write_model_card(RunDir(run_dir))
+    if page is not None:
+        write_evaluation_report(page, result, run_dir)
     return result
 
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from vl_keras.data.image_files import SUFFIXES, ImageFiles, find_images
+from vl_keras.data.image_files import SUFFIXES, ImageFiles, check_not_over, find_images
+from vl_keras.drawing.page import check_page
 from vl_keras.errors import RunError
 from vl_keras.inference.loaded_run import LoadedRun, check_explanation
 from vl_keras.inference.prediction import OK, Prediction
+from vl_keras.inference.reports import write_prediction_report
 
 
 def predict(
@@ -21,6 +23,7 @@ def predict(
     overrides: Sequence[str] = (),
     weights: str = "auto",
     report: Callable[[Prediction], None] | None = None,
+    page: str | Path | None = None,
 ) -> list[Prediction]:
     """Predicts what the run's task predicts for image files: captions, answers to questions, matches with texts, ….
 
@@ -40,6 +43,7 @@ def predict(
         overrides: `"section.key=value"` strings; see `load_run`.
         weights: `auto`, `best`, `last` or `ema`; see `load_run`.
         report: called with each `Prediction` as soon as it is made.
+        page: HTML file to write, which holds thumbnails of the images, the predictions and the explanations.
 
     Returns:
         List of `Prediction`, in the order of the files and then of the texts; one for an image that cannot be read.
@@ -54,6 +58,9 @@ def predict(
             f"{', '.join(SUFFIXES)}."
         )
     check_explanation(explain)
+    if page is not None:
+        check_page(page)
+        check_not_over([page], paths)
     run = LoadedRun(run_dir, weights, overrides)
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(_open_for_writing(out)) if out is not None else None
@@ -65,7 +72,10 @@ def predict(
             if report is not None:
                 report(prediction)
 
-        return run.predict_source(ImageFiles(paths), inputs or {}, explain, on_prediction)
+        predictions = run.predict_source(ImageFiles(paths), inputs or {}, explain, on_prediction)
+    if page is not None:
+        write_prediction_report(page, predictions, run_dir, run.config.task, run.which, overrides, out)
+    return predictions
 
 
 def format_failures(predictions: Sequence[Prediction]) -> str:

@@ -42,9 +42,9 @@ class RunDir:
     one entry for each start), `data.json` (fingerprints), `image_encoder.h5` (weights of a frozen encoder),
     `image_encoder/` (a copy of a hub module or Keras model that is the backbone), `text_encoder/` (copies of the hub
     modules), `checkpoints/` (the last few of each phase, to resume from), `best/`
-    (weights of the best epoch), `history.csv`, `curves.png` (of the history), `measures.json` (the metrics),
-    `tensorboard/`, `quarantine.jsonl`, `train.log`. A run that joins others (`ensemble`) has its weights in `best/` and
-    none of the files that only training writes.
+    (weights of the best epoch), `history.csv`, `curves.png` (of the history), `measures.json` (the
+    metrics), `MODEL_CARD.md` (what the model is), `tensorboard/`, `quarantine.jsonl`, `train.log`. A run that joins
+    others (`ensemble`) has its weights in `best/` and none of the files that only training writes.
 
     Args:
         path: the folder.

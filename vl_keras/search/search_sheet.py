@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from vl_keras.data.open_image import decode_pixels
-from vl_keras.drawing.attention_drawing import fit
+from vl_keras.drawing.attention_map import fit
 from vl_keras.drawing.contact_sheet import Tile, draw_contact_sheet, message_image
 from vl_keras.errors import printable
 from vl_keras.search.image_search import SearchResult
@@ -29,11 +29,13 @@ def draw_search_sheet(
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     tiles = [
-        Tile(_image(result.path), [(f"{result.rank}   {result.score:.3f}", "black"), (_name(result.path), "dimgray")])
+        Tile(_image(result.path), [(f"{result.rank}   {result.score:.3f}", "black")], name=_name(result.path))
         for result in results
     ]
     title, query = (text or "", None) if image is None else (_name(image), fit(_image(image), _SIDE))
-    draw_contact_sheet(path, title, [("rank, score, file", tiles)], figure=query, side=_SIDE, columns=_COLUMNS)
+    draw_contact_sheet(
+        path, title, [("best first: file, rank, similarity", tiles)], figure=query, side=_SIDE, columns=_COLUMNS
+    )
 
 
 def _image(path: str | Path) -> np.ndarray:

@@ -32,6 +32,7 @@ class CaptioningTask(Task):
     unused_settings = ("text_encoder.num_layers", "text_encoder.cache_features", "model.fusion", "model.reads")
     run_settings = (*Task.run_settings, "generation.")
     inputs = (TextInput("context", "text that the model reads beside every image"),)
+    returns = ("caption", "score")
     monitor = "CIDEr-D"
     phase_names = (*Task.phase_names, "self_critical")
     epoch_settings = (*Task.epoch_settings, "training.self_critical.epochs")

@@ -37,6 +37,7 @@ class MatchingTask(PairTask):
     """Binary classification of image-text pairs; `matching.negatives` sets how negatives are chosen."""
 
     sections = {"matching": MatchingSettings}
+    returns = ("probability",)
     monitor = "balanced_accuracy"
     signature_name = "match"
     inputs = (TextInput("text", "text compared with every image", many=True, required=True),)

@@ -71,6 +71,7 @@ class RetrievalTask(TextTask):
         "generation.",
     )
     run_settings = (*TextTask.run_settings, "retrieval.rerank_", "retrieval.querybank")
+    returns = ("embedding",)
     monitor = "mean_recall"
     phase_names = ("contrastive",)
     renamed_phases: ClassVar[Mapping[str, str]] = {"cross_entropy": "contrastive"}

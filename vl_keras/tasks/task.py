@@ -84,6 +84,7 @@ class Task:
     unused_settings: ClassVar[tuple[str, ...]] = ()  # settings that have no effect; a name ending in "." is a prefix
     run_settings: ClassVar[tuple[str, ...]] = ("data.",)  # prefixes of settings that may be set for a trained run
     inputs: ClassVar[tuple[TextInput, ...]] = ()  # texts that the task reads beside an image
+    returns: ClassVar[tuple[str, ...]] = ()  # outputs of the default serving signature, for descriptions
     monitor: ClassVar[str] = ""  # metric of the development split that selects the best epoch; higher is better
     reads: ClassVar[str] = "captions"  # what training reads beside images, for messages
     vocabulary_files: ClassVar[tuple[str, ...]] = (_VOCABULARY,)  # that `save_vocabularies` may write

@@ -14,6 +14,7 @@ from vl_keras.errors import RunError
 from vl_keras.json_files import write_json
 from vl_keras.progress import Progress
 from vl_keras.runs.load_run import load_run
+from vl_keras.runs.model_card import write_model_card
 from vl_keras.runs.run_dir import RunDir
 from vl_keras.runs.same_run import differences
 from vl_keras.runs.strategy import keras_settings, use_jit
@@ -108,6 +109,7 @@ def _join(run_dirs: Sequence[str | Path], members: Sequence[Member], run: RunDir
     # The first run's modules have been copied. The new config names the original modules, not the first run's copies.
     kept = load_config(RunDir(run_dirs[0]).config_file, of_run=True).text_encoder
     save_config(dataclasses.replace(config, text_encoder=kept), run.config_file)
+    write_model_card(run)
     return result
 
 

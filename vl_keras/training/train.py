@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from vl_keras.config import Config, config_from_dict, config_to_dict, load_config
+from vl_keras.errors import VlKerasError
 from vl_keras.runs.history import History
+from vl_keras.runs.model_card import write_model_card
 from vl_keras.runs.run_dir import RunDir
 from vl_keras.runs.same_run import check_same_run
 from vl_keras.runs.strategy import check_batch_size, from_chief, is_chief, keras_settings, make_strategy, use_jit
@@ -139,7 +142,7 @@ def _fit(
     session = Session(task, model, strategy, run, History(run.history_file, run.writes), signal)
     if resume and run.writes:
         run.describe_start()
-    with signal:
+    with _model_card(run), signal:
         first_step = 0
         on_start: Callable[[], Any] | None = lambda: run.write_settings(task, model, init_from)  # noqa: E731
         session.plans = task.phases(model, run.log)
@@ -150,6 +153,16 @@ def _fit(
     for line in closing_lines(task, session.plans, session.history, run.path):
         run.log(line)
     return run.read_metrics()
+
+
+@contextlib.contextmanager
+def _model_card(run: RunDir) -> Iterator[None]:
+    """Writes the model card however training ends, even if a signal stops it; a card that fails stops nothing."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, VlKerasError):
+            write_model_card(run)
 
 
 def make_phase(session: Session, plan: PhasePlan, first_step: int = 0, jit_compile: bool = False) -> Phase:

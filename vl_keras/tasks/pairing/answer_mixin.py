@@ -11,6 +11,7 @@ from vl_keras.tasks.task import Evaluation, TextInput
 class AnswerMixin:
     """Reads questions and scores answers. A task that uses it also has `score_split`, `signature` and `fitted`."""
 
+    returns: ClassVar[tuple[str, ...]] = ("answer", "score", "answers", "scores")
     monitor = "accuracy"
     reads = "questions with answers"
     signature_name = "answer"

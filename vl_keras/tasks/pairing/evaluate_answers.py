@@ -170,4 +170,4 @@ def _tile(source: Source, answer: Answer) -> Tile:
     lines = [(answer.question, "black"), (f"{answer.answer}  {answer.confidence:.3f}", color)]
     if answer.accuracy < 1:
         lines.append((f"truth: {_truth(answer)}", RIGHT))
-    return Tile(source_image(source, answer.index), [*lines, (answer.image_id, "gray")])
+    return Tile(source_image(source, answer.index), lines, name=answer.image_id)

@@ -104,5 +104,5 @@ def _draw(
 
 def _tile(source: Source, match: Match) -> Tile:
     color = RIGHT if (match.probability >= 0.5) == match.match else WRONG
-    lines = [(match.text, "black"), (f"probability {match.probability:.3f}", color), (match.image_id, "gray")]
-    return Tile(source_image(source, match.index), lines)
+    lines = [(match.text, "black"), (f"probability {match.probability:.3f}", color)]
+    return Tile(source_image(source, match.index), lines, name=match.image_id)

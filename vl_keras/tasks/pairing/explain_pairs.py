@@ -30,12 +30,9 @@ class PairExplainer:
         self._layout = token_layout(model.image_encoder, task.config.data.image_size)
         self._attends = "attention" in model.pair_reader.output
         self._explain = tf.function(self._attention if self._attends else self._grad_cam, reduce_retracing=True)
-        self.note = "bright: high attention of the word\ncross: largest weight"
+        self.note = "the words are those of the text beside the image"
         if not self._attends:
-            self.note = (
-                f"the fusion {task.config.model.fusion} has no attention;\nthis is Grad-CAM of the prediction\n"
-                "bright: supports the prediction\ncross: largest weight"
-            )
+            self.note = f"the fusion {task.config.model.fusion} has no attention, so the map is that of the prediction"
 
     def __call__(self, image: tf.Tensor, text: str, prediction: str, caption: str) -> Explanation:
         """Explains one pair.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from vl_keras.drawing.attention_drawing import fit, overlay
+from vl_keras.drawing.attention_map import fit, overlay_with_scale
 from vl_keras.drawing.contact_sheet import Band, draw_contact_sheet
 from vl_keras.drawing.example_sheet import source_image
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from vl_keras.tasks.writing.explain_captions import Explainer, Explanation
 
 _TILE = 84  # pixels of the longer side of a word's image
+_SCALE = 10  # pixels of the letters of a scale
 _REFERENCES = 5
+_NOTE = "small images: share of the word's attention weight in each region of the image, each on its own scale"
 
 
 def draw_run_sheet(
@@ -45,7 +47,7 @@ def draw_run_sheet(
         _band(source_image(source, caption.index), caption, explanation)
         for caption, explanation in zip(captions, explanations, strict=True)
     ]
-    draw_contact_sheet(path, title, [("", bands)])
+    draw_contact_sheet(path, title, [("", bands)], [_NOTE] if any(band.strip for band in bands) else [])
 
 
 def _explanations(
@@ -76,7 +78,7 @@ def _band(image: np.ndarray, caption: Caption, explanation: Explanation) -> Band
     # Tokens that have no place in the image have no maps.
     attention: Any = explanation.attention if explanation.attention is not None else []
     strip = [
-        (word, overlay(tile, weights, mark=False))
+        (word, overlay_with_scale(tile, weights, _SCALE, mark=False))
         for word, weights in zip(explanation.words, attention, strict=len(attention) > 0)
         if any(map(str.isalnum, word))
     ]

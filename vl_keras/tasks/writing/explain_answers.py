@@ -23,7 +23,7 @@ class AnswerExplainer:
         model: its `AnswerWriter`.
     """
 
-    note = "bright: high attention of the answer's word\ncross: largest weight"
+    note = "the words are those of the written answer"
 
     def __init__(self, task: FreeFormVqaTask, model: AnswerWriter) -> None:
         self._task = task

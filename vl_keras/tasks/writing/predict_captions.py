@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from vl_keras.drawing.attention_drawing import NOTE, explanation_sheet
+from vl_keras.drawing.attention_drawing import explanation_sheet
 from vl_keras.tasks.writing.caption_writer import CaptionWriter
 from vl_keras.tasks.writing.explain_captions import Explainer
 
@@ -31,7 +31,7 @@ class CaptionPredictor:
     def __init__(self, task: CaptioningTask, model: Captioner, context: str, explains: bool) -> None:
         self._task, self._model, self._context, self._explains = task, model, context, explains
         self._write: Any = None
-        self._note = f"{NOTE}\ncontext: {context}" if context else NOTE
+        self._note = f"context: {context}" if context else ""
 
     def __call__(self, image: tf.Tensor) -> list[list[tuple]]:
         """Predicts for `(n, height, width, 3)` uint8 images; no batch is larger than the first.

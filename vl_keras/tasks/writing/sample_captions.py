@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image, ImageDraw
 
 from vl_keras.data.image_ops import decode_image, resize_uint8
-from vl_keras.drawing.attention_drawing import overlay
+from vl_keras.drawing.attention_map import overlay_with_scale, scale_height
 from vl_keras.drawing.sheet_text import sheet_font
 from vl_keras.encoders.token_layout import token_layout
 from vl_keras.tasks.writing.caption_writer import CaptionWriter
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _IMAGES = 4
 _TILE = 112  # pixels of a word's image
 _TEXT = 18  # pixels of a line of text
+_SCALE = 11  # pixels of the letters of a scale
 
 
 class SampleCaptions:
@@ -63,14 +64,15 @@ class SampleCaptions:
         across = max(1, min(count, 8))
         width = max(_TILE * across, image.shape[1])
         top = image.shape[0] + _TEXT
-        rows = -(-count // across)
-        sheet = Image.new("RGB", (width, top + rows * (_TILE + _TEXT)), "white")
+        rows, block = -(-count // across), _TEXT + _TILE + scale_height(_SCALE)
+        sheet = Image.new("RGB", (width, top + rows * block), "white")
         sheet.paste(Image.fromarray(image), (0, 0))
         pen = ImageDraw.Draw(sheet)
         pen.text((2, image.shape[0] + 1), text, "black", sheet_font(text, 13))
         for place in range(count):
-            x, y = _TILE * (place % across), top + (_TILE + _TEXT) * (place // across)
-            sheet.paste(overlay(tile, self._layout.arrange(attention[place])), (x, y + _TEXT))
+            x, y = _TILE * (place % across), top + block * (place // across)
+            drawn = overlay_with_scale(tile, self._layout.arrange(attention[place]), _SCALE)
+            sheet.paste(drawn, (x, y + _TEXT))
             token = self._tokenizer.vocab[tokens[place]]
             pen.text((x + 2, y + 1), token, "black", sheet_font(token, 13))
         return np.asarray(sheet)
