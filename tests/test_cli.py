@@ -211,15 +211,16 @@ def test_predict(replaced, capsys):
         "vl_keras.inference.predict.predict", [Prediction("a.jpg", "ok", "a dog"), Prediction("b.jpg", "bad")]
     )
     options = ["--context", "at the sea", "--question", "what?", "--question", "is it red?", "--text", "a dog"]
-    options += ["--explain", "e.png", "--out", "o.jsonl", "--weights", "ema"]
+    options += ["--explain", "e.png", "--out", "o.jsonl", "--report", "r.html", "--weights", "ema"]
     assert main(["predict", "run", "--image", "a.jpg", "b.jpg", "--image", "c", *options]) == 0
     assert call.args == ("run", ["a.jpg", "b.jpg", "c"])
     call.kwargs.pop("report")(Prediction("a.jpg", "ok", "a dog"))
     asked = {"context": ["at the sea"], "question": ["what?", "is it red?"], "text": ["a dog"]}
-    assert call.kwargs == {"inputs": asked, "explain": "e.png", "out": "o.jsonl", "overrides": [], "weights": "ema"}
+    files = {"explain": "e.png", "out": "o.jsonl", "page": "r.html"}
+    assert call.kwargs == {"inputs": asked, **files, "overrides": [], "weights": "ema"}
     printed = capsys.readouterr()
     assert printed.out == "a.jpg\ta dog\n"
-    assert printed.err == "1 of 2 images could not be read:\n  b.jpg: bad\n"
+    assert printed.err == "report: r.html\n1 of 2 images could not be read:\n  b.jpg: bad\n"
 
 
 def test_a_task_brings_its_option_of_predict(replaced, monkeypatch):
