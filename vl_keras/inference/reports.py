@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from vl_keras.data.image_files import printable
 from vl_keras.data.open_image import open_image
 from vl_keras.drawing.metric_table import format_interval, format_number
 from vl_keras.drawing.page import image_uri, write_page
 from vl_keras.drawing.sheet_limits import and_more
+from vl_keras.errors import printable
 from vl_keras.inference.prediction import OK, Prediction
 from vl_keras.tasks.output_words import Shown, show_outputs
 
