@@ -30,6 +30,8 @@ IGNORED_FLAGS = (
     "xla_gpu_compilation_enabled",
 )
 
+_VALUE_WORDS = ("port", "file", "path", "name", "seconds", "tags", "address", "bytes")
+
 
 def _flag(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
@@ -130,10 +132,20 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
             text = each.metadata["help"]
             if each.default != "":
                 text += f" (default: {each.default})"
-            parser.add_argument(f"--{each.name}", type=each.type, default=each.default, help=text, metavar="…")
+            parser.add_argument(
+                f"--{each.name}", type=each.type, default=each.default, help=text, metavar=_metavar(each.name)
+            )
     for name in IGNORED_FLAGS:
         parser.add_argument(f"--{name}", nargs="?", action=_Ignored, help=argparse.SUPPRESS)
     parser.add_argument("--version", nargs="?", action=_Version, help="print the versions and exit")
+
+
+def _metavar(name: str) -> str:
+    """What a flag's value is, in a word: the last word of the flag's name if that says it, else a number."""
+    last = name.rsplit("_", 1)[-1]
+    return {"ms": "MILLISECONDS", "micros": "MICROSECONDS", "arguments": "KEY=VALUE,…"}.get(
+        last, last.upper() if last in _VALUE_WORDS else "N"
+    )
 
 
 def _add_switch(parser: argparse.ArgumentParser, each: dataclasses.Field) -> None:

@@ -38,8 +38,14 @@ def _git_commit() -> str | None:
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--match", "-"]
+    # Not `describe --dirty`: it locks the index, and a lock would stay if the time limit ended it.
+    git = ["git", "--no-optional-locks", "-C", str(folder)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        commit = _output([*git, "rev-parse", "HEAD"])
+        return f"{commit}-dirty" if _output([*git, "status", "--porcelain", "--untracked-files=no"]) else commit
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
