@@ -50,7 +50,7 @@ class Summary(NamedTuple):
         written: images whose outputs this run wrote.
         skipped: images that an earlier run had written.
         quarantined: images that cannot be read.
-        quarantine: JSONL file with `name` and `reason` of each, or None.
+        quarantine: JSONL file with `image` and `reason` of each, or None.
     """
 
     written: int
@@ -71,7 +71,7 @@ def run_batch(
 ) -> Summary:
     """Writes the outputs of a signature, for every image that matches a pattern, to a Parquet dataset.
 
-    `output` becomes a folder that Parquet readers open as one table with the columns `name` and the outputs of the
+    `output` becomes a folder that Parquet readers open as one table with the columns `image` and the outputs of the
     signature. Each file is written atomically. A second run resumes: it skips names that are already in the table.
     Images that cannot be read are not in the table; `<stem of output>.quarantine.jsonl` next to it lists them with the
     reason, and the next run tries them again.
@@ -154,7 +154,7 @@ def _write_shard(result: Any, output: str, schema: pa.Schema) -> None:
     bad = [(name, reason) for name, reason, _ in rows if reason != OK]
     if bad:
         _write_quarantine(output, part, bad)
-    good = [{"name": name, **_plain(outputs)} for name, reason, outputs in rows if reason == OK]
+    good = [{"image": name, **_plain(outputs)} for name, reason, outputs in rows if reason == OK]
     if good:
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(good, schema), buffer, compression="zstd")
@@ -162,7 +162,7 @@ def _write_shard(result: Any, output: str, schema: pa.Schema) -> None:
 
 
 def _write_quarantine(output: str, part: str, rows: Iterable[tuple[str, str]]) -> None:
-    lines = [json.dumps({"name": name, "reason": reason}, ensure_ascii=False) + "\n" for name, reason in rows]
+    lines = [json.dumps({"image": name, "reason": reason}, ensure_ascii=False) + "\n" for name, reason in rows]
     # Bytes that are not UTF-8 become JSON escapes; reading them gives the same name.
     _write_whole(f"{output}/{_QUARANTINE}/{part}.jsonl", "".join(lines).encode(errors="backslashreplace"))
 
@@ -250,7 +250,7 @@ def _prepare(output: str, about: Mapping[str, Any]) -> None:
 def _written_names(output: str) -> set[str]:
     names = set()
     for path in _list(f"{output}/{_PART}*.parquet"):
-        names.update(pq.read_table(io.BytesIO(_read(path)), columns=["name"])["name"].to_pylist())
+        names.update(pq.read_table(io.BytesIO(_read(path)), columns=["image"])["image"].to_pylist())
     return names
 
 
@@ -284,7 +284,7 @@ def _describe(
         raise ExportError(
             f"`{signature}` takes {' and '.join(known['inputs'])}; given: {' and '.join(['image_bytes', *texts])}."
         )
-    columns = [("name", pa.string())]
+    columns = [("image", pa.string())]
     for name, info in known["outputs"].items():
         if name == "status":
             continue
@@ -296,7 +296,8 @@ def _describe(
         for _ in info["shape"][1:]:
             kind = pa.list_(kind)
         columns.append((name, kind))
-    return columns, {"model": inspection.fingerprint, "signature": signature, "texts": texts}
+    about = {"model": inspection.fingerprint, "signature": signature, "texts": texts}
+    return columns, {**about, "columns": [name for name, _ in columns]}
 
 
 def _version_folder(model: str | Path) -> Path:

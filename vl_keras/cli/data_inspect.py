@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
         "vl-keras data inspect captioning/shapes --out inspect/shapes",
     )
     add_config_arguments(command)
-    command.add_argument("--out", metavar="DIR", help="where the report is written (default: inspect/NAME-OF-CONFIG)")
+    command.add_argument("--out", metavar="DIR", help="where the report is written (default: inspect/NAME-OF-DATA)")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,4 +29,5 @@ def run(options: argparse.Namespace) -> None:
 
     from vl_keras.training.inspect_data import format_report, inspect_data
 
-    print(format_report(inspect_data(config, options.out or Path("inspect") / Path(options.config).stem)), end="")
+    name = Path(config.data.manifest).stem if config.data.manifest else config.data.dataset
+    print(format_report(inspect_data(config, options.out or Path("inspect") / name)), end="")

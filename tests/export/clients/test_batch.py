@@ -37,7 +37,7 @@ def photos(images, tmp_path):
 
 
 def _rows(output):
-    return {row["name"]: row for row in pq.read_table(output).to_pylist()}
+    return {row["image"]: row for row in pq.read_table(output).to_pylist()}
 
 
 def test_what_is_written_is_what_the_server_answers(tiny_models, photos, tmp_path, urls, capsys):
@@ -55,7 +55,7 @@ def test_what_is_written_is_what_the_server_answers(tiny_models, photos, tmp_pat
         assert row["caption"] == online[path].caption
         assert row["score"] == pytest.approx(online[path].score, abs=1e-4)
     bad = [json.loads(line) for line in (tmp_path / "captions.quarantine.jsonl").read_text().splitlines()]
-    assert {row["name"]: row["reason"] for row in bad} == {
+    assert {row["image"]: row["reason"] for row in bad} == {
         path: row.status for path, row in online.items() if row.status != "ok"
     }
 
@@ -173,7 +173,7 @@ def test_a_name_that_is_not_utf8_costs_itself(tiny_models, images, tmp_path):
     assert run_batch(tiny_models, str(folder), str(output))[:3] == (1, 0, 1)
     assert set(_rows(output)) == {str(names[0])}
     (bad,) = (tmp_path / "out.quarantine.jsonl").read_text("utf-8").splitlines()
-    assert json.loads(bad)["name"] == str(names[1]) and "not UTF-8" in bad
+    assert json.loads(bad)["image"] == str(names[1]) and "not UTF-8" in bad
 
 
 def test_a_full_disk_is_said_and_gone_on_from(tiny_models, photos, tmp_path, monkeypatch):
@@ -213,5 +213,5 @@ def test_kill_at_any_moment(tiny_models, images, tmp_path):
         seen = len(list(output.glob("part-*")))
         assert seen
     run_batch(tiny_models, str(photos), str(output), shard_size=8)
-    names = pq.read_table(output)["name"].to_pylist()
+    names = pq.read_table(output)["image"].to_pylist()
     assert len(names) == len(set(names)) == 400
