@@ -133,6 +133,7 @@ def test_a_version_has_a_model_card_that_people_may_add_to(exported):
         assert all(output.replace("_", "\\_") in card for output in signature["outputs"])
 
 
+@pytest.mark.slow  # exports in another process, half a minute
 def test_exported_again_by_another_process_it_is_the_same(exported, trained_run, tmp_path):
     command = [sys.executable, "-m", "export", "savedmodel", trained_run, "--out", tmp_path / "captioner", "--set"]
     done = subprocess.run([*command, *SERVED], capture_output=True, text=True)

@@ -217,7 +217,7 @@ def test_names_that_are_not_utf_8(color_run, photos, tmp_path, capsys):
     (photos / os.fsdecode(b"bad\xe9.bmp")).write_bytes(b"")
     assert main(["index", str(color_run), "--images", str(photos), "--out", str(tmp_path / "index")]) == 0
     assert name in held(tmp_path / "index")
-    assert "bad?.bmp: no bytes" in capsys.readouterr().err
+    assert "bad?.bmp: empty: there are no image bytes" in capsys.readouterr().err
 
 
 def test_a_killed_build_leaves_the_old_index_and_is_gone_on_with(color_run, photos, tmp_path, paint, capsys):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from vl_keras.data.caption_words import swap_sides
+from vl_keras.data.quarantine import Quarantine
 from vl_keras.inference.evaluate import evaluate
 from vl_keras.inference.predict import predict
 from vl_keras.metrics.vqa_accuracy import vqa_accuracy
@@ -118,7 +119,7 @@ def test_a_run_answers_more_than_the_commonest_answer(task_config, tmp_path):
 def test_answers_are_compared_in_lower_case_as_they_are_written(task_config, monkeypatch):
     task = FreeFormVqaTask(task_config("free_form_vqa"))
     rows = [{"question": "what?", "answer": answer, "kind": ""} for answer in ("Light  Blue", "No", "")]
-    source = SimpleNamespace(questions=[rows], image_ids=["1.jpg"], quarantine=SimpleNamespace(rows=[]))
+    source = SimpleNamespace(questions=[rows], image_ids=["1.jpg"], quarantine=Quarantine())
     task._sources = {"dev": source}
     monkeypatch.setattr(module, "write_answers", lambda *args: [("light blue", 0.5), ("yes", 0.25)])
     metrics, answers = task.score_split(None, "dev")

@@ -31,6 +31,7 @@ def test_a_graph_may_be_the_first_to_tokenize(task_config, hub_bert, name):
                 np.testing.assert_allclose(told[key], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow  # trains a run, half a minute; the parts are tested in tests/runs
 def test_a_run_does_not_depend_on_where_its_modules_came_from(task_config, hub_bert, write_manifest, tmp_path):
     write_manifest([{"captions": ["a"]}])
     moved = []

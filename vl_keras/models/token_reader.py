@@ -52,8 +52,7 @@ def image_model_inputs(image_encoder: keras.Model, from_tokens: bool) -> tuple[d
 
     Args:
         image_encoder: as of `build_image_encoder`.
-        from_tokens: the model reads `image_tokens` and their `image_mask` `(B, R)`, from a feature cache, in place of
-            `image` and its `image_mask` `(B,)`.
+        from_tokens: the model reads `image_tokens` and `image_mask`, from a feature cache, in place of `image`.
 
     Returns:
         Dict of name -> `keras.Input`, and the image tokens that follow from them.
@@ -62,10 +61,8 @@ def image_model_inputs(image_encoder: keras.Model, from_tokens: bool) -> tuple[d
         tokens = token_inputs("image", image_encoder.output_shape["image_tokens"][-1])
         return {"image_tokens": tokens.tokens, "image_mask": tokens.mask}, tokens
     image = keras.Input(image_encoder.input_shape[1:], name="image")
-    there = keras.Input((), dtype="bool", name="image_mask")
     read = image_encoder(image)
-    tokens = MaskedTokens(read["image_tokens"], read["image_mask"] & there[:, None])
-    return {"image": image, "image_mask": there}, tokens
+    return {"image": image}, MaskedTokens(read["image_tokens"], read["image_mask"])
 
 
 def token_inputs(name: str, width: int) -> MaskedTokens:

@@ -19,8 +19,12 @@ from export.cli import main
 from export.client import Client
 from export.errors import ExportError
 from vl_keras import progress
+from vl_keras.data.modalities.golden_images import golden_images
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+GOOD = 2 * len(golden_images())  # images in the folder of photos
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ def test_what_is_written_is_what_the_server_answers(tiny_models, photos, tmp_pat
     arguments = ["--model", str(tiny_models), "--input", f"{photos}/**", "--output", str(output), "--batch-size", "3"]
     assert main(["batch", *arguments]) == 0
     said = capsys.readouterr().out
-    assert "20 written" in said and "2 could not be read" in said
+    assert f"{GOOD} written" in said and "2 could not be read" in said
     rows = _rows(output)
     paths = sorted(str(path) for path in photos.rglob("*") if path.is_file())
     with Client(urls["grpc"]) as client:
@@ -65,7 +69,7 @@ def test_its_progress_foretells_nothing_before_a_file_is_written(tiny_models, ph
     monkeypatch.setattr(batch, "_POLL_S", 0.05)
     run_batch(tiny_models, f"{photos}/**", str(tmp_path / "captions.parquet"), shard_size=4)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("images: ")]
-    assert lines[0] == "images: image 0/22" and lines[-1].startswith("images: image 22/22, ")
+    assert lines[0] == f"images: image 0/{GOOD + 2}" and lines[-1].startswith(f"images: image {GOOD + 2}/{GOOD + 2}, ")
     assert all(" left" in line for line in lines if "/s" in line)
 
 
@@ -86,18 +90,18 @@ def test_lists_and_maps_are_columns(tiny_models, photos, tmp_path, answers):
 def test_a_second_run_does_only_what_is_new(tiny_models, photos, tmp_path, images):
     output = str(tmp_path / "captions.parquet")
     first = run_batch(tiny_models, str(photos), output, shard_size=4)
-    assert (first.written, first.skipped, first.quarantined) == (20, 0, 2)
+    assert (first.written, first.skipped, first.quarantined) == (GOOD, 0, 2)
     before = {path: path.stat().st_mtime_ns for path in Path(output).glob("*.parquet")}
     assert len(before) >= 5
     (photos / "new.jpg").write_bytes(images["landscape.jpg"])
     (photos / "deeper" / "cut.jpg").write_bytes(images["grey.jpg"])  # mended
     second = run_batch(tiny_models, str(photos), output, shard_size=4)
-    assert (second.written, second.skipped, second.quarantined) == (2, 20, 1)
+    assert (second.written, second.skipped, second.quarantined) == (2, GOOD, 1)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    assert len(_rows(output)) == len(pq.read_table(output)) == 22
+    assert len(_rows(output)) == len(pq.read_table(output)) == GOOD + 2
     (photos / "notes.txt").unlink()
     third = run_batch(tiny_models, str(photos), output)
-    assert (third.written, third.skipped, third.quarantine) == (0, 22, None)
+    assert (third.written, third.skipped, third.quarantine) == (0, GOOD + 2, None)
     assert not (tmp_path / "captions.quarantine.jsonl").exists()
 
 
@@ -117,11 +121,11 @@ def test_a_run_that_stops_leaves_whole_files_and_is_gone_on_with(tiny_models, ph
     with pytest.raises(Exception, match="the disk is full"):
         run_batch(tiny_models, str(photos), output, shard_size=4)
     there = _rows(output)
-    assert 0 < len(there) < 20
+    assert 0 < len(there) < GOOD
     monkeypatch.setattr(batch, "_write_whole", write)
     found = run_batch(tiny_models, str(photos), output, shard_size=4)
-    assert (found.written, found.skipped) == (20 - len(there), len(there))
-    assert len(pq.read_table(output)) == len(_rows(output)) == 20
+    assert (found.written, found.skipped) == (GOOD - len(there), len(there))
+    assert len(pq.read_table(output)) == len(_rows(output)) == GOOD
     assert not list(Path(output).rglob("*.tmp"))
 
 

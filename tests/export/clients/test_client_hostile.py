@@ -168,7 +168,7 @@ def _whole(body, more=b""):
         b"",
         b"[" * 100_000,
         b'{"model_version_status": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-        b"[" + b"[]," * 4_000_000 + b"[]]",
+        b"[" + b"[]," * 400_000 + b"[]]",
         b'{"model_version_status": [{"version": ' + b"9" * 5000 + b"}]}",
         b'{"model_version_status": [{"version": null}]}',
         b'{"model_version_status": 1e999}',

@@ -46,8 +46,8 @@ def test_commands_exist_with_these_flags(line, capsys):
 
 def test_every_status_is_explained():
     folder = Path(__file__).resolve().parents[3] / "vl_keras" / "data"
-    files = [folder / "row_status.py", folder / "image_header_ops.py", folder / "serve_contents.py"]
-    files += (folder / "modalities").glob("*.py")
+    files = [folder / "row_status.py", folder / "image_header.py", folder / "serve_contents.py"]
+    files += [*(folder / "modalities").glob("*.py"), *(folder / "image_headers").glob("*.py")]
     kinds = set(re.findall(r'"([a-z][a-z ]*): ', "".join(path.read_text(encoding="utf-8") for path in files)))
     assert {"empty", "unsupported", "damaged", "too large"} <= kinds
     for kind in kinds:

@@ -53,10 +53,12 @@ def test_every_kind_of_damage(folder, original):
     assert not broken(damaged(folder, 36, clients=2, original=original))
 
 
+@pytest.mark.slow  # holds the server over its limits for half a minute
 def test_overload(folder, original):
     assert not broken(overload(folder, 3, 1, ["timed"], ms=400, original=original))
 
 
+@pytest.mark.slow  # half a minute of waiting
 def test_what_waits_in_a_queue(folder, original):
     assert not broken(queued(folder, 60, original=original))
 

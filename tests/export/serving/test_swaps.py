@@ -55,7 +55,7 @@ class Clients:
             self.answers += 1
 
 
-@pytest.mark.parametrize("enable_batching", [False, True])
+@pytest.mark.parametrize("enable_batching", [True, pytest.param(False, marks=pytest.mark.slow)])  # 15 s each
 def test_no_request_fails_and_no_client_goes_back(serve, written, tmp_path, enable_batching):
     base = tmp_path / "half"
     publish(written["half_2"], base, 2)
