@@ -330,6 +330,7 @@ def test_make_bert(replaced, capsys):
     assert "text_encoder.encoder:      m/encoder\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # reads and encodes real images, 20 seconds
 def test_extract_then_inspect(tmp_path, capsys):
     settings = ["data.shapes.scenes=10", "data.shapes.image_size=[24, 32]", "data.image_size=[24, 32]"]
     settings += ["data.batch_size=2", f"data.data_dir={tmp_path}", "image_encoder.trainable_from="]

@@ -39,6 +39,7 @@ def _run(*command, **environment):
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow  # trains in another process, half a minute
 def test_a_training_prints_no_red_herrings(tmp_path):
     settings = ["data.shapes.scenes=40", "training.epochs=1", "training.evaluate_examples=4"]
     settings += [f"data.data_dir={tmp_path}", "data.image_size=[24, 32]", "data.shapes.image_size=[24, 32]"]

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.decoders.conftest import L, image_for, made
@@ -19,6 +20,7 @@ def test_probabilities_are_the_geometric_mean_of_the_members_own(caption_ids):
     assert np.abs(each[0] - each[1]).max() > 0.1
 
 
+@pytest.mark.slow  # compiles with XLA, 15 seconds
 def test_a_captioner_joined_with_its_equal_writes_what_it_wrote_under_xla_too():
     alone, equal = made("transformer"), made("transformer", name="equal")
     tokens, mask = image_for(alone)

@@ -146,7 +146,8 @@ def test_an_lstm_on_cached_features_in_half_precision(tiny_config, tmp_path):
     assert scores.metrics["BLEU-1"] == pytest.approx(metrics["best"]["measures"]["BLEU-1"], abs=1e-3)
 
 
-@pytest.mark.parametrize("members", [1, pytest.param(2, marks=pytest.mark.slow)])  # two decoders, half a minute
+@pytest.mark.slow  # trains a run for each, half a minute
+@pytest.mark.parametrize("members", [1, 2])
 def test_word_vectors_start_from_a_bert(tiny_config, hub_bert, tmp_path, members):
     shutil.copytree(Path(hub_bert[0].split("=")[1]).parent, tmp_path / "bert")
     config = tiny_config(

@@ -208,6 +208,7 @@ def test_a_bad_row_fails_alone(loaded, model_folder):
                     assert not np.any(value[row] != (b"" if value.dtype == object else 0)), f"{signature}/{key}"
 
 
+@pytest.mark.slow  # a server for each of five tasks; test_new_task.py starts one
 def test_a_server_answers_what_the_saved_model_answers(name, loaded, model_folder):
     served = tf.saved_model.load(str(model_folder)).signatures
     default = next(iter(loaded[1].serving_signatures(loaded[2])))

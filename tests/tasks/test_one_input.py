@@ -102,6 +102,7 @@ def test_matching_tells_more_than_one_input(captions, trained):
     assert metrics["balanced_accuracy"] > 0.5 + MARGIN
 
 
+@pytest.mark.slow  # trains for most of a minute; test_free_form_vqa.py trains for less
 def test_written_answers_tell_more_than_one_input(questions, trained):
     manifest, alone = questions
     metrics = trained("free_form_vqa", manifest, "data.captions_per_image=2", "training.epochs=10")

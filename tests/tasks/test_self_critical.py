@@ -194,6 +194,7 @@ def test_the_phase_follows_cross_entropy_and_raises_the_reward(small_config, tra
     assert np.mean(rewards[-2:]) > np.mean(rewards[:2])
 
 
+@pytest.mark.slow  # trains twice, half a minute
 def test_the_phase_follows_cross_entropy_in_one_run_and_begins_with_the_best_weights(
     small_config, trained_run, tmp_path, signal_at
 ):

@@ -18,6 +18,7 @@ def test_kill_9_in_mid_epoch(start_training, tmp_path, small_config, trained_run
     assert_same_run(tmp_path, trained_run)
 
 
+@pytest.mark.slow  # trains three times, half a minute
 def test_sigterm_while_training_and_while_measuring(signal_at, tmp_path, small_config, trained_run, assert_same_run):
     signal_at("cross_entropy epoch 1/2", 3)
     with pytest.raises(TrainingStopped) as stopped:

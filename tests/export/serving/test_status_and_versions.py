@@ -96,6 +96,7 @@ def test_policies_choose_versions(serve, written, tmp_path, policy, expected):
     assert client.predict("half", X).model_spec.version.value == max(expected)
 
 
+@pytest.mark.slow  # waits 20 seconds
 def test_a_request_in_flight_keeps_its_version(serve, written, tmp_path):
     publish(written["tools"], tmp_path / "tools", 1)
     client = serve(tmp_path / "tools", model_name="tools")
