@@ -19,6 +19,8 @@ from vl_keras.tasks.writing import consensus as module
 from vl_keras.tasks.writing.consensus import Consensus
 from vl_keras.training.train import train
 
+pytestmark = pytest.mark.slow  # trains two captioners and a retrieval run, a minute
+
 WEIGHT, BEAMS = 2.5, 3
 
 

@@ -32,7 +32,14 @@ TEXTS = [b"what color is the square?", "Größe 图?".encode(), b"a \xff\xfe sta
 BAD = {1: b"junk"}  # by row
 
 
-@pytest.fixture(scope="module", params=TASKS)
+# Each task takes one and a half minutes. What only this one has is tested in test_free_form_vqa.py.
+_LONG = {"free_form_vqa"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in _LONG else name for name in TASKS],
+)
 def name(request):
     return request.param
 

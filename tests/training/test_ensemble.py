@@ -17,6 +17,8 @@ from vl_keras.training import ensemble as module
 from vl_keras.training.ensemble import ensemble
 from vl_keras.training.train import train
 
+pytestmark = pytest.mark.slow  # trains two captioners, most of a minute; test_ensemble_decoder.py tests the parts
+
 
 def assert_mean_of_members(member_runs, ensemble_run):
     logits = []

@@ -9,6 +9,7 @@ from vl_keras.runs.history import History
 from vl_keras.training.train import train
 
 
+@pytest.mark.slow  # trains in two processes, 40 seconds; test_contract.py resumes from what a kill leaves
 def test_kill_9_in_mid_epoch(start_training, tmp_path, small_config, trained_run, assert_same_run):
     process = start_training(tmp_path, "--kill-at", "2", "3", overrides=["training.checkpoint_steps=2"])
     output, _ = process.communicate(timeout=300)
