@@ -12,8 +12,6 @@ from export.client import Client
 from vl_keras.data.modalities.golden_images import golden_images
 
 pytestmark = pytest.mark.slow  # exports and serves for a minute; tests/export/clients do so with less
-    pytest.mark.slow
-)  # exports and serves for a minute; test_new_task.py and tests/export/clients do so with less
 
 IMAGES = [*golden_images().values(), b"junk", b""]
 
