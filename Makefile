@@ -30,7 +30,7 @@ demo: $(INSTALLED)
 	$(BIN)/vl-export request http://localhost:18501 --image $(RUN)/scene.jpg
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow

@@ -47,6 +47,7 @@ def of_one_device():
     return two_replicas.steps(tf.distribute.get_strategy(), [*LOSSES, "lacking"])
 
 
+@pytest.mark.slow  # trains in a process of two replicas, 15 seconds
 def test_two_replicas_are_one_device(tmp_path, of_one_device):
     (result,) = run_replicas(tmp_path, "mirrored", 2, [*LOSSES, *CACHED, "not gathered", "lacking"])
     for case in LOSSES:

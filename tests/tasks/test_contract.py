@@ -32,8 +32,8 @@ TEXTS = [b"what color is the square?", "Größe 图?".encode(), b"a \xff\xfe sta
 BAD = {1: b"junk"}  # by row
 
 
-# Each task takes one and a half minutes. What only this one has is tested in test_free_form_vqa.py.
-_LONG = {"free_form_vqa"}
+# Each task takes one and a half minutes. What only these have is tested in test_free_form_vqa.py and test_matching.py.
+_LONG = {"free_form_vqa", "matching"}
 
 
 @pytest.fixture(

@@ -9,6 +9,8 @@ from vl_keras.tasks import TASKS
 from vl_keras.tasks.development_view import development_view
 from vl_keras.training.development_loss import DevelopmentLoss
 
+pytestmark = pytest.mark.slow  # builds models of five tasks, half a minute; test_contract.py computes the loss again
+
 
 def loss(config):
     """The loss of fresh weights, the same for every call."""

@@ -49,6 +49,10 @@ def answering(*parts, pause=0.0, accept=True):
             for part in parts:
                 connection.sendall(part)
                 time.sleep(pause)
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(5)
+            while connection.recv(65536):  # closing before all is read would reset the connection
+                pass
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, daemon=True).start()

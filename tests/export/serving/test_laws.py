@@ -63,6 +63,7 @@ def test_what_waits_in_a_queue(folder, original):
     assert not broken(queued(folder, 60, original=original))
 
 
+@pytest.mark.slow  # a soak takes its time
 def test_soak(folder, original):
     assert not broken(soak(folder, 8, original=original))
 
