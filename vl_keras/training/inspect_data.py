@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from vl_keras.config import Config
 from vl_keras.data.builders.annotators import annotators
@@ -22,6 +21,7 @@ from vl_keras.data.quarantine import Quarantine
 from vl_keras.data.source import Source, open_source, prepare
 from vl_keras.drawing.example_sheet import draw_example_sheet
 from vl_keras.errors import DataError
+from vl_keras.progress import Progress
 
 _SHEET_EXAMPLES = 24
 _AT_ONCE = 64  # images read and decoded together
@@ -135,11 +135,11 @@ def format_report(report: Mapping[str, Any]) -> str:
 def _mark_images(source: Source, max_pixels: int, worker: DecodingWorker) -> list[ImageMark | None]:
     """The `ImageMark` of every image; None for an image that cannot be read, which goes to `source.quarantine`."""
     marks: list[ImageMark | None] = []
-    with tqdm(total=len(source), desc=f"looking at {source.split}", unit="image", delay=2) as progress:
+    with Progress(f"looking at {source.split}", len(source), "image") as progress:
         for start in range(0, len(source), _AT_ONCE):
             places = range(start, min(start + _AT_ONCE, len(source)))
             marks += _mark(source, places, max_pixels, worker)
-            progress.update(len(places))
+            progress.to(len(marks))
     return marks
 
 
